@@ -1,0 +1,2 @@
+//! What a devicetree cannot say: quirks keyed by `compatible`.
+#![no_std]

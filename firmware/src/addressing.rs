@@ -1,0 +1,1 @@
+//! Address configuration of one interface: static, DHCP, link-local, SLAAC, mDNS.

@@ -1,0 +1,1 @@
+//! Parses the kernel command line from the devicetree.

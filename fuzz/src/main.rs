@@ -1,0 +1,3 @@
+//! Fuzz targets with a fixed-seed driver.
+
+fn main() {}

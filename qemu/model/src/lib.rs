@@ -1,0 +1,1 @@
+//! The ESPRESSObin hardware, register by register.

@@ -1,0 +1,3 @@
+//! System tests: the real image, real clients.
+
+fn main() {}
