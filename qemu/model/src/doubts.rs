@@ -30,6 +30,7 @@ pub fn all() -> impl Iterator<Item = &'static Doubt> {
     crate::neta::DOUBTS
         .iter()
         .chain(crate::mdio::DOUBTS)
+        .chain(crate::switch::DOUBTS)
         .copied()
 }
 

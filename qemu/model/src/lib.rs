@@ -8,4 +8,6 @@ pub mod doubts;
 pub mod faults;
 pub mod mdio;
 pub mod neta;
+pub mod phy;
 pub mod prng;
+pub mod switch;
