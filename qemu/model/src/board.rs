@@ -198,7 +198,7 @@ const STORAGE: &[(u32, u32)] = &[
     (0x1_f000, 0x2_0000), // PCIe SERDES
     (0x5_8000, 0x6_0000), // USB and its PHYs
     (0x6_0800, 0x6_1000), // XOR
-    (0x7_0000, 0x8_4000), // PCIe
+    (0x7_0000, 0x9_0000), // PCIe
     (0x9_0000, 0xb_0000), // crypto
     (0xb_0000, 0xb_1000), // rWTM mailbox
     (0xd_0000, 0xd_0400), // Xenon extras of the SD host controller; the standard part is the host's
