@@ -11,7 +11,7 @@
 //! Spec: Linux global1.h and global1_atu.c for the layout and the operations. Inherited: how entries share the
 //! 2048 places (hash buckets) is not public, so the table is full only when all of them are taken.
 
-use super::context::{Busy, Context, Unit};
+use super::context::{Busy, Context, Pending, Unit};
 use crate::bus::Nanos;
 use std::collections::BTreeMap;
 
@@ -103,7 +103,7 @@ pub enum ViolationKind {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Violation {
+pub(crate) struct Violation {
     kind: ViolationKind,
     fid: u8,
     mac: MacAddr,
@@ -132,7 +132,7 @@ pub(crate) struct Atu {
     busy: Busy,
     entries: BTreeMap<u64, Entry>,
     next_age_step: u64,
-    violation: Option<Violation>,
+    pub(crate) violation: Pending<Violation>,
     /// Ports whose entries stay at age 1 instead of dying, and ports that want to hear of a death.
     pub(crate) hold_at_1: u16,
     pub(crate) tell_age_out: u16,
@@ -215,13 +215,9 @@ impl Atu {
         self.operation = self.operation & 0x7ff0 | u16::from(fid & 0x0f);
     }
 
-    /// The five bits of the status: done is reported once, the problem stays while a violation waits.
+    /// True once after an operation has ended.
     pub(crate) fn take_done(&mut self, context: &Context) -> bool {
         self.busy.take_done(Unit::Atu, context)
-    }
-
-    pub(crate) fn problem(&self) -> bool {
-        self.violation.is_some()
     }
 
     // Operations.
@@ -251,7 +247,7 @@ impl Atu {
         } else if self.entries.len() < CAPACITY || self.entries.contains_key(&key) {
             self.entries.insert(key, entry);
         } else {
-            self.raise(Violation {
+            self.violation.raise(Violation {
                 kind: ViolationKind::Full,
                 fid,
                 mac: self.mac,
@@ -327,18 +323,13 @@ impl Atu {
         self.data = violation.entry.to_data() & 0xfff0 | u16::from(violation.port & 0xf);
     }
 
-    /// The first violation waits for service; later ones are lost until then.
-    fn raise(&mut self, violation: Violation) {
-        self.violation.get_or_insert(violation);
-    }
-
     pub(crate) fn violate(&mut self, kind: ViolationKind, fid: u8, mac: MacAddr, port: u8) {
         let entry = self.entries.get(&key(fid, mac)).copied().unwrap_or(Entry {
             state: 0,
             trunk: false,
             port_vector: 0,
         });
-        self.raise(Violation {
+        self.violation.raise(Violation {
             kind,
             fid,
             mac,
@@ -466,7 +457,7 @@ impl Atu {
             false
         });
         if let Some(violation) = died {
-            self.raise(violation);
+            self.violation.raise(violation);
         }
     }
 
@@ -675,7 +666,7 @@ mod tests {
             atu.lookup(0, A, context.now).map(|entry| entry.state),
             Some(1)
         );
-        assert!(atu.problem());
+        assert!(atu.violation.problem());
         operate(&mut atu, &mut context, 0, 7);
         assert_eq!(
             atu.read(0x0b, &context) & 0xff,
@@ -684,7 +675,7 @@ mod tests {
         );
         assert_eq!(atu.read(0x0c, &context) & 0xf, 2, "source port");
         assert_eq!(atu.read(0x0f, &context), 0x000b);
-        assert!(!atu.problem());
+        assert!(!atu.violation.problem());
     }
 
     #[test]
