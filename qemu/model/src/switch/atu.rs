@@ -4,7 +4,7 @@
 //! (`forward.rs`); this block only knows how an entry is found, refreshed, moved and lost.
 //!
 //! ```text
-//! 0x0a  FID 7:4 | age time 11:4 | learn2all | hash      0x0c  trunk | port vector 13:4 | state 3:0
+//! 0x0a  FID 7:4 | age time 11:4 | learn2all | hash      0x0c  trunk 15 | port vector 11:4 | state 3:0
 //! 0x0b  busy | op | violation | FID 3:0                 0x0d..0x0f  MAC address, big endian pairs
 //! ```
 //!
@@ -25,6 +25,9 @@ const AGE_UNIT_NS: u64 = 3_750_000_000;
 /// A dynamic entry lives through this many steps without being refreshed (states 7 down to 1).
 const AGE_STEPS: u64 = 7;
 
+/// The port vector has eight bits. Spec: Linux chip.c, commit 4ae01ec00771 ("PortVec field is 8 bits wide").
+const PORT_VECTOR: u16 = 0xff;
+
 /// Where a frame for an address goes, and how the entry came to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -32,7 +35,7 @@ pub struct Entry {
     pub state: u8,
     /// The low four bits of `port_vector` are a trunk id.
     pub trunk: bool,
-    /// One bit per port, 10 bits in the register.
+    /// One bit per port.
     pub port_vector: u16,
 }
 
@@ -44,7 +47,7 @@ impl Entry {
         Self {
             state: (data & 0xf) as u8,
             trunk: data & 0x8000 != 0,
-            port_vector: data >> 4 & 0x3ff,
+            port_vector: data >> 4 & PORT_VECTOR,
         }
     }
 
@@ -278,6 +281,9 @@ impl Atu {
     }
 
     /// Entry state 0 flushes, 0xf moves port 7:4 to port 11:8 (0xf: takes the port out of the entry).
+    ///
+    /// Linux up to 6.18 masks the two numbers with its six ports' mask, so that its "remove" arrives here as a move to
+    /// port 3 (or 2, where the commit named above is missing). The chip can only do what it is told, and so does this.
     fn flush_or_move(&mut self, fid: Option<u8>, also_static: bool, context: &mut Context) {
         let concerned = |at: u64, entry: &Entry| {
             let (entry_fid, mac) = split(at);
@@ -295,7 +301,7 @@ impl Atu {
                     if !concerned(*at, entry) || entry.trunk || entry.port_vector & from == 0 {
                         return true;
                     }
-                    entry.port_vector = (entry.port_vector & !from | to) & 0x3ff;
+                    entry.port_vector = (entry.port_vector & !from | to) & PORT_VECTOR;
                     entry.port_vector != 0
                 });
             }
@@ -461,17 +467,15 @@ impl Atu {
         }
     }
 
-    /// When the next age step is due, if there is something to age.
-    pub(crate) fn next_event(&self) -> Option<u64> {
-        let dynamic = self
-            .entries
-            .iter()
-            .any(|(at, entry)| !entry.is_static(split(*at).1));
-        (self.tell_age_out != 0
-            && dynamic
-            && self.next_age_step != 0
-            && self.age_step_ns().is_some())
-        .then_some(self.next_age_step)
+    /// When the next age step is due, if anybody wants to hear of it.
+    pub(crate) fn next_event(&self) -> Option<Nanos> {
+        if self.tell_age_out == 0 || self.next_age_step == 0 {
+            return None;
+        }
+        self.age_step_ns()?;
+        let mut entries = self.entries.iter();
+        let ages = entries.any(|(at, entry)| !entry.is_static(split(*at).1));
+        ages.then_some(self.next_age_step)
     }
 }
 

@@ -204,7 +204,7 @@ fn vtu_needs_valid_sid() {
             bench.env.guest_error_count(),
         )
     });
-    assert_eq!(loaded, [(false, 1), (true, 0)]);
+    assert_eq!(loaded, [(true, 0), (false, 1)]);
 }
 
 #[test]

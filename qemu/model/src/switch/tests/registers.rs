@@ -408,6 +408,15 @@ fn a_reset_can_stick_and_the_switch_can_vanish() {
 }
 
 #[test]
+fn a_silent_reset_is_seen_only_by_what_is_gone() {
+    let mut bench = Bench::linux(true);
+    bench.env.faults.set_list("switch-silent-reset*1").unwrap();
+    assert_eq!(bench.mdio_read(0), 0xffff);
+    bench.wait(HARDWARE_RESET_NS);
+    assert_eq!((bench.read(0x10, 3), bench.read(0x10, 4)), (0x3410, 0x007f));
+}
+
+#[test]
 fn a_phy_can_negotiate_for_ever_and_a_link_can_flap() {
     let mut bench = Bench::with(PowerOn::UBoot, &[]);
     bench.env.faults.set_list("phy-never-completes=2").unwrap();
