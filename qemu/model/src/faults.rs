@@ -98,6 +98,10 @@ pub const FAULTS: &[Fault] = &[
         about: "the switch's reset bit never clears",
     },
     Fault {
+        name: "switch-silent-reset",
+        about: "with a count of 1: the switch returns to its straps without a word",
+    },
+    Fault {
         name: "switch-vanish",
         about: "the switch answers nothing and passes no frame",
     },

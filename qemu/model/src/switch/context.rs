@@ -95,6 +95,46 @@ impl Busy {
     }
 }
 
+/// The violation of a table that waits for its get-and-clear operation. Only the first waits; later ones are lost.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pending<V> {
+    violation: Option<V>,
+    shown: bool,
+}
+
+impl<V> Default for Pending<V> {
+    fn default() -> Self {
+        Self {
+            violation: None,
+            shown: false,
+        }
+    }
+}
+
+impl<V> Pending<V> {
+    pub(crate) fn raise(&mut self, violation: V) {
+        if self.violation.is_none() {
+            *self = Self {
+                violation: Some(violation),
+                shown: false,
+            };
+        }
+    }
+
+    pub(crate) fn take(&mut self) -> Option<V> {
+        self.violation.take()
+    }
+
+    /// The problem bit of the global status: the read that sees it may clear it.
+    pub(crate) fn problem(&self) -> bool {
+        self.violation.is_some() && !self.shown
+    }
+
+    pub(crate) fn read_clears(&mut self) {
+        self.shown = true;
+    }
+}
+
 /// What one access carries to the blocks.
 #[derive(Debug)]
 pub(crate) struct Context<'a> {

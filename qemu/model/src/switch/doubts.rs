@@ -117,9 +117,9 @@ doubts! {
         "vlan-map" => VlanMap, "Out of every port of the VLAN map.";
     }
     "switch-vtu-needs-valid-sid", vtu_needs_sid: VtuNeedsSid,
-    "Loading a VLAN whose SID has no valid STU entry (seen to fail on a related chip)." {
-        "refuses" => Refuses, "The entry does not become valid.";
+    "Loading a VLAN whose SID has no valid STU entry: FreeBSD never loads one, a 88E6176 was seen to refuse." {
         "accepts" => Accepts, "The entry loads; the port's own state decides.";
+        "refuses" => Refuses, "The entry does not become valid.";
     }
     "switch-priority-tag-vid", priority_tag_vid: PriorityTagVid,
     "VID in the DSA tag of a frame that came with an 802.1Q tag of VID 0." {

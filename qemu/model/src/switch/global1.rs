@@ -35,8 +35,6 @@ const PPU_ENABLE: u16 = 1 << 14;
 pub(crate) struct Global1 {
     /// Done bits seen but not read.
     latched: u16,
-    /// Problem bits a read has cleared while the violation still waits, under the doubt that says so.
-    problems_read: u16,
     control1: u16,
     control2: u16,
     ip_priority: [u16; 8],
@@ -52,7 +50,6 @@ impl Global1 {
     pub(crate) fn new() -> Self {
         Self {
             latched: EEPROM_DONE,
-            problems_read: 0,
             control1: PPU_ENABLE,
             control2: 0,
             ip_priority: [
@@ -201,7 +198,8 @@ impl Switch {
         let status = self.global_status(context);
         self.g1.latched = 0;
         if context.doubts.g1_problem_bits == G1ProblemBits::ReadClears {
-            self.g1.problems_read |= status & (VTU_PROBLEM | ATU_PROBLEM);
+            self.vtu.violation.read_clears();
+            self.atu.violation.read_clears();
         }
         status
     }
@@ -212,11 +210,9 @@ impl Switch {
         self.g1.latched |= flag(self.stats.take_done(context), STATS_DONE)
             | flag(self.vtu.take_done(context), VTU_DONE)
             | flag(self.atu.take_done(context), ATU_DONE);
-        let problems =
-            flag(self.vtu.problem(), VTU_PROBLEM) | flag(self.atu.problem(), ATU_PROBLEM);
-        self.g1.problems_read &= problems;
         self.g1.latched
-            | problems & !self.g1.problems_read
+            | flag(self.vtu.violation.problem(), VTU_PROBLEM)
+            | flag(self.atu.violation.problem(), ATU_PROBLEM)
             | flag(self.g2_source() & self.g2.interrupt_mask() != 0, DEVICE)
             | flag(context.now >= self.g1.reset_until, INIT_READY)
             | flag(self.g1.ppu_polls(context.now), PPU_POLLING)

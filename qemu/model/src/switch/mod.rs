@@ -160,10 +160,13 @@ impl Switch {
             .iter_mut()
             .for_each(|phy| phy.hardware_reset(&context));
         self.association_changed();
-        match state {
-            PowerOn::UBoot => self.leave_as_u_boot(env),
-            PowerOn::Straps => self.away_until = env.now.saturating_add(HARDWARE_RESET_NS),
-        }
+        self.away_until = match state {
+            PowerOn::Straps => env.now.saturating_add(HARDWARE_RESET_NS),
+            PowerOn::UBoot => {
+                self.leave_as_u_boot(env);
+                env.now
+            }
+        };
     }
 
     fn reset_registers(&mut self, context: &Context) {
@@ -273,6 +276,9 @@ impl Switch {
     pub fn advance(&mut self, env: &mut Env) {
         self.refresh_readings(env);
         if self.phy_faults || !env.faults.is_empty() {
+            if env.faults.take("switch-silent-reset").is_some() {
+                self.hardware_reset(env, PowerOn::Straps);
+            }
             self.apply_phy_faults(env);
         }
         self.phys.iter_mut().for_each(|phy| phy.advance(env.now));

@@ -51,10 +51,10 @@ impl Wire for Switch {
 impl Switch {
     /// A clause 22 read on the MDIO bus the switch is wired to; `None` where it does not answer.
     pub fn smi_read(&mut self, env: &mut Env, phy_addr: u8, register: u8) -> Option<u16> {
+        self.advance(env);
         if !self.answers(env) {
             return None;
         }
-        self.advance(env);
         match (self.smi_mode, register) {
             (SmiMode::SingleChip, _) => self.read_device(env, phy_addr, register),
             (SmiMode::MultiChip(own), 0) if own == phy_addr => {
@@ -76,10 +76,10 @@ impl Switch {
 
     /// A clause 22 write on the MDIO bus the switch is wired to; false where it does not answer.
     pub fn smi_write(&mut self, env: &mut Env, phy_addr: u8, register: u8, value: u16) -> bool {
+        self.advance(env);
         if !self.answers(env) {
             return false;
         }
-        self.advance(env);
         match self.smi_mode {
             SmiMode::SingleChip => return self.write_device(env, phy_addr, register, value),
             SmiMode::MultiChip(own) if own != phy_addr => return false,

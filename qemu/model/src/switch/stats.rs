@@ -93,6 +93,11 @@ impl Counters {
         self.0[Counter::OutQueue0 as usize + usize::from(queue & 7)] += 1;
     }
 
+    #[cfg(test)]
+    pub(crate) fn queue(&self, queue: usize) -> u64 {
+        self.0[Counter::OutQueue0 as usize + queue]
+    }
+
     /// A good frame came in; `length` includes the FCS.
     pub(crate) fn good_frame_in(
         &mut self,

@@ -12,7 +12,7 @@
 //! Spec: Linux global1.h and global1_vtu.c. A VLAN operation touches the member bits of the data registers alone, a
 //! spanning tree operation the state bits alone: Linux reads both after the two operations in turn.
 
-use super::context::{Busy, Context, Unit};
+use super::context::{Busy, Context, Pending, Unit};
 use super::doubts::VtuNeedsSid;
 use super::port::PORTS;
 use std::collections::BTreeMap;
@@ -85,7 +85,8 @@ pub(crate) struct Vtu {
     busy: Busy,
     vlans: BTreeMap<u16, Vlan>,
     spanning_trees: BTreeMap<u8, [u16; 3]>,
-    violation: Option<(ViolationKind, u16, u8)>,
+    /// What happened, the VID and the port.
+    pub(crate) violation: Pending<(ViolationKind, u16, u8)>,
 }
 
 const VALID: u16 = 1 << 12;
@@ -131,10 +132,6 @@ impl Vtu {
 
     pub(crate) fn take_done(&mut self, context: &Context) -> bool {
         self.busy.take_done(Unit::Vtu, context)
-    }
-
-    pub(crate) fn problem(&self) -> bool {
-        self.violation.is_some()
     }
 
     // Operations.
@@ -259,9 +256,8 @@ impl Vtu {
             .map_or(0, |states| field(states, port, 2))
     }
 
-    /// The first violation waits for service; later ones are lost until then.
     pub(crate) fn violate(&mut self, kind: ViolationKind, vid: u16, port: u8) {
-        self.violation.get_or_insert((kind, vid, port));
+        self.violation.raise((kind, vid, port));
     }
 }
 
@@ -398,13 +394,13 @@ mod tests {
         let (mut vtu, mut context) = (Vtu::default(), context());
         vtu.violate(ViolationKind::Miss, 77, 3);
         vtu.violate(ViolationKind::Member, 78, 2);
-        assert!(vtu.problem());
+        assert!(vtu.violation.problem());
         operate(&mut vtu, &mut context, 7);
         assert_eq!(
             (vtu.read(0x05, &context), vtu.read(0x06, &context)),
             (0x7000 | 1 << 5 | 3, 77)
         );
-        assert!(!vtu.problem());
+        assert!(!vtu.violation.problem());
         operate(&mut vtu, &mut context, 7);
         assert_eq!(vtu.read(0x05, &context) & 0x7f, 0);
     }

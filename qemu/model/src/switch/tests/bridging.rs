@@ -33,7 +33,7 @@ impl Bench {
         bench
     }
 
-    fn from_bridge(&mut self, frame: &[u8]) -> Vec<Sent> {
+    fn bridge_sends(&mut self, frame: &[u8]) -> Vec<Sent> {
         self.send(
             0,
             &with_tag(frame, [0xc0 | BRIDGE_DEVICE, 0, 0x0f, 0xff], true),
@@ -67,19 +67,19 @@ fn the_bridge_sends_from_its_virtual_device_where_the_pvt_allows() {
     let mut bench = Bench::bridged();
     let flood = plain(BROADCAST, H);
     assert_eq!(
-        bench.from_bridge(&flood),
+        bench.bridge_sends(&flood),
         vec![(2, flood.clone()), (3, flood.clone())]
     );
     bench.ports(2, &plain(BROADCAST, B));
     let known = plain(B, H);
-    assert_eq!(bench.from_bridge(&known), vec![(2, known.clone())]);
+    assert_eq!(bench.bridge_sends(&known), vec![(2, known.clone())]);
     assert_eq!(
         bench.ports(3, &plain(H, C)),
         [0],
         "the bridge's own address was learnt at the conduit"
     );
     bench.pvt_write(u16::from(BRIDGE_DEVICE), 0, 0);
-    assert!(bench.from_bridge(&known).is_empty());
+    assert!(bench.bridge_sends(&known).is_empty());
     bench.assert_clean();
 }
 
