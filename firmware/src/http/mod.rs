@@ -20,11 +20,13 @@
 //! | `body` | skipping bodies, chunked or not |
 //! | `answer` | what is sent |
 //! | `refusal` | status codes and the reasons for them |
+//! | `memo` | not parsing what was parsed before |
 //! | `out` | writing text into a fixed buffer |
 
 mod answer;
 mod body;
 mod head;
+mod memo;
 mod out;
 mod refusal;
 mod request;
@@ -35,6 +37,7 @@ use crate::status::StatusSource;
 use answer::{Answer, CONTINUE};
 use body::Body;
 use head::Scan;
+use memo::Memo;
 use refusal::Refusal;
 use request::{Persistence, Request, RequestLine};
 
@@ -72,10 +75,11 @@ pub enum Next {
 }
 
 /// One HTTP connection.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Connection {
     phase: Phase,
     scan: Scan,
+    memo: Memo,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -106,98 +110,55 @@ impl Connection {
     ) -> Step {
         let mut consumed = 0;
         if let Phase::Head = self.phase {
-            let head_only = |scan: &Scan| {
-                scan.request_line(input)
-                    .is_some_and(|line| line.starts_with(b"HEAD "))
-            };
             match self.read_head(input) {
-                Ok(None) if !at_eof => {
-                    return Step {
-                        consumed,
-                        written: 0,
-                        answered: None,
-                        next: Next::Input,
-                    };
-                }
-                Ok(None) if input.is_empty() => self.phase = Phase::Closed,
-                Ok(None) => self.refuse(Refusal::Incomplete, head_only(&self.scan)),
                 Ok(Some((len, request))) => {
                     consumed = len;
-                    let is_head_only = head_only(&self.scan);
-                    let Request {
-                        resource: content,
-                        persistence,
-                        body,
-                        ..
-                    } = request;
-                    self.phase = Phase::Body(
-                        body,
-                        Answer {
-                            content,
-                            is_head_only,
-                            persistence,
-                        },
-                    );
                     self.scan = Scan::default();
+                    self.phase = Phase::Body(request.body, request.answer);
                     if request.expects_continue && input.len() == len && !at_eof {
-                        return self.say_continue(consumed, out);
+                        return Step::without_answer(len, say_continue(out), Next::Input);
                     }
                 }
-                Err(refusal) => self.refuse(refusal, head_only(&self.scan)),
+                Ok(None) if !at_eof => return Step::without_answer(0, 0, Next::Input),
+                Ok(None) if input.is_empty() => self.phase = Phase::Closed,
+                Ok(None) => self.refuse(input, Refusal::Incomplete),
+                Err(refusal) => self.refuse(input, refusal),
             }
         }
-        if let Phase::Body(body, answer) = &mut self.phase {
-            match body.skip(&input[consumed..]) {
-                Ok(len) => consumed += len,
-                Err(refusal) => (*body, answer.content) = (Body::Done, Err(refusal)),
+        let Phase::Body(body, answer) = &mut self.phase else {
+            return Step::without_answer(input.len(), 0, Next::Close);
+        };
+        match body.skip(&input[consumed..]) {
+            Ok(len) => consumed += len,
+            Err(refusal) => (*body, answer.content) = (Body::Done, Err(refusal)),
+        }
+        if *body != Body::Done {
+            if !at_eof {
+                return Step::without_answer(consumed, 0, Next::Input);
             }
-            if *body != Body::Done {
-                if !at_eof {
-                    return Step {
-                        consumed,
-                        written: 0,
-                        answered: None,
-                        next: Next::Input,
-                    };
-                }
-                (*body, answer.content) = (Body::Done, Err(Refusal::Incomplete));
-            }
-            if out.len() < answer.room() {
-                return Step {
-                    consumed,
-                    written: 0,
-                    answered: None,
-                    next: Next::Room(answer.room()),
-                };
-            }
-            let (code, written) = answer.write(out, status);
-            if answer.persistence != Persistence::Close {
-                self.phase = Phase::Head;
-                let next = if consumed == input.len() && !at_eof {
-                    Next::Input
-                } else {
-                    Next::Step
-                };
-                return Step {
-                    consumed,
-                    written,
-                    answered: Some(code),
-                    next,
-                };
-            }
+            (*body, answer.content) = (Body::Done, Err(Refusal::Incomplete));
+        }
+        if out.len() < answer.room() {
+            return Step::without_answer(consumed, 0, Next::Room(answer.room()));
+        }
+        let (code, written) = answer.write(out, status);
+        let next = if answer.persistence == Persistence::Close {
             self.phase = Phase::Closed;
-            return Step {
-                consumed: input.len(),
-                written,
-                answered: Some(code),
-                next: Next::Close,
-            };
-        }
+            consumed = input.len();
+            Next::Close
+        } else {
+            self.phase = Phase::Head;
+            if consumed == input.len() && !at_eof {
+                Next::Input
+            } else {
+                Next::Step
+            }
+        };
         Step {
-            consumed: input.len(),
-            written: 0,
-            answered: None,
-            next: Next::Close,
+            consumed,
+            written,
+            answered: Some(code),
+            next,
         }
     }
 
@@ -224,52 +185,61 @@ impl Connection {
     /// The request line is judged as soon as it is whole, before anything after it is looked at: an HTTP/0.9 client
     /// sends nothing more, and the verdict must not depend on how the bytes arrived.
     fn read_head(&mut self, input: &[u8]) -> Result<Option<(usize, Request)>, Refusal> {
-        let known = self.scan.request_line(input);
-        let fresh = match known {
-            Some(_) => None,
+        if self.scan.is_idle()
+            && let Some(known) = self.memo.recall(input)
+        {
+            return Ok(Some(known));
+        }
+        let (line, is_fresh) = match self.scan.request_line(input) {
+            Some(line) => (line, false),
             None => match self.scan.find_request_line(input)? {
-                Some(line) => Some(RequestLine::parse(line)?),
+                Some(line) => (line, true),
                 None => return Ok(None),
             },
+        };
+        let early = if is_fresh {
+            Some(RequestLine::parse(line)?)
+        } else {
+            None
         };
         let Some(end) = self.scan.find_end(input)? else {
             return Ok(None);
         };
-        let line = match (fresh, known) {
-            (Some(line), _) => line,
-            (None, line) => RequestLine::parse(line.unwrap_or_default())?,
-        };
-        Ok(Some((
-            end,
-            Request::parse(line, self.scan.fields(input, end))?,
-        )))
+        let line = early.map_or_else(|| RequestLine::parse(line), Ok)?;
+        let request = Request::parse(line, self.scan.fields(input, end))?;
+        self.memo.remember(&input[..end], request);
+        Ok(Some((end, request)))
     }
 
     #[cold]
-    fn refuse(&mut self, refusal: Refusal, is_head_only: bool) {
+    fn refuse(&mut self, input: &[u8], refusal: Refusal) {
+        let line = self.scan.request_line(input).unwrap_or_default();
         let answer = Answer {
             content: Err(refusal),
-            is_head_only,
+            is_head_only: line.starts_with(b"HEAD "),
             persistence: Persistence::Close,
         };
         self.phase = Phase::Body(Body::Done, answer);
     }
+}
 
-    /// Without room for the line the client goes on by itself after a while (RFC 9110 section 10.1.1), so it may be lost.
-    #[cold]
-    fn say_continue(&self, consumed: usize, out: &mut [u8]) -> Step {
-        let written = match out.get_mut(..CONTINUE.len()) {
-            Some(room) => {
-                room.copy_from_slice(CONTINUE.as_bytes());
-                CONTINUE.len()
-            }
-            None => 0,
-        };
-        Step {
+impl Step {
+    fn without_answer(consumed: usize, written: usize, next: Next) -> Self {
+        Self {
             consumed,
             written,
             answered: None,
-            next: Next::Input,
+            next,
         }
     }
+}
+
+/// Without room for the line, the client goes on by itself after a while (RFC 9110 section 10.1.1), so it may be lost.
+#[cold]
+fn say_continue(out: &mut [u8]) -> usize {
+    let Some(room) = out.get_mut(..CONTINUE.len()) else {
+        return 0;
+    };
+    room.copy_from_slice(CONTINUE.as_bytes());
+    CONTINUE.len()
 }

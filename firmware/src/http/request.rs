@@ -1,5 +1,6 @@
 //! What a request asks for: the request line and the fields that matter, as strictly as RFC 9110 and 9112 allow.
 
+use super::answer::Answer;
 use super::body::{Body, MAX_BODY};
 use super::refusal::Refusal;
 
@@ -54,6 +55,7 @@ enum Method {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RequestLine {
     resource: Result<Resource, Refusal>,
+    is_head: bool,
     is_old: bool,
 }
 
@@ -89,20 +91,10 @@ impl RequestLine {
             }
             _ => return Err(Refusal::Method),
         };
-        let is_old = match line[version_at..] {
-            [
-                b'H',
-                b'T',
-                b'T',
-                b'P',
-                b'/',
-                b'1',
-                b'.',
-                minor @ b'0'..=b'9',
-            ] => minor == b'0',
-            [b'H', b'T', b'T', b'P', b'/', b'2'..=b'9', b'.', b'0'..=b'9'] => {
-                return Err(Refusal::UnsupportedVersion);
-            }
+        let is_old = match line[version_at..].strip_prefix(b"HTTP/") {
+            Some([b'1', b'.', b'1'..=b'9']) => false,
+            Some(b"1.0") => true,
+            Some([b'2'..=b'9', b'.', b'0'..=b'9']) => return Err(Refusal::UnsupportedVersion),
             _ => return Err(Refusal::Version),
         };
         let resource = match (method, Resource::at(target)) {
@@ -111,7 +103,12 @@ impl RequestLine {
             (_, Some(_)) => Err(Refusal::MethodNotAllowed),
             (method, None) => look_closer(method, target)?,
         };
-        Ok(Self { resource, is_old })
+        let is_head = method == Method::Head;
+        Ok(Self {
+            resource,
+            is_head,
+            is_old,
+        })
     }
 }
 
@@ -174,8 +171,7 @@ fn look_closer(method: Method, target: &[u8]) -> Result<Result<Resource, Refusal
 /// A whole head, judged.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Request {
-    pub resource: Result<Resource, Refusal>,
-    pub persistence: Persistence,
+    pub answer: Answer,
     pub body: Body,
     /// The client waits for `100 Continue` before it sends the body.
     pub expects_continue: bool,
@@ -221,12 +217,18 @@ impl Request {
         match line.resource {
             // The client may send the body or not, now that it has its answer: nobody knows what the next byte is.
             Err(refusal) if expects_continue => Err(refusal),
-            resource => Ok(Self {
-                resource,
-                persistence,
-                body,
-                expects_continue,
-            }),
+            content => {
+                let answer = Answer {
+                    content,
+                    is_head_only: line.is_head,
+                    persistence,
+                };
+                Ok(Self {
+                    answer,
+                    body,
+                    expects_continue,
+                })
+            }
         }
     }
 }
@@ -346,7 +348,7 @@ pub(super) fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-fn is_unreserved(byte: u8) -> bool {
+const fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
 }
 
@@ -358,26 +360,16 @@ fn is_target(byte: u8) -> bool {
 
 /// `uri-host [":" port]` of RFC 9110 section 7.2. An empty host identifies no server (section 4.2.1) and is refused.
 fn is_host(value: &[u8]) -> bool {
-    let (host, port) = match value.split_first() {
-        Some((b'[', rest)) => match rest.iter().position(|&byte| byte == b']') {
-            Some(len)
-                if rest[..len]
-                    .iter()
-                    .all(|&byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.')) =>
-            {
-                (&rest[..len], &rest[len + 1..])
-            }
+    let (host, port) = if let Some(rest) = value.strip_prefix(b"[") {
+        let len = len_of(rest, |byte| {
+            byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.')
+        });
+        match rest.split_at(len) {
+            (host, [b']', port @ ..]) => (host, port),
             _ => return false,
-        },
-        _ => {
-            let is_name = |&byte: &u8| is_unreserved(byte) || b"%!$&'()*+,;=".contains(&byte);
-            value.split_at(
-                value
-                    .iter()
-                    .position(|byte| !is_name(byte))
-                    .unwrap_or(value.len()),
-            )
         }
+    } else {
+        value.split_at(len_of(value, |byte| IS_REG_NAME[usize::from(byte)]))
     };
     let is_port = match port {
         [] => true,
@@ -386,6 +378,31 @@ fn is_host(value: &[u8]) -> bool {
     };
     !host.is_empty() && is_port
 }
+
+/// How many bytes at the start of `value` are as `is_wanted` says.
+fn len_of(value: &[u8], is_wanted: impl Fn(u8) -> bool) -> usize {
+    value
+        .iter()
+        .position(|&byte| !is_wanted(byte))
+        .unwrap_or(value.len())
+}
+
+/// The characters of a `reg-name` (RFC 3986 section 3.2.2), as a table because every request has a host.
+const IS_REG_NAME: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        table[byte] = is_unreserved(byte as u8);
+        byte += 1;
+    }
+    let others = b"%!$&'()*+,;=";
+    let mut index = 0;
+    while index < others.len() {
+        table[others[index] as usize] = true;
+        index += 1;
+    }
+    table
+};
 
 #[cfg(test)]
 mod tests {
