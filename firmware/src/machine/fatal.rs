@@ -40,14 +40,26 @@ pub(super) fn exception(cause: Cause, frame: &Frame) -> ! {
         Cause::Nested => "exception inside a handler",
     };
     print(format_args!("\nEXCEPTION: {what}\n"));
-    print(format_args!("  esr {:#010x}  far {:#018x}  elr {:#018x}  spsr {:#x}\n", frame.esr, frame.far, frame.elr, frame.spsr));
+    print(format_args!(
+        "  esr {:#010x}  far {:#018x}  elr {:#018x}  spsr {:#x}\n",
+        frame.esr, frame.far, frame.elr, frame.spsr
+    ));
     if is_abort(frame.esr) {
         let access = if frame.esr >> 26 & 0x3f >= 0x24 {
-            if frame.esr & 1 << 6 != 0 { "writing" } else { "reading" }
+            if frame.esr & 1 << 6 != 0 {
+                "writing"
+            } else {
+                "reading"
+            }
         } else {
             "fetching"
         };
-        print(format_args!("  {} while {access} {:#x}{}\n", fault(frame.esr), frame.far, guard_hint(frame.far)));
+        print(format_args!(
+            "  {} while {access} {:#x}{}\n",
+            fault(frame.esr),
+            frame.far,
+            guard_hint(frame.far)
+        ));
     }
     for row in 0..8 {
         for column in 0..4 {
@@ -112,9 +124,12 @@ pub(super) fn succeed() -> ! {
 /// Follows the frame pointers, as far as they stay inside the image.
 fn backtrace(mut frame_pointer: u64) {
     let image = mmu::Image::here();
-    print(format_args!("backtrace (addr2line -e ristretto.elf ADDRESS):\n"));
+    print(format_args!(
+        "backtrace (addr2line -e ristretto.elf ADDRESS):\n"
+    ));
     for depth in 1..32 {
-        if frame_pointer % 16 != 0 || frame_pointer < image.data || frame_pointer >= image.end - 16 {
+        if frame_pointer % 16 != 0 || frame_pointer < image.data || frame_pointer >= image.end - 16
+        {
             return;
         }
         let pointer = frame_pointer as *const u64;
@@ -134,7 +149,10 @@ fn backtrace(mut frame_pointer: u64) {
 
 fn print_address(depth: usize, address: u64) {
     let base = mmu::Image::here().start;
-    print(format_args!("  {depth:2}: {:#x}\n", address.wrapping_sub(base)));
+    print(format_args!(
+        "  {depth:2}: {:#x}\n",
+        address.wrapping_sub(base)
+    ));
 }
 
 fn guard_hint(address: u64) -> &'static str {

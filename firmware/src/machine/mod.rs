@@ -2,7 +2,10 @@
 //!
 //! Everything about the machine comes from the tree. A device whose node makes no sense is named in one line and left
 //! out; the others start.
-#![expect(unsafe_code, reason = "start-up turns addresses of the devicetree into drivers")]
+#![expect(
+    unsafe_code,
+    reason = "start-up turns addresses of the devicetree into drivers"
+)]
 
 mod console;
 mod fatal;
@@ -51,12 +54,16 @@ struct Machine {
 pub fn start(devicetree: usize) -> ! {
     // SAFETY: the boot code calls this once.
     let mapper = unsafe { Mapper::take_over() };
-    let Ok(mut mapper) = mapper else { park(Park::NoTables) };
+    let Ok(mut mapper) = mapper else {
+        park(Park::NoTables)
+    };
     // SAFETY: nothing was allocated before.
     unsafe { heap::init() };
     exceptions::on_fatal(fatal::exception);
     let blob = map_devicetree(&mut mapper, devicetree);
-    let Ok(tree) = Tree::new(blob) else { park(Park::BadDevicetree) };
+    let Ok(tree) = Tree::new(blob) else {
+        park(Park::BadDevicetree)
+    };
     let tree: &'static Tree<'static> = Box::leak(Box::new(tree));
     let mut machine = Machine { mapper, tree };
     machine.forbid_reserved();
@@ -69,7 +76,10 @@ fn map_devicetree(mapper: &mut Mapper, address: usize) -> &'static [u8] {
         park(Park::NoDevicetree);
     }
     let mut map = |len: usize| -> &'static [u8] {
-        if mapper.map(address as u64, len as u64, Kind::ReadOnly).is_err() {
+        if mapper
+            .map(address as u64, len as u64, Kind::ReadOnly)
+            .is_err()
+        {
             park(Park::NoDevicetree);
         }
         // SAFETY: just mapped, read-only, and nobody else writes there.
@@ -95,7 +105,8 @@ impl Machine {
         }
         for reserved in self.tree.reserved_memory().flatten() {
             if reserved.no_map {
-                self.mapper.forbid(reserved.region.address, reserved.region.size);
+                self.mapper
+                    .forbid(reserved.region.address, reserved.region.size);
             }
         }
     }
@@ -119,9 +130,18 @@ impl Machine {
     }
 
     fn start_console(&mut self) {
-        let chosen = self.tree.stdout().ok().map(|(node, _)| node).filter(|node| node.is_compatible("arm,pl011"));
-        let Some(node) = chosen.or_else(|| self.tree.compatible("arm,pl011").next()) else { return };
-        let Some((address, _)) = self.registers(&node, 0) else { return };
+        let chosen = self
+            .tree
+            .stdout()
+            .ok()
+            .map(|(node, _)| node)
+            .filter(|node| node.is_compatible("arm,pl011"));
+        let Some(node) = chosen.or_else(|| self.tree.compatible("arm,pl011").next()) else {
+            return;
+        };
+        let Some((address, _)) = self.registers(&node, 0) else {
+            return;
+        };
         // SAFETY: the tree says that a PL011 is there; it was just mapped, and nobody else uses it.
         if let Some(uart) = unsafe { hal::uart::pl011::Pl011::new(address) } {
             console::init(uart);
