@@ -20,6 +20,8 @@ use smoltcp::socket::dhcpv4;
 use smoltcp::time::Duration;
 use smoltcp::wire::{DhcpOption, DhcpPacket, Ipv4Address, Ipv4Cidr};
 
+use super::random::Random;
+
 /// Spec: RFC 2132.
 const OPTION_SUBNET_MASK: u8 = 1;
 const OPTION_ROUTER: u8 = 3;
@@ -42,6 +44,7 @@ const MAX_MESSAGE_LEN: usize = 1472;
 /// 2 + 2 + 4 + 4 s, since smoltcp doubles after every second try.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 const REQUEST_RETRIES: u16 = 4;
+const A_DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How long to wait for an offer before DISCOVER is sent again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,12 +58,13 @@ pub(super) enum Pace {
 }
 
 impl Pace {
-    fn discover_timeout(self) -> Duration {
+    /// Spread a little, so that boards switched on together do not ask in step for ever.
+    fn discover_timeout(self, random: &mut Random) -> Duration {
         match self {
-            Self::Quick => Duration::from_secs(3),
-            Self::Slow => Duration::from_secs(15),
+            Self::Quick => random.between_ms(2500, 3000),
+            Self::Slow => random.between_ms(12_000, 15_000),
             // smoltcp's socket has no pause; a day is one.
-            Self::Silent => Duration::from_secs(24 * 60 * 60),
+            Self::Silent => A_DAY,
         }
     }
 }
@@ -102,7 +106,7 @@ impl Client {
         socket.set_parameter_request_list(REQUESTED);
         socket.set_receive_packet_buffer(Box::leak(vec![0; MAX_MESSAGE_LEN].into_boxed_slice()));
         let mut retry = socket.get_retry_config();
-        retry.discover_timeout = Pace::Silent.discover_timeout();
+        retry.discover_timeout = A_DAY;
         retry.initial_request_timeout = REQUEST_TIMEOUT;
         retry.request_retries = REQUEST_RETRIES;
         socket.set_retry_config(retry);
@@ -110,16 +114,26 @@ impl Client {
     }
 
     /// Takes effect with the next DISCOVER.
-    pub(super) fn set_pace(&self, sockets: &mut SocketSet<'static>, pace: Pace) {
+    pub(super) fn set_pace(
+        &self,
+        sockets: &mut SocketSet<'static>,
+        pace: Pace,
+        random: &mut Random,
+    ) {
         let socket = sockets.get_mut::<dhcpv4::Socket>(self.0);
         let mut retry = socket.get_retry_config();
-        retry.discover_timeout = pace.discover_timeout();
+        retry.discover_timeout = pace.discover_timeout(random);
         socket.set_retry_config(retry);
     }
 
     /// Gives up the lease, if any, and starts over; DISCOVER leaves with the next egress.
-    pub(super) fn restart(&self, sockets: &mut SocketSet<'static>, pace: Pace) {
-        self.set_pace(sockets, pace);
+    pub(super) fn restart(
+        &self,
+        sockets: &mut SocketSet<'static>,
+        pace: Pace,
+        random: &mut Random,
+    ) {
+        self.set_pace(sockets, pace, random);
         sockets.get_mut::<dhcpv4::Socket>(self.0).reset();
     }
 

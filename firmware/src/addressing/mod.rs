@@ -13,7 +13,7 @@
 //! IPv4, when nothing is configured by hand:
 //!
 //! ```text
-//! link up ── DISCOVER at 0, 3, 6, 9 s ──► lease ──► address, gateway; announced twice by ARP
+//! link up ── DISCOVER every 3 s ──► lease ──► address, gateway; announced twice by ARP
 //!   │                                       ▲  └── expired or refused ──► as after link up
 //!   └ 10 s without a lease ──► three probes ─┼──► 169.254/16 address, no gateway (14 to 17 s after link
 //!                              in 4 to 7 s  │     up, if nobody contests it)
@@ -27,7 +27,9 @@
 //! start over at once and must confirm what was kept, within 10 and 15 s.
 
 mod claims;
+mod config;
 mod dhcp;
+mod event;
 mod frames;
 mod link_local;
 pub mod mdns;
@@ -36,25 +38,21 @@ mod slaac;
 #[cfg(test)]
 mod tests;
 
-extern crate alloc;
-
-use alloc::boxed::Box;
-use alloc::vec;
-use core::fmt;
-
 use heapless::{Deque, Vec};
-use smoltcp::iface::{Interface, SocketHandle, SocketSet};
-use smoltcp::socket::udp;
+use smoltcp::iface::{Interface, SocketSet};
 use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::{
     ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol, IpAddress, IpCidr,
-    IpEndpoint, Ipv4Address, Ipv4Cidr, Ipv6Address, Ipv6Cidr,
+    Ipv4Address, Ipv4Cidr, Ipv6Address, Ipv6Cidr,
 };
 
 use claims::{Claims, Verdict};
+use config::host_label;
+pub use config::{Config, Ipv4Config, Ipv6Config};
+pub use event::{Event, Origin};
 use frames::Frame;
 use link_local::{Prober, Step};
-use mdns::{Due, Family, HostLabel, Responder};
+use mdns::HostLabel;
 use random::Random;
 use slaac::Slaac;
 
@@ -64,192 +62,9 @@ const FALLBACK_AFTER: Duration = Duration::from_secs(10);
 const OVERLAP: Duration = Duration::from_secs(10);
 /// How long the link may be down before its addresses go.
 const LINK_LOSS_TOLERANCE: Duration = Duration::from_secs(4);
-/// How long a unicast mDNS answer may wait for the neighbour's hardware address before it is dropped:
-/// smoltcp would ask for a neighbour that is gone for ever, and hold up the answers behind it.
-const UNICAST_PATIENCE: Duration = Duration::from_secs(2);
 
 const OUTBOX_LEN: usize = 8;
 const NOTICES_LEN: usize = 4;
-const MDNS_PACKETS: usize = 4;
-const MDNS_BUFFER_LEN: usize = 4096;
-const DEFAULT_HOSTNAME: &str = "ristretto";
-
-/// What the command line wants of an interface.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Config<'a> {
-    /// Told to the DHCP server and answered for as `HOSTNAME.local`. Only the first label counts, and
-    /// characters a host name cannot have become hyphens.
-    pub hostname: &'a str,
-    /// IPv4 addresses.
-    pub ipv4: Ipv4Config,
-    /// IPv6 addresses.
-    pub ipv6: Ipv6Config,
-}
-
-/// Where IPv4 addresses come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ipv4Config {
-    /// No IPv4.
-    Off,
-    /// DHCP, with a link-local address while no server answers.
-    Automatic,
-    /// One address given by hand.
-    Static {
-        /// The address with its prefix length.
-        cidr: Ipv4Cidr,
-        /// The default router.
-        gateway: Option<Ipv4Address>,
-    },
-}
-
-/// Where IPv6 addresses come from, besides fe80::/64.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ipv6Config {
-    /// No IPv6, not even fe80::/64.
-    Off,
-    /// Router advertisements (SLAAC).
-    Automatic,
-    /// One address given by hand; router advertisements are ignored.
-    Static {
-        /// The address with its prefix length.
-        cidr: Ipv6Cidr,
-        /// The default router.
-        gateway: Option<Ipv6Address>,
-    },
-}
-
-/// Where an address or route came from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Origin {
-    /// The command line.
-    Static,
-    /// A DHCP server.
-    Dhcp,
-    /// 169.254/16 or fe80::/64.
-    LinkLocal,
-    /// A router advertisement.
-    Slaac,
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Static => "static",
-            Self::Dhcp => "DHCP",
-            Self::LinkLocal => "link-local",
-            Self::Slaac => "SLAAC",
-        })
-    }
-}
-
-/// A change worth a line on the console.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// The address works from now on.
-    AddressAdded {
-        /// The address with its prefix length.
-        cidr: IpCidr,
-        /// Where it came from.
-        origin: Origin,
-    },
-    /// The address is gone.
-    AddressRemoved {
-        /// The address with its prefix length.
-        cidr: IpCidr,
-        /// Where it came from.
-        origin: Origin,
-    },
-    /// The address is not one a host can have, or there is no room for it.
-    AddressRefused {
-        /// The address with its prefix length.
-        cidr: IpCidr,
-        /// Where it came from.
-        origin: Origin,
-    },
-    /// There is a default router.
-    GatewayAdded {
-        /// The router.
-        router: IpAddress,
-        /// Where it came from.
-        origin: Origin,
-    },
-    /// The default router is gone.
-    GatewayRemoved {
-        /// The router.
-        router: IpAddress,
-    },
-    /// A DHCP server gave a lease, or changed it. Unchanged renewals are not reported.
-    Lease {
-        /// The server's identifier.
-        server: Ipv4Address,
-        /// How long the lease lasts, if the server said so.
-        duration: Option<Duration>,
-        /// The first name server.
-        dns: Option<Ipv4Address>,
-    },
-    /// The lease ran out or was refused.
-    LeaseLost,
-    /// No lease for ten seconds: a link-local address is sought.
-    NoLease,
-    /// Somebody else uses, or wants, this address of ours.
-    Conflict {
-        /// The address.
-        addr: Ipv4Address,
-        /// Who.
-        with: EthernetAddress,
-    },
-    /// `label.local` is ours and answered for.
-    NameClaimed {
-        /// The name without `.local`.
-        label: HostLabel,
-    },
-    /// Somebody else has `label.local`.
-    NameConflict {
-        /// The name without `.local`.
-        label: HostLabel,
-        /// Who.
-        with: IpAddress,
-    },
-}
-
-impl fmt::Display for Event {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::AddressAdded { cidr, origin } => write!(f, "address {cidr} ({origin})"),
-            Self::AddressRemoved { cidr, origin } => write!(f, "address {cidr} ({origin}) removed"),
-            Self::AddressRefused { cidr, origin } => write!(f, "address {cidr} ({origin}) refused"),
-            Self::GatewayAdded { router, origin } => {
-                write!(f, "default route via {router} ({origin})")
-            }
-            Self::GatewayRemoved { router } => write!(f, "default route via {router} removed"),
-            Self::Lease {
-                server,
-                duration,
-                dns,
-            } => {
-                write!(f, "lease from {server}")?;
-                match duration {
-                    Some(duration) => write!(f, " for {} s", duration.secs())?,
-                    None => f.write_str(" of unknown length")?,
-                }
-                dns.map_or(Ok(()), |dns| write!(f, ", name server {dns}"))
-            }
-            Self::LeaseLost => f.write_str("DHCP lease lost"),
-            Self::NoLease => {
-                write!(
-                    f,
-                    "no DHCP lease within {} s, seeking a link-local address",
-                    FALLBACK_AFTER.secs()
-                )
-            }
-            Self::Conflict { addr, with } => write!(f, "address {addr} is also claimed by {with}"),
-            Self::NameClaimed { label } => write!(f, "name {label}.local"),
-            Self::NameConflict { label, with } => {
-                write!(f, "name {label}.local is also claimed by {with}")
-            }
-        }
-    }
-}
 
 /// Whether [`Addressing::on_frame`] wants to see this received frame: ARP, router advertisements and
 /// duplicate address detection. Cheap, for the path of every packet; checks nothing else.
@@ -376,11 +191,8 @@ pub struct Addressing {
     slaac_addrs: Vec<Ipv6Cidr, { slaac::MAX_PREFIXES }>,
     slaac_router: Option<Ipv6Address>,
 
-    mdns: Responder,
-    mdns_socket: Option<SocketHandle>,
-    /// The addresses that were last announced.
-    mdns_addrs: Vec<IpCidr, 8>,
-    mdns_drain_at: Option<Instant>,
+    hostname: HostLabel,
+    mdns: Option<mdns::Service>,
 
     outbox: Deque<Frame, OUTBOX_LEN>,
     notices: Deque<Event, NOTICES_LEN>,
@@ -411,10 +223,8 @@ impl Addressing {
             slaac: Slaac::new(mac),
             slaac_addrs: Vec::new(),
             slaac_router: None,
-            mdns: Responder::new(host_label(config.hostname)),
-            mdns_socket: None,
-            mdns_addrs: Vec::new(),
-            mdns_drain_at: None,
+            hostname: host_label(config.hostname),
+            mdns: None,
             outbox: Deque::new(),
             notices: Deque::new(),
             dropped: 0,
@@ -426,25 +236,16 @@ impl Addressing {
     /// allocates; what it allocates lives as long as the image.
     pub fn attach(&mut self, iface: &mut Interface, sockets: &mut SocketSet<'static>) {
         if self.ipv4 == Ipv4Config::Automatic {
-            self.dhcp = Some(dhcp::Client::attach(sockets, self.mdns.label()));
+            self.dhcp = Some(dhcp::Client::attach(sockets, &self.hostname));
         }
-        let mut socket = udp::Socket::new(mdns_buffer(), mdns_buffer());
-        socket.set_hop_limit(Some(255));
-        // Cannot fail: the socket is new and the port is not zero.
-        let _ = socket.bind(mdns::PORT);
-        self.mdns_socket = Some(sockets.add(socket));
-        // Cannot fail either: these are the first of sixteen groups.
-        if self.ipv4 != Ipv4Config::Off {
-            let _ = iface.join_multicast_group(mdns::GROUP_V4);
-        }
-        if self.ipv6 != Ipv6Config::Off {
-            let _ = iface.join_multicast_group(mdns::GROUP_V6);
-        }
+        self.mdns = Some(mdns::Service::attach(self.hostname.clone(), iface, sockets));
     }
 
     /// The host name as it is answered for, without `.local`.
     pub fn hostname(&self) -> &str {
-        self.mdns.label()
+        self.mdns
+            .as_ref()
+            .map_or(&self.hostname, |mdns| mdns.label())
     }
 
     /// The lease's first name server.
@@ -455,6 +256,7 @@ impl Addressing {
     /// Frames and datagrams that were lost because a queue was full, or a neighbour did not answer.
     pub fn dropped(&self) -> u32 {
         self.dropped
+            .wrapping_add(self.mdns.as_ref().map_or(0, mdns::Service::dropped))
     }
 
     /// When [`Self::poll`] has something to do by itself; `None` if only the network can bring work.
@@ -522,9 +324,14 @@ impl Addressing {
     }
 
     fn has_ipv6(&self, addr: Ipv6Address) -> bool {
-        self.mdns_addrs
-            .iter()
-            .any(|cidr| cidr.address() == IpAddress::Ipv6(addr))
+        let fixed = match self.ipv6 {
+            Ipv6Config::Off => return false,
+            Ipv6Config::Automatic => None,
+            Ipv6Config::Static { cidr, .. } => Some(cidr),
+        };
+        let link_local = slaac::link_local(self.mac);
+        let ours = self.slaac_addrs.iter().chain(&fixed).chain([&link_local]);
+        ours.map(Ipv6Cidr::address).any(|ours| ours == addr)
     }
 
     fn notice(&mut self, now: Instant, event: Event) {
@@ -551,8 +358,9 @@ impl Addressing {
     ) {
         let lease_change = self.dhcp.as_ref().and_then(|dhcp| dhcp.poll(sockets));
         let asked = self
-            .mdns_socket
-            .is_some_and(|handle| sockets.get::<udp::Socket>(handle).can_recv());
+            .mdns
+            .as_ref()
+            .is_some_and(|mdns| mdns.is_asked(sockets));
         let due = self.deadline.is_some_and(|deadline| deadline <= now);
         if self.started && link_up == self.link_up && lease_change.is_none() && !asked && !due {
             return;
@@ -579,15 +387,22 @@ impl Addressing {
         }
         self.poll_link_local(now, sockets, host);
         self.poll_slaac(now, host);
-        self.poll_mdns(now, sockets, host);
+        if let Some(mdns) = &mut self.mdns {
+            mdns.poll(
+                now,
+                host.iface.ip_addrs(),
+                &mut self.random,
+                sockets,
+                host.events,
+            );
+        }
         self.deadline = [
             self.link_lost_at,
             self.fallback_at,
             self.prober.deadline(),
             self.claims.deadline(),
             self.slaac.deadline(),
-            self.mdns.deadline(),
-            self.mdns_drain_at,
+            self.mdns.as_ref().and_then(mdns::Service::deadline),
         ]
         .into_iter()
         .flatten()
@@ -616,7 +431,7 @@ impl Addressing {
         self.link_lost_at = None;
         self.claims.announce_again(now);
         if let Some(dhcp) = &self.dhcp {
-            dhcp.restart(sockets, dhcp::Pace::Quick);
+            dhcp.restart(sockets, dhcp::Pace::Quick, &mut self.random);
             self.lease_unconfirmed = self.lease.is_some();
             self.fallback_at = Some(now + FALLBACK_AFTER);
             self.prober.forget_conflicts();
@@ -624,7 +439,9 @@ impl Addressing {
         if self.ipv6 == Ipv6Config::Automatic {
             self.slaac.start(now);
         }
-        self.mdns.start(now, &mut self.random);
+        if let Some(mdns) = &mut self.mdns {
+            mdns.start(now, &mut self.random);
+        }
     }
 
     fn link_went(&mut self, now: Instant, sockets: &mut SocketSet<'static>) {
@@ -633,10 +450,12 @@ impl Addressing {
         self.claims.be_quiet();
         self.prober.stop();
         self.slaac.stop();
-        self.mdns.stop();
+        if let Some(mdns) = &mut self.mdns {
+            mdns.stop();
+        }
         self.outbox.clear();
         if let Some(dhcp) = &self.dhcp {
-            dhcp.set_pace(sockets, dhcp::Pace::Silent);
+            dhcp.set_pace(sockets, dhcp::Pace::Silent, &mut self.random);
         }
     }
 
@@ -645,7 +464,7 @@ impl Addressing {
         self.drop_claim(Origin::LinkLocal, host);
         self.slaac.forget();
         if let Some(dhcp) = &self.dhcp {
-            dhcp.restart(sockets, dhcp::Pace::Silent);
+            dhcp.restart(sockets, dhcp::Pace::Silent, &mut self.random);
         }
     }
 
@@ -679,7 +498,10 @@ impl Addressing {
                         self.claims.add(now, lease.cidr, Origin::Dhcp);
                     }
                 }
-                host.set_gateway_v4(lease.router, Origin::Dhcp);
+                let router = lease
+                    .router
+                    .filter(|_| self.claims.find(Origin::Dhcp).is_some());
+                host.set_gateway_v4(router, Origin::Dhcp);
             }
             // The socket was restarted because the link came back; the lease has ten seconds to return.
             dhcp::Change::Unbound if self.lease_unconfirmed => {}
@@ -687,7 +509,7 @@ impl Addressing {
                 self.drop_lease(host);
                 self.fallback_at = self.link_up.then_some(now + FALLBACK_AFTER);
                 if let Some(dhcp) = &self.dhcp {
-                    dhcp.set_pace(sockets, dhcp::Pace::Quick);
+                    dhcp.set_pace(sockets, dhcp::Pace::Quick, &mut self.random);
                 }
             }
             dhcp::Change::Unbound => {}
@@ -718,7 +540,7 @@ impl Addressing {
         if take_due(&mut self.fallback_at, now) {
             self.drop_lease(host);
             if let Some(dhcp) = &self.dhcp {
-                dhcp.set_pace(sockets, dhcp::Pace::Slow);
+                dhcp.set_pace(sockets, dhcp::Pace::Slow, &mut self.random);
             }
             if self.claims.find(Origin::LinkLocal).is_none() {
                 (host.events)(Event::NoLease);
@@ -779,170 +601,9 @@ impl Addressing {
             });
         }
     }
-
-    fn poll_mdns(&mut self, now: Instant, sockets: &mut SocketSet<'static>, host: &mut Host) {
-        let Some(handle) = self.mdns_socket else {
-            return;
-        };
-        let socket = sockets.get_mut::<udp::Socket>(handle);
-        if take_due(&mut self.mdns_drain_at, now) && socket.send_queue() > 0 {
-            self.dropped = self.dropped.wrapping_add(1);
-            socket.close();
-            let _ = socket.bind(mdns::PORT);
-        }
-        let addrs = host.iface.ip_addrs();
-        if self.mdns_addrs != addrs {
-            let gained = |v6: bool| {
-                let has = |addrs: &[IpCidr]| {
-                    addrs
-                        .iter()
-                        .any(|cidr| matches!(cidr, IpCidr::Ipv6(_)) == v6)
-                };
-                has(addrs) && !has(&self.mdns_addrs)
-            };
-            let new_family = gained(false) || gained(true);
-            self.mdns_addrs.clear();
-            // The interface holds eight, and so does this.
-            let _ = self.mdns_addrs.extend_from_slice(addrs);
-            if self.link_up && new_family {
-                // Hosts that speak only this IP version have not heard the probes.
-                self.mdns.start(now, &mut self.random);
-            } else {
-                self.mdns.announce(now);
-            }
-        }
-        // Bounded by the socket's queue; what arrives later is for the next call.
-        for _ in 0..MDNS_PACKETS {
-            let Ok((datagram, from)) = socket.recv() else {
-                break;
-            };
-            let source = from.endpoint;
-            let label = self.mdns.label().clone();
-            let reaction = self
-                .mdns
-                .receive(now, datagram, source.addr, source.port, addrs);
-            if reaction.conflict {
-                (host.events)(Event::NameConflict {
-                    label,
-                    with: source.addr,
-                });
-            }
-            if let Some(message) = reaction.multicast {
-                let sent = send_mdns(
-                    &self.mdns,
-                    socket,
-                    addrs,
-                    &message,
-                    group(mdns::family(&source.addr)),
-                );
-                self.dropped = self.dropped.wrapping_add(u32::from(!sent));
-            }
-            if let Some(message) = reaction.unicast {
-                let sent = send_mdns(&self.mdns, socket, addrs, &message, source);
-                self.dropped = self.dropped.wrapping_add(u32::from(!sent));
-                self.mdns_drain_at.get_or_insert(now + UNICAST_PATIENCE);
-            }
-        }
-        let (due, claimed) = match self.mdns.poll(now) {
-            Some(Due::Multicast(message)) => (message, false),
-            Some(Due::Claimed(message)) => (message, true),
-            None => return,
-        };
-        for family in [Family::V4, Family::V6] {
-            // Not an error if there is no address of this family to send from.
-            if addrs
-                .iter()
-                .any(|cidr| mdns::family(&cidr.address()) == family)
-            {
-                let sent = send_mdns(&self.mdns, socket, addrs, &due, group(family));
-                self.dropped = self.dropped.wrapping_add(u32::from(!sent));
-            }
-        }
-        if claimed {
-            (host.events)(Event::NameClaimed {
-                label: self.mdns.label().clone(),
-            });
-        }
-    }
-}
-
-fn group(family: Family) -> IpEndpoint {
-    let addr = match family {
-        Family::V4 => IpAddress::Ipv4(mdns::GROUP_V4),
-        Family::V6 => IpAddress::Ipv6(mdns::GROUP_V6),
-    };
-    IpEndpoint {
-        addr,
-        port: mdns::PORT,
-    }
-}
-
-/// Queues one message; `false` if the queue is full.
-fn send_mdns(
-    responder: &Responder,
-    socket: &mut udp::Socket<'static>,
-    addrs: &[IpCidr],
-    message: &mdns::Message,
-    to: IpEndpoint,
-) -> bool {
-    let family = mdns::family(&to.addr);
-    let from = addrs
-        .iter()
-        .filter(|cidr| mdns::family(&cidr.address()) == family)
-        // The address closest to the receiver; for ff02::fb that is fe80::/64.
-        .max_by_key(|cidr| {
-            (
-                cidr.contains_addr(&to.addr),
-                is_link_local_v6(&cidr.address()),
-            )
-        })
-        .map(|cidr| cidr.address());
-    let meta = udp::UdpMetadata {
-        endpoint: to,
-        local_address: from,
-        meta: Default::default(),
-    };
-    socket
-        .send_with(mdns::MAX_MESSAGE_LEN, meta, |out| {
-            responder.write(message, addrs, out)
-        })
-        .is_ok()
-}
-
-fn is_link_local_v6(addr: &IpAddress) -> bool {
-    matches!(addr, IpAddress::Ipv6(addr) if addr.is_unicast_link_local())
-}
-
-fn mdns_buffer() -> udp::PacketBuffer<'static> {
-    let metadata: &'static mut [_] =
-        Box::leak(vec![udp::PacketMetadata::EMPTY; MDNS_PACKETS].into_boxed_slice());
-    let payload: &'static mut [u8] = Box::leak(vec![0; MDNS_BUFFER_LEN].into_boxed_slice());
-    udp::PacketBuffer::new(metadata, payload)
 }
 
 /// Whether `deadline` has passed; if so, clears it.
 fn take_due(deadline: &mut Option<Instant>, now: Instant) -> bool {
     deadline.take_if(|at| *at <= now).is_some()
-}
-
-/// The first label of a host name, made of letters, digits and hyphens.
-fn host_label(hostname: &str) -> HostLabel {
-    let mut label = HostLabel::new();
-    for character in hostname.split('.').next().unwrap_or_default().chars() {
-        let character = if character.is_ascii_alphanumeric() {
-            character.to_ascii_lowercase()
-        } else {
-            '-'
-        };
-        if label.push(character).is_err() {
-            break;
-        }
-    }
-    let trimmed = label.trim_matches('-');
-    HostLabel::try_from(if trimmed.is_empty() {
-        DEFAULT_HOSTNAME
-    } else {
-        trimmed
-    })
-    .unwrap_or_default()
 }

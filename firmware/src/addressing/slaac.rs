@@ -1,9 +1,9 @@
 //! IPv6 stateless address configuration (RFC 4862) and router discovery (RFC 4861).
 //!
-//! smoltcp 0.14 has its own, which stays switched off (`Config::slaac = false`), because a single
-//! router advertisement can panic it (a prefix length over 128, or a multicast prefix), because its
-//! `poll_at` stays in the past when no router answers (the idle loop would spin), and because it
-//! neither solicits again nor forgets when the link comes back on another network.
+//! smoltcp 0.14 has its own, which stays switched off (`Config::slaac = false`): one router
+//! advertisement with a prefix length over 128, or with a multicast prefix, panics it; when no router
+//! answers, its `poll_at` stays in the past and the idle loop would spin; and it neither solicits again
+//! nor forgets when the link comes back on another network. (All three observed with 0.14.0.)
 //!
 //! Not here: duplicate address detection of our own addresses (their lower half is the MAC), privacy
 //! addresses, and the on-link flag (a prefix with an address of ours counts as on-link).

@@ -652,8 +652,22 @@ fn without_a_server_three_probes_and_two_announcements_make_a_link_local_address
         assert_eq!(added.unwrap().0, usable);
         // DHCP goes on: quickly while somebody waits, then slowly.
         let discovers = net.server.as_ref().unwrap().discovers();
-        let seconds: Vec<u64> = discovers.iter().map(|at| (*at - start).secs()).collect();
-        assert_eq!(seconds, [0, 3, 6, 9, 12, 27]);
+        let waits: Vec<u64> = discovers
+            .windows(2)
+            .map(|pair| (pair[1] - pair[0]).total_millis())
+            .collect();
+        let quick = waits
+            .iter()
+            .take_while(|wait| (2500..=3000).contains(*wait))
+            .count();
+        assert!((4..=5).contains(&quick), "{waits:?}");
+        assert!(
+            waits[quick..]
+                .iter()
+                .all(|wait| (12_000..=15_000).contains(wait)),
+            "{waits:?}"
+        );
+        assert!(waits.len() > quick);
     }
 }
 
@@ -754,12 +768,11 @@ fn a_late_server_retires_the_link_local_address_after_the_overlap() {
 #[test]
 fn a_lease_while_probing_stops_the_probes() {
     let mut net = Net::new(ipv4_only());
-    net.run_ms(11_900);
+    net.run_ms(10_000);
+    assert!(net.has_event(|event| *event == Event::NoLease));
     net.server = Some(Server::default());
-    let probes = net.probes().len();
-    assert!(probes < 3);
     net.run_ms(60_000);
-    assert!(net.probes().len() <= probes + 1);
+    assert!((1..3).contains(&net.probes().len()), "{:?}", net.probes());
     assert_eq!(net.addrs(), ["192.168.7.50/24"]);
 }
 
@@ -1565,20 +1578,4 @@ fn random_messages_do_not_panic_the_responder() {
         message.truncate(random.below(message.len() as u32 + 1) as usize);
         mdns::fuzz(&message);
     }
-}
-
-#[test]
-fn host_names_become_labels() {
-    for (name, label) in [
-        ("espresso", "espresso"),
-        ("Espresso.example.org", "espresso"),
-        ("my_board 1", "my-board-1"),
-        ("", "ristretto"),
-        ("--", "ristretto"),
-        (".x", "ristretto"),
-        ("ümlaut", "mlaut"),
-    ] {
-        assert_eq!(host_label(name), label);
-    }
-    assert_eq!(host_label(&"x".repeat(300)).len(), 63);
 }

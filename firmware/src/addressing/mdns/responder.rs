@@ -1,7 +1,7 @@
-//! Multicast DNS (RFC 6762): answers for `HOSTNAME.local`, and names the web server (RFC 6763).
+//! Owns a host name on one link: probes, announces, answers, and gives way.
 //!
-//! A responder over byte slices: [`Responder::receive`] judges one datagram, [`Responder::write`] builds
-//! one message, [`Responder::poll`] says what is due. The socket belongs to the parent module.
+//! Works on byte slices: [`Responder::receive`] judges one datagram, [`Responder::write`] builds one
+//! message, [`Responder::poll`] says what is due.
 //!
 //! ```text
 //! name                          type   answer
@@ -19,18 +19,14 @@ use core::fmt::Write as _;
 
 use heapless::Vec;
 use smoltcp::time::{Duration, Instant};
-use smoltcp::wire::{IpAddress, IpCidr, Ipv4Address, Ipv6Address};
+use smoltcp::wire::{IpAddress, IpCidr, IpVersion};
 
-use super::random::Random;
+use super::PORT;
+use super::wire::{HEADER_LEN, Header, Name, Reader, Record, Writer, read_name, wire_name};
+use crate::addressing::random::Random;
 
-/// Spec: RFC 6762, section 3.
-pub const PORT: u16 = 5353;
-/// Spec: RFC 6762, section 3.
-pub const GROUP_V4: Ipv4Address = Ipv4Address::new(224, 0, 0, 251);
-/// Spec: RFC 6762, section 3.
-pub const GROUP_V6: Ipv6Address = Ipv6Address::new(0xff02, 0, 0, 0, 0, 0, 0, 0xfb);
 /// The largest message [`Responder::write`] makes, in bytes: fits an IPv6 packet of the smallest MTU.
-pub const MAX_MESSAGE_LEN: usize = 1232;
+pub(super) const MAX_MESSAGE_LEN: usize = 1232;
 
 /// A host name without domain, in lower case: one DNS label.
 pub type HostLabel = heapless::String<63>;
@@ -55,7 +51,6 @@ const OTHER_TTL_S: u32 = 4500;
 /// Spec: RFC 6762, section 6.7.
 const LEGACY_TTL_S: u32 = 10;
 
-const HEADER_LEN: usize = 12;
 const FLAG_RESPONSE: u16 = 0x8000;
 const FLAG_AUTHORITATIVE: u16 = 0x0400;
 const OPCODE_AND_RCODE: u16 = 0x780f;
@@ -83,31 +78,9 @@ const TXT: Records = 32;
 const ENUMERATION: Records = 64;
 const EVERYTHING: Records = A | AAAA | SERVICE | SRV | TXT | ENUMERATION;
 
-/// The most bytes of a name on the wire (RFC 1035, 2.3.4).
-const MAX_NAME_LEN: usize = 255;
-/// A domain name as on the wire, uncompressed, in lower case.
-type Name = Vec<u8, MAX_NAME_LEN>;
-
-/// An IP version, since each has its own multicast group.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Family {
-    /// 224.0.0.251
-    V4,
-    /// ff02::fb
-    V6,
-}
-
-/// The IP version of an address.
-pub fn family(addr: &IpAddress) -> Family {
-    match addr {
-        IpAddress::Ipv4(_) => Family::V4,
-        IpAddress::Ipv6(_) => Family::V6,
-    }
-}
-
 /// A message to be built by [`Responder::write`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Message {
+pub(super) struct Message {
     kind: Kind,
     answers: Records,
     additional: Records,
@@ -145,18 +118,18 @@ impl Message {
 
 /// What a datagram asks us to do.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Reaction {
+pub(super) struct Reaction {
     /// Send this back to where it came from.
-    pub unicast: Option<Message>,
+    pub(super) unicast: Option<Message>,
     /// Send this to the group of the same IP version.
-    pub multicast: Option<Message>,
+    pub(super) multicast: Option<Message>,
     /// Somebody else has our name. The responder has dealt with it, by a new name or a new probe.
-    pub conflict: bool,
+    pub(super) conflict: bool,
 }
 
 /// What is due now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Due {
+pub(super) enum Due {
     /// Send this to both groups.
     Multicast(Message),
     /// The same, and the name is ours from now on.
@@ -230,7 +203,7 @@ struct Sent {
 
 /// Owns one host name on one link.
 #[derive(Debug)]
-pub struct Responder {
+pub(super) struct Responder {
     wanted: HostLabel,
     label: HostLabel,
     names: Names,
@@ -243,7 +216,7 @@ pub struct Responder {
 
 impl Responder {
     /// Wants the name, claims nothing yet.
-    pub fn new(label: HostLabel) -> Self {
+    pub(super) fn new(label: HostLabel) -> Self {
         let names = Names::new(&label);
         Self {
             wanted: label.clone(),
@@ -257,7 +230,7 @@ impl Responder {
     }
 
     /// The name as it stands, without `.local`.
-    pub fn label(&self) -> &HostLabel {
+    pub(super) fn label(&self) -> &HostLabel {
         &self.label
     }
 
@@ -271,8 +244,15 @@ impl Responder {
         };
     }
 
+    /// Probes anew, if the name is in use or being probed for.
+    pub(super) fn probe_again(&mut self, now: Instant, random: &mut Random) {
+        if self.state != State::Off {
+            self.start(now, random);
+        }
+    }
+
     /// Announces the addresses again, since they changed.
-    pub(super) fn announce(&mut self, now: Instant) {
+    pub(super) fn announce_again(&mut self, now: Instant) {
         if matches!(self.state, State::Announcing { .. } | State::Ready) {
             self.state = State::Announcing { sent: 0, at: now };
         }
@@ -330,7 +310,7 @@ impl Responder {
     }
 
     /// Judges one datagram. `addrs` are the addresses of the interface; only neighbours are answered.
-    pub fn receive(
+    pub(super) fn receive(
         &mut self,
         now: Instant,
         message: &[u8],
@@ -347,7 +327,7 @@ impl Responder {
             return Reaction::default();
         }
         if header.flags & FLAG_RESPONSE == 0 {
-            return self.receive_query(now, message, &header, family(&source), source_port, addrs);
+            return self.receive_query(now, message, &header, source.version(), source_port, addrs);
         }
         let conflict =
             source_port == PORT && self.contradicts(message, &header, addrs) == Some(true);
@@ -365,7 +345,7 @@ impl Responder {
         now: Instant,
         message: &[u8],
         header: &Header,
-        family: Family,
+        version: IpVersion,
         source_port: u16,
         addrs: &[IpCidr],
     ) -> Reaction {
@@ -409,7 +389,7 @@ impl Responder {
             return Reaction::default();
         }
         let fresh = |limit| {
-            self.sent[family as usize]
+            self.sent[version as usize]
                 .is_some_and(|sent| now < sent.at + limit && answers & !sent.records == 0)
         };
         let multicast = if query.unicast {
@@ -418,7 +398,7 @@ impl Responder {
             query.probe || !fresh(MULTICAST_INTERVAL)
         };
         if multicast {
-            let sent = &mut self.sent[family as usize];
+            let sent = &mut self.sent[version as usize];
             let recent = sent
                 .filter(|sent| now < sent.at + MULTICAST_INTERVAL)
                 .map_or(0, |sent| sent.records);
@@ -546,7 +526,7 @@ impl Responder {
 
     /// Builds `message` in `out` and returns its length. What does not fit is left out, whole records at
     /// a time.
-    pub fn write(&self, message: &Message, addrs: &[IpCidr], out: &mut [u8]) -> usize {
+    pub(super) fn write(&self, message: &Message, addrs: &[IpCidr], out: &mut [u8]) -> usize {
         let limit = out.len().min(MAX_MESSAGE_LEN);
         let mut writer = Writer {
             out: &mut out[..limit],
@@ -792,191 +772,6 @@ fn numbered(base: &str, number: u16) -> HostLabel {
         let _ = label.push(character);
     }
     label
-}
-
-fn wire_name(labels: &[&[u8]]) -> Name {
-    let mut name = Name::new();
-    for label in labels {
-        // Labels are at most 63 bytes and ours at most five, so they fit.
-        let _ = name.push(label.len() as u8);
-        for byte in *label {
-            let _ = name.push(byte.to_ascii_lowercase());
-        }
-    }
-    let _ = name.push(0);
-    name
-}
-
-/// Reads a name, following compression. Returns it with the offset of what comes after.
-///
-/// Every pointer must lead further back than all before it, so that there is an end to them.
-fn read_name(message: &[u8], mut at: usize) -> Option<(Name, usize)> {
-    let mut name = Name::new();
-    let mut after = None;
-    let mut earliest = at;
-    loop {
-        let len = *message.get(at)?;
-        match len & 0xc0 {
-            0x00 => {
-                let label = message.get(at..=at + usize::from(len))?;
-                for byte in label {
-                    // A length is below every letter.
-                    name.push(byte.to_ascii_lowercase()).ok()?;
-                }
-                at += label.len();
-                if len == 0 {
-                    return Some((name, after.unwrap_or(at)));
-                }
-            }
-            0xc0 => {
-                let target = usize::from(u16::from_be_bytes([len & 0x3f, *message.get(at + 1)?]));
-                if target >= earliest {
-                    return None;
-                }
-                after.get_or_insert(at + 2);
-                earliest = target;
-                at = target;
-            }
-            _ => return None,
-        }
-    }
-}
-
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-struct Header {
-    id: u16,
-    flags: u16,
-    questions: u16,
-    answers: u16,
-    authorities: u16,
-    additional: u16,
-}
-
-impl Header {
-    fn read(message: &[u8]) -> Option<Self> {
-        let bytes: &[u8; HEADER_LEN] = message.first_chunk()?;
-        let word = |at: usize| u16::from_be_bytes([bytes[at], bytes[at + 1]]);
-        Some(Self {
-            id: word(0),
-            flags: word(2),
-            questions: word(4),
-            answers: word(6),
-            authorities: word(8),
-            additional: word(10),
-        })
-    }
-
-    fn bytes(&self) -> [u8; HEADER_LEN] {
-        let mut bytes = [0; HEADER_LEN];
-        let words = [
-            self.id,
-            self.flags,
-            self.questions,
-            self.answers,
-            self.authorities,
-            self.additional,
-        ];
-        for (pair, word) in bytes.chunks_exact_mut(2).zip(words) {
-            pair.copy_from_slice(&word.to_be_bytes());
-        }
-        bytes
-    }
-
-    fn records(&self) -> u32 {
-        u32::from(self.answers) + u32::from(self.authorities) + u32::from(self.additional)
-    }
-}
-
-#[derive(Debug)]
-struct Record<'a> {
-    name: Name,
-    kind: u16,
-    class: u16,
-    ttl_s: u32,
-    data: &'a [u8],
-    /// Where `data` starts in the message, for names in it.
-    data_at: usize,
-}
-
-/// Reads questions and records in order. Each takes at least five bytes, so that a count that lies
-/// costs nothing.
-struct Reader<'a> {
-    message: &'a [u8],
-    at: usize,
-}
-
-impl<'a> Reader<'a> {
-    fn question(&mut self) -> Option<(Name, u16, u16)> {
-        let (name, at) = read_name(self.message, self.at)?;
-        self.at = at;
-        Some((name, self.word()?, self.word()?))
-    }
-
-    fn record(&mut self) -> Option<Record<'a>> {
-        let (name, kind, class) = self.question()?;
-        let ttl_s = u32::from(self.word()?) << 16 | u32::from(self.word()?);
-        let len = usize::from(self.word()?);
-        let data_at = self.at;
-        let data = self.message.get(data_at..data_at + len)?;
-        self.at += len;
-        Some(Record {
-            name,
-            kind,
-            class,
-            ttl_s,
-            data,
-            data_at,
-        })
-    }
-
-    fn word(&mut self) -> Option<u16> {
-        let word = *self.message.get(self.at..)?.first_chunk()?;
-        self.at += 2;
-        Some(u16::from_be_bytes(word))
-    }
-}
-
-/// Writes questions and records, each as a whole or not at all.
-struct Writer<'a> {
-    out: &'a mut [u8],
-    at: usize,
-}
-
-impl Writer<'_> {
-    fn question(&mut self, name: &Name, qtype: u16, class: u16) -> u16 {
-        self.put(&[name, &qtype.to_be_bytes(), &class.to_be_bytes()])
-    }
-
-    fn record(&mut self, name: &Name, kind: u16, class: u16, ttl_s: u32, data: &[&[u8]]) -> u16 {
-        let start = self.at;
-        let len: usize = data.iter().map(|part| part.len()).sum();
-        let head: [&[u8]; 5] = [
-            name,
-            &kind.to_be_bytes(),
-            &class.to_be_bytes(),
-            &ttl_s.to_be_bytes(),
-            &(len as u16).to_be_bytes(),
-        ];
-        if self.put(&head) + self.put(data) < 2 {
-            self.at = start;
-            return 0;
-        }
-        1
-    }
-
-    /// Returns how many were written: one or none.
-    fn put(&mut self, parts: &[&[u8]]) -> u16 {
-        let start = self.at;
-        for part in parts {
-            let Some(space) = self.out.get_mut(self.at..self.at + part.len()) else {
-                self.at = start;
-                return 0;
-            };
-            space.copy_from_slice(part);
-            self.at += part.len();
-        }
-        1
-    }
 }
 
 /// Feeds one hostile datagram to a responder in every state and writes what it wants to say.
