@@ -7,6 +7,7 @@
 //!    for machines where rustup can download nothing.
 //!
 //! The answer is kept in the cache, so that a second run asks no server, until the host's compiler changes.
+//! `RISTRETTO_TOOLCHAIN=host` or `=distribution` in the environment decides instead, to try either on one machine.
 
 use std::env;
 use std::fs;
@@ -69,6 +70,9 @@ impl Toolchain {
     ///
     /// If neither way can be had; the error says what is missing.
     pub fn find() -> Result<Self> {
+        if let Ok(forced) = env::var("RISTRETTO_TOOLCHAIN") {
+            return Self::forced(&forced);
+        }
         let host = Step::new("rustc")
             .words("--version --verbose")
             .output()
@@ -90,6 +94,23 @@ impl Toolchain {
             workspace::write_whole(&note, current.as_bytes())?;
         }
         Ok(toolchain)
+    }
+
+    fn forced(name: &str) -> Result<Self> {
+        let ways = [Self::Host, Self::Distribution];
+        match ways.into_iter().find(|way| way.name() == name) {
+            Some(Self::Distribution) => {
+                packages::ensure(DISTRIBUTION)?;
+                Ok(Self::Distribution)
+            }
+            Some(Self::Host) if sysroot_has_target() || rustup_adds_target() => Ok(Self::Host),
+            Some(Self::Host) => failure(format!(
+                "RISTRETTO_TOOLCHAIN=host, but the host's toolchain has no {TARGET}"
+            )),
+            None => failure(format!(
+                "RISTRETTO_TOOLCHAIN is host or distribution, not `{name}`"
+            )),
+        }
     }
 
     /// A `cargo` command for the image's target: `build`, `clippy`, `doc`.
