@@ -190,10 +190,13 @@ fn clippy_steps(_: Tier) -> Result<Vec<Step>> {
 }
 
 fn doc_steps(_: Tier) -> Result<Vec<Step>> {
-    // Private items too: this is a program, and its readers read the source.
+    // Private items too, and links to them: this is a program, and its readers read the source.
     let strict = |step: Step| {
         let step = step.words("--no-deps --document-private-items");
-        step.env("RUSTDOCFLAGS", "-Dwarnings")
+        step.env(
+            "RUSTDOCFLAGS",
+            "-Dwarnings -Arustdoc::private-intra-doc-links",
+        )
     };
     Ok(vec![
         strict(toolchain::host("doc").arg("--workspace")),

@@ -148,14 +148,13 @@ impl Toolchain {
 
     /// `--remap-path-prefix` for everything whose path would end up in the image, as a `--config` value for cargo.
     pub fn remap_config(self) -> String {
-        let mut remaps = vec![
-            (workspace::root(), "ristretto"),
-            (workspace::target_dir(), "target"),
-            (workspace::cargo_home().join("registry/src"), "crates"),
-        ];
-        if let Some(library) = self.library() {
-            remaps.push((library, "library"));
-        }
+        // The last prefix that fits counts, so the checkout, which may contain the others, comes first.
+        let (root, target) = (workspace::root(), workspace::target_dir());
+        let outside = (!target.starts_with(&root)).then_some((target, "target"));
+        let mut remaps = vec![(root, "ristretto")];
+        remaps.extend(outside);
+        remaps.push((workspace::cargo_home().join("registry/src"), "crates"));
+        remaps.extend(self.library().map(|library| (library, "library")));
         let flags = remaps
             .iter()
             .map(|(from, to)| format!("'--remap-path-prefix={}=/{to}'", from.display()))
@@ -263,7 +262,11 @@ fn rustup_adds_target() -> bool {
         .words("target add")
         .arg(TARGET)
         .env("RUSTUP_MAX_RETRIES", "1");
-    step.watch(DOWNLOAD_LIMIT, |_| {}).is_ok() && sysroot_has_target()
+    let added = step.watch(DOWNLOAD_LIMIT, |_| {}).is_ok() && sysroot_has_target();
+    if !added {
+        println!("that did not work; the distribution's compiler will do");
+    }
+    added
 }
 
 #[cfg(test)]
