@@ -1,6 +1,10 @@
 //! The image: all its logic, buildable on the host.
 #![cfg_attr(not(test), no_std)]
 
+extern crate alloc;
+
 pub mod addressing;
 pub mod bootargs;
 pub mod http;
+#[cfg(target_os = "none")]
+pub mod machine;
