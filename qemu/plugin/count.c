@@ -2,7 +2,7 @@
 /*
  * A TCG plugin that counts the instructions a guest executes.
  *
- *   qemu-system-aarch64 -plugin libcount.so,file=PATH ...
+ *   qemu-system-aarch64 -plugin libcount.so,total=PATH ...
  *
  * PATH becomes an eight-byte file: the running total as a native-endian
  * u64. It is mapped, not written, so whoever reads the file sees the count as
@@ -104,15 +104,15 @@ QEMU_PLUGIN_EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_
     int i;
 
     for (i = 0; i < argc; i++) {
-        if (strncmp(argv[i], "file=", 5) == 0) {
-            path = argv[i] + 5;
+        if (strncmp(argv[i], "total=", 6) == 0) {
+            path = argv[i] + 6;
         } else {
             fprintf(stderr, "count: unknown option '%s'\n", argv[i]);
             return -1;
         }
     }
     if (!path) {
-        fprintf(stderr, "count: say where the total goes: file=PATH\n");
+        fprintf(stderr, "count: say where the total goes: total=PATH\n");
         return -1;
     }
     if (!info->system_emulation || info->system.smp_vcpus != 1) {
