@@ -5,6 +5,7 @@ extern crate alloc;
 
 pub mod addressing;
 pub mod bootargs;
+pub mod fast_path;
 pub mod http;
 #[cfg(target_os = "none")]
 pub mod machine;
