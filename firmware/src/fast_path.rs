@@ -49,15 +49,14 @@ struct Flow {
 pub struct Flows {
     /// When the frames now passing are sent, in microseconds.
     pub now_us: u64,
+    /// The stack asked for a neighbour (ARP, neighbour solicitation): somebody waits for the answer.
+    pub asked: bool,
     flows: [Flow; FLOWS],
 }
 
 impl Default for Flows {
     fn default() -> Self {
-        Flows {
-            now_us: 0,
-            flows: [Flow::default(); FLOWS],
-        }
+        Flows { now_us: 0, asked: false, flows: [Flow::default(); FLOWS] }
     }
 }
 
@@ -81,21 +80,17 @@ impl Flows {
 impl Observer for Flows {
     #[inline]
     fn sent(&mut self, frame: &[u8]) {
-        let Some(head) = frame.first_chunk::<{ ETHERNET + IPV4 }>() else {
-            return;
-        };
+        let Some(head) = frame.first_chunk::<{ ETHERNET + IPV4 }>() else { return };
         if head[12..14] != [0x08, 0x00] || head[0] & 1 != 0 {
+            // Anything else is rare; that it asks for a neighbour need not be told apart from what else it may be.
+            self.asked |= head[12..14] != [0x08, 0x00] && head[0] & 1 != 0;
             return;
         }
         let remote = word(head, 30);
         let mut mac = MacAddr::default();
         mac.copy_from_slice(&head[..6]);
-        self.flows[Self::slot(remote)] = Flow {
-            local: word(head, 26),
-            remote,
-            expires_us: self.now_us + LIFETIME_US,
-            mac,
-        };
+        self.flows[Self::slot(remote)] =
+            Flow { local: word(head, 26), remote, expires_us: self.now_us + LIFETIME_US, mac };
     }
 }
 
@@ -109,9 +104,7 @@ pub fn may_answer_port(port: u16) -> bool {
 #[inline]
 pub fn answer(frame: &mut [u8], mac: MacAddr, flows: &Flows) -> Verdict {
     let available = frame.len();
-    let Some(head) = frame.first_chunk::<HEADERS>() else {
-        return Verdict::Pass;
-    };
+    let Some(head) = frame.first_chunk::<HEADERS>() else { return Verdict::Pass };
     // EtherType IPv4, no options; not a fragment (bit 14 is "don't fragment").
     let ordinary = head[12..15] == [0x08, 0x00, 0x45] && head[20] & 0xbf == 0 && head[21] == 0;
     if !ordinary || head[..6] != mac {
@@ -138,9 +131,7 @@ pub fn answer(frame: &mut [u8], mac: MacAddr, flows: &Flows) -> Verdict {
     if !asks {
         return Verdict::Pass;
     }
-    let Some(next_hop) = flows.next_hop(local, remote) else {
-        return Verdict::Pass;
-    };
+    let Some(next_hop) = flows.next_hop(local, remote) else { return Verdict::Pass };
     let pseudo = match protocol {
         UDP => {
             let addresses = u64::from(local) + u64::from(remote);
@@ -232,22 +223,13 @@ mod tests {
     const REMOTE: Ipv4Address = Ipv4Address::new(192, 0, 2, 99);
 
     fn ip(protocol: IpProtocol, payload_len: usize) -> (Vec<u8>, Ipv4Repr) {
-        let repr = Ipv4Repr {
-            src_addr: REMOTE,
-            dst_addr: LOCAL,
-            next_header: protocol,
-            payload_len,
-            hop_limit: 55,
-        };
+        let repr = Ipv4Repr { src_addr: REMOTE, dst_addr: LOCAL, next_header: protocol, payload_len, hop_limit: 55 };
         let mut frame = vec![0; ETHERNET + IPV4 + payload_len];
         let mut ethernet = EthernetFrame::new_unchecked(&mut frame);
         ethernet.set_dst_addr(EthernetAddress(OURS));
         ethernet.set_src_addr(EthernetAddress(PEER));
         ethernet.set_ethertype(EthernetProtocol::Ipv4);
-        repr.emit(
-            &mut Ipv4Packet::new_unchecked(ethernet.payload_mut()),
-            &ChecksumCapabilities::default(),
-        );
+        repr.emit(&mut Ipv4Packet::new_unchecked(ethernet.payload_mut()), &ChecksumCapabilities::default());
         (frame, repr)
     }
 
@@ -255,26 +237,16 @@ mod tests {
         let (mut frame, _) = ip(IpProtocol::Udp, 8 + payload.len());
         UdpRepr { src_port, dst_port }.emit(
             &mut UdpPacket::new_unchecked(&mut frame[ETHERNET + IPV4..]),
-            &REMOTE.into(),
-            &LOCAL.into(),
-            payload.len(),
-            |buffer| buffer.copy_from_slice(payload),
-            &ChecksumCapabilities::default(),
+            &REMOTE.into(), &LOCAL.into(), payload.len(),
+            |buffer| buffer.copy_from_slice(payload), &ChecksumCapabilities::default(),
         );
         frame
     }
 
     fn ping(data: &[u8]) -> Vec<u8> {
-        let repr = Icmpv4Repr::EchoRequest {
-            ident: 0xbeef,
-            seq_no: 7,
-            data,
-        };
+        let repr = Icmpv4Repr::EchoRequest { ident: 0xbeef, seq_no: 7, data };
         let (mut frame, _) = ip(IpProtocol::Icmp, repr.buffer_len());
-        repr.emit(
-            &mut Icmpv4Packet::new_unchecked(&mut frame[ETHERNET + IPV4..]),
-            &ChecksumCapabilities::default(),
-        );
+        repr.emit(&mut Icmpv4Packet::new_unchecked(&mut frame[ETHERNET + IPV4..]), &ChecksumCapabilities::default());
         frame
     }
 
@@ -284,10 +256,7 @@ mod tests {
         sent[..6].copy_from_slice(&ROUTER);
         sent[26..30].copy_from_slice(&LOCAL.octets());
         sent[30..34].copy_from_slice(&REMOTE.octets());
-        let mut flows = Flows {
-            now_us: 5,
-            ..Flows::default()
-        };
+        let mut flows = Flows { now_us: 5, ..Flows::default() };
         flows.sent(&sent);
         flows
     }
@@ -298,29 +267,15 @@ mod tests {
         for len in (0..130).chain([1400, 1471, 1472]) {
             let mut frame = udp(40000, 7, &payload[..len]);
             frame.extend([0xaa; 5]); // Ethernet padding is not part of the datagram
-            let Verdict::Udp(sent) = answer(&mut frame, OURS, &flows()) else {
-                panic!("{len} passed")
-            };
+            let Verdict::Udp(sent) = answer(&mut frame, OURS, &flows()) else { panic!("{len} passed") };
             assert_eq!(sent, HEADERS + len);
             let ethernet = EthernetFrame::new_checked(&frame[..sent]).unwrap();
-            assert_eq!(
-                (ethernet.dst_addr().0, ethernet.src_addr().0),
-                (ROUTER, OURS)
-            );
+            assert_eq!((ethernet.dst_addr().0, ethernet.src_addr().0), (ROUTER, OURS));
             let ipv4 = Ipv4Packet::new_checked(ethernet.payload()).unwrap();
             let repr = Ipv4Repr::parse(&ipv4, &ChecksumCapabilities::default()).unwrap();
-            assert_eq!(
-                (repr.src_addr, repr.dst_addr, repr.hop_limit),
-                (LOCAL, REMOTE, 64)
-            );
+            assert_eq!((repr.src_addr, repr.dst_addr, repr.hop_limit), (LOCAL, REMOTE, 64));
             let udp = UdpPacket::new_checked(ipv4.payload()).unwrap();
-            let ports = UdpRepr::parse(
-                &udp,
-                &LOCAL.into(),
-                &REMOTE.into(),
-                &ChecksumCapabilities::default(),
-            )
-            .unwrap();
+            let ports = UdpRepr::parse(&udp, &LOCAL.into(), &REMOTE.into(), &ChecksumCapabilities::default()).unwrap();
             assert_eq!((ports.src_port, ports.dst_port), (7, 40000));
             assert_eq!(udp.payload(), &payload[..len]);
         }
@@ -331,19 +286,10 @@ mod tests {
         for len in [0, 1, 56, 1472] {
             let data = vec![0xf0; len];
             let mut frame = ping(&data);
-            let Verdict::Icmp(sent) = answer(&mut frame, OURS, &flows()) else {
-                panic!("{len} passed")
-            };
+            let Verdict::Icmp(sent) = answer(&mut frame, OURS, &flows()) else { panic!("{len} passed") };
             let packet = Icmpv4Packet::new_checked(&frame[ETHERNET + IPV4..sent]).unwrap();
             let repr = Icmpv4Repr::parse(&packet, &ChecksumCapabilities::default()).unwrap();
-            assert_eq!(
-                repr,
-                Icmpv4Repr::EchoReply {
-                    ident: 0xbeef,
-                    seq_no: 7,
-                    data: &data
-                }
-            );
+            assert_eq!(repr, Icmpv4Repr::EchoReply { ident: 0xbeef, seq_no: 7, data: &data });
         }
     }
 

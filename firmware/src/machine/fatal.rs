@@ -6,26 +6,15 @@ use hal::arch::exceptions::{Cause, Frame};
 use hal::arch::{mmu, psci};
 
 use super::console::print;
+use crate::bootargs::PanicAction;
 
-/// What happens after the report.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Action {
-    /// Restart the machine.
-    Reset = 0,
-    /// Stop the core.
-    Halt = 1,
-    /// Switch the machine off.
-    Off = 2,
-}
-
-static ACTION: AtomicU8 = AtomicU8::new(Action::Reset as u8);
+static ACTION: AtomicU8 = AtomicU8::new(PanicAction::Reset as u8);
 static SEMIHOSTING: AtomicBool = AtomicBool::new(false);
 static ENDING: AtomicBool = AtomicBool::new(false);
 
 /// Sets what happens after a panic, and whether the host hears of it by semihosting: on silicon without a debugger
 /// that instruction is an exception itself.
-pub(super) fn configure(action: Action, semihosting: bool) {
+pub(super) fn configure(action: PanicAction, semihosting: bool) {
     ACTION.store(action as u8, Ordering::Relaxed);
     SEMIHOSTING.store(semihosting, Ordering::Relaxed);
 }
@@ -105,19 +94,21 @@ fn end(status: u32) -> ! {
         use qemu_exit::QEMUExit;
         qemu_exit::AArch64::new().exit(status);
     }
+    const RESET: u8 = PanicAction::Reset as u8;
+    const OFF: u8 = PanicAction::Off as u8;
     match ACTION.load(Ordering::Relaxed) {
-        0 => {
+        RESET => {
             print(format_args!("resetting\n"));
             psci::reset();
         }
-        2 => {
+        OFF => {
             print(format_args!("powering off\n"));
             psci::power_off();
         }
         _ => {}
     }
     print(format_args!("halted\n"));
-    park(Park::EarlyPanic)
+    park(Park::Halted)
 }
 
 /// Ends the run with success, for tests.
@@ -127,7 +118,7 @@ pub(super) fn succeed() -> ! {
         qemu_exit::AArch64::new().exit_success();
     }
     psci::power_off();
-    park(Park::EarlyPanic)
+    park(Park::Halted)
 }
 
 /// Follows the frame pointers, as far as they stay inside the image.
