@@ -6,12 +6,13 @@
 
 pub mod bootargs;
 pub mod devicetree;
+pub mod http;
 pub mod mutate;
 
 use mutate::Rng;
 
 /// Every target, in the order in which they run.
-pub const TARGETS: &[Target] = &[devicetree::TARGET, bootargs::TARGET];
+pub const TARGETS: &[Target] = &[devicetree::TARGET, bootargs::TARGET, http::TARGET];
 
 /// A parser under attack.
 pub struct Target {
