@@ -207,3 +207,47 @@ impl Writer<'_> {
         1
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn compressed_names_are_read_in_lower_case() {
+        let message = b"\x05LocaL\0\x03Web\xc0\0rest";
+        let (name, after) = read_name(message, 7).unwrap_or_default();
+        assert_eq!((&name[..], after), (&b"\x03web\x05local\0"[..], 13));
+    }
+
+    #[test]
+    fn pointers_that_lead_in_circles_end() {
+        // 0 points to 2, 2 points to 0, and a name further on points to both.
+        let message = b"\xc0\x02\xc0\0\xc0\0\xc0\x02\xc0\x08";
+        for at in [0, 2, 4, 6, 8] {
+            assert_eq!(read_name(message, at), None);
+        }
+    }
+
+    #[test]
+    fn names_longer_than_255_bytes_are_refused() {
+        let label = [&[63][..], &[b'a'; 63]].concat();
+        let name = |labels: usize, rest: &[u8]| [&label.repeat(labels), rest, &[0]].concat();
+        assert!(read_name(&name(3, &[&[61][..], &[b'a'; 61]].concat()), 0).is_some());
+        assert!(read_name(&name(3, &[&[62][..], &[b'a'; 62]].concat()), 0).is_none());
+    }
+
+    #[test]
+    fn a_record_that_does_not_fit_leaves_no_trace() {
+        let mut out = [0; 30];
+        let mut writer = Writer {
+            out: &mut out,
+            at: 0,
+        };
+        let name = wire_name(&[b"a"]);
+        assert_eq!(writer.record(&name, 1, 1, 9, &[&[1; 4]]), 1);
+        let at = writer.at;
+        assert_eq!(writer.record(&name, 1, 1, 9, &[&[1; 4]]), 0);
+        assert_eq!(writer.record(&name, 1, 1, 9, &[]), 1);
+        assert_eq!((at, writer.at), (17, 30));
+    }
+}
