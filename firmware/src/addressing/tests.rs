@@ -787,6 +787,53 @@ fn a_lease_while_probing_stops_the_probes() {
     assert_eq!(net.addrs(), ["192.168.7.50/24"]);
 }
 
+#[test]
+fn a_lease_that_ends_during_the_overlap_leaves_the_link_local_address() {
+    let mut net = Net::new(ipv4_only());
+    net.run_ms(20_000);
+    let link_local = net.link_local();
+    net.server = Some(Server {
+        lease_s: 5,
+        ..Server::default()
+    });
+    while !net.has_event(|event| matches!(event, Event::Lease { .. })) {
+        net.run_ms(100);
+        assert!(net.now < Instant::from_secs(40));
+    }
+    net.server = None;
+    net.run_ms(60_000);
+    assert!(net.has_event(|event| *event == Event::LeaseLost));
+    assert_eq!((net.addrs().len(), net.link_local()), (1, link_local));
+    let gone = |event: &Event| {
+        matches!(
+            event,
+            Event::AddressRemoved {
+                origin: Origin::LinkLocal,
+                ..
+            }
+        )
+    };
+    assert!(!net.has_event(gone));
+}
+
+#[test]
+fn ten_conflicts_slow_the_search_down_until_the_link_comes_back() {
+    let mut net = Net::new(ipv4_only());
+    net.run_ms(10_000);
+    for _ in 0..10 {
+        net.run_ms(3000);
+        let (_, candidate) = *net.probes().last().unwrap();
+        net.receive(arp(ArpOperation::Reply, candidate, candidate));
+    }
+    net.run_ms(60_000);
+    assert_eq!(net.link_local(), None);
+    net.set_link(false);
+    net.run_ms(10_000);
+    net.set_link(true);
+    net.run_ms(17_000);
+    assert!(net.link_local().is_some());
+}
+
 // Static
 
 #[test]
@@ -1612,6 +1659,7 @@ fn a_neighbour_that_does_not_answer_arp_does_not_block_the_others() {
     ));
     net.run_ms(10_000);
     assert_eq!((net.mdns().len(), net.addressing.dropped()), (0, 1));
+    assert_eq!(net.iface.poll_at(net.now, &net.sockets), None);
     assert_eq!(net.addressing.next_deadline(), None);
     net.receive(udp_v4(
         (ASKER, 5353),

@@ -158,7 +158,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Writes questions and records, each as a whole or not at all.
+/// Writes questions and records, each as a whole or not at all. Both return how many were written.
 pub(super) struct Writer<'a> {
     pub(super) out: &'a mut [u8],
     pub(super) at: usize,
@@ -166,7 +166,7 @@ pub(super) struct Writer<'a> {
 
 impl Writer<'_> {
     pub(super) fn question(&mut self, name: &Name, qtype: u16, class: u16) -> u16 {
-        self.put(&[name, &qtype.to_be_bytes(), &class.to_be_bytes()])
+        self.put(&[name, &qtype.to_be_bytes(), &class.to_be_bytes()], &[])
     }
 
     pub(super) fn record(
@@ -177,33 +177,24 @@ impl Writer<'_> {
         ttl_s: u32,
         data: &[&[u8]],
     ) -> u16 {
-        let start = self.at;
         let len: usize = data.iter().map(|part| part.len()).sum();
-        let head: [&[u8]; 5] = [
-            name,
-            &kind.to_be_bytes(),
-            &class.to_be_bytes(),
-            &ttl_s.to_be_bytes(),
-            &(len as u16).to_be_bytes(),
-        ];
-        if self.put(&head) + self.put(data) < 2 {
-            self.at = start;
-            return 0;
-        }
-        1
+        let (kind, class) = (kind.to_be_bytes(), class.to_be_bytes());
+        let (ttl_s, len) = (ttl_s.to_be_bytes(), (len as u16).to_be_bytes());
+        self.put(&[name, &kind, &class, &ttl_s, &len], data)
     }
 
-    /// Returns how many were written: one or none.
-    fn put(&mut self, parts: &[&[u8]]) -> u16 {
-        let start = self.at;
-        for part in parts {
-            let Some(space) = self.out.get_mut(self.at..self.at + part.len()) else {
-                self.at = start;
-                return 0;
-            };
-            space.copy_from_slice(part);
-            self.at += part.len();
+    fn put(&mut self, head: &[&[u8]], data: &[&[u8]]) -> u16 {
+        let parts = || head.iter().chain(data);
+        let len: usize = parts().map(|part| part.len()).sum();
+        let Some(mut space) = self.out.get_mut(self.at..self.at + len) else {
+            return 0;
+        };
+        for part in parts() {
+            let (here, rest) = space.split_at_mut(part.len());
+            here.copy_from_slice(part);
+            space = rest;
         }
+        self.at += len;
         1
     }
 }
