@@ -1,6 +1,6 @@
 //! Multicast DNS (RFC 6762): answers for `HOSTNAME.local`, and names the web server (RFC 6763).
 //!
-//! Here is the socket; [`responder`] judges messages and writes answers, [`wire`] reads and writes bytes.
+//! Here is the socket; `responder.rs` judges messages and writes answers, `wire.rs` knows their bytes.
 
 mod responder;
 mod wire;
