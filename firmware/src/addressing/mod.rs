@@ -248,6 +248,17 @@ impl Addressing {
             .map_or(&self.hostname, |mdns| mdns.label())
     }
 
+    /// Where an address of the interface came from.
+    pub fn origin(&self, cidr: &IpCidr) -> Origin {
+        match cidr {
+            IpCidr::Ipv4(cidr) if cidr.address().is_link_local() => Origin::LinkLocal,
+            IpCidr::Ipv6(cidr) if cidr.address().is_unicast_link_local() => Origin::LinkLocal,
+            IpCidr::Ipv4(_) if self.ipv4 == Ipv4Config::Automatic => Origin::Dhcp,
+            IpCidr::Ipv6(_) if self.ipv6 == Ipv6Config::Automatic => Origin::Slaac,
+            _ => Origin::Static,
+        }
+    }
+
     /// The lease's first name server.
     pub fn dns_server(&self) -> Option<Ipv4Address> {
         self.lease.and_then(|lease| lease.dns)
