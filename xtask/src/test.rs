@@ -149,7 +149,7 @@ const STAGES: &[Stage] = &[
         tier: Tier::Quick,
         limits: [5, 10, 120],
         needs: &[],
-        steps: |_| Ok(vec![toolchain::host("run").words("--package fuzz")]),
+        steps: fuzz_steps,
         count: Count::Lines(count_fuzz),
     },
     Stage {
@@ -211,6 +211,17 @@ fn doc_steps(_: Tier) -> Result<Vec<Step>> {
 
 /// Our crates in the image, as arguments for cargo.
 const IMAGE_CRATES: &str = "--package hal --package boards --package firmware";
+
+/// A fixed number of inputs, so that the same ones are tried everywhere; the time is for slow machines.
+fn fuzz_steps(tier: Tier) -> Result<Vec<Step>> {
+    let effort = match tier {
+        Tier::Quick => "--iterations 20000 --time-limit 30s",
+        Tier::Ci => "--iterations 100000 --time-limit 90s",
+        Tier::Nightly => "--iterations 100000000 --time-limit 20m",
+    };
+    let run = toolchain::host("run").words("--profile fuzz --package fuzz --");
+    Ok(vec![run.words(effort)])
+}
 
 fn system_steps(tier: Tier) -> Result<Vec<Step>> {
     let image = workspace::out_dir()?.join("Image");
