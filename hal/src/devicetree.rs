@@ -48,8 +48,8 @@ pub use interrupt::{GicInterrupt, GicKind, Interrupt, Reference, Trigger};
 pub use memory::Reserved;
 pub use node::{Node, Path};
 pub use reg::Region;
+use walk::{BAD_PHANDLE, Blocks, NO_RECORD, Record};
 pub use walk::{Damage, DamageKind};
-use walk::{NO_RECORD, Record};
 
 /// Nodes that fit the index; a Linux tree for a large SoC has about 600, QEMU's `virt` about 60.
 pub const MAX_NODES: usize = 1024;
@@ -69,8 +69,7 @@ const VERSION: u32 = 17;
 ///
 /// About 20 KiB in size (the index is inside): keep it in a static or near the bottom of the stack.
 pub struct Tree<'b> {
-    structs: &'b [u8],
-    strings: &'b [u8],
+    blocks: Blocks<'b>,
     /// From the start of the memory reservation block to the end of the blob: it ends with a zero entry.
     reservations: &'b [u8],
     records: heapless::Vec<Record, MAX_NODES>,
@@ -154,8 +153,10 @@ impl<'b> Tree<'b> {
         let blob = blob.get(..header.total).unwrap_or(blob);
         let fdt = fdt::Fdt::new_unaligned_fallible(blob).map_err(|_| Error::Magic(MAGIC))?;
         let mut tree = Self {
-            structs: fdt.structs_block(),
-            strings: fdt.strings_block(),
+            blocks: Blocks {
+                structs: fdt.structs_block(),
+                strings: fdt.strings_block(),
+            },
             reservations: blob.get(header.reservations_at..).unwrap_or_default(),
             records: heapless::Vec::new(),
             damage: None,
@@ -222,7 +223,7 @@ impl<'b> Tree<'b> {
 
     /// The node whose phandle is `phandle`.
     pub fn by_phandle(&self, phandle: u32) -> Option<Node<'_>> {
-        if phandle == 0 {
+        if phandle == 0 || phandle == BAD_PHANDLE {
             return None;
         }
         let index = self

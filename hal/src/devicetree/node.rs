@@ -4,7 +4,7 @@ use core::fmt;
 
 use fdt::properties::values::PropertyValue;
 
-use super::walk::{RawProperty, Record};
+use super::walk::{Part, Record};
 use super::{Error, MAX_DEPTH, Place, Tree};
 
 /// A node of a [`Tree`]: a handle, cheap to copy.
@@ -43,6 +43,7 @@ impl<'t> Node<'t> {
         let start = self.record.name_at as usize;
         let name = self
             .tree
+            .blocks
             .structs
             .get(start..start + usize::from(self.record.name_len));
         name.and_then(|name| str::from_utf8(name).ok())
@@ -93,16 +94,25 @@ impl<'t> Node<'t> {
     }
 
     pub(super) fn properties(&self) -> impl Iterator<Item = Property<'t>> + use<'t> {
-        let tree = self.tree;
+        let blocks = self.tree.blocks;
         let mut at = self.record.properties_at as usize;
         core::iter::from_fn(move || {
-            let property = RawProperty::next(tree.structs, at)?;
-            at = property.end;
-            Some(Property {
-                strings: tree.strings,
-                name_at: property.name_at,
-                value: property.value,
-            })
+            loop {
+                let step = blocks.step(at)?;
+                at = step.end;
+                match step.part {
+                    Part::Property { name_at, value } => {
+                        return Some(Property {
+                            strings: blocks.strings,
+                            name_at,
+                            value,
+                        });
+                    }
+                    // A damaged property does not hide those behind it.
+                    Part::Lost => {}
+                    Part::BeginNode { .. } | Part::EndNode | Part::End => return None,
+                }
+            }
         })
     }
 

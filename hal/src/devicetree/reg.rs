@@ -70,7 +70,7 @@ impl BusAddress {
             kind => kind,
         };
         match bus.str("device_type") {
-            Ok("pci" | "pciex") if bus.record.address_cells == 3 => {
+            Ok("pci" | "pciex") if bus.record.address_cells() == 3 => {
                 kind(self.space) != 0 && kind(self.space) == kind(other.space)
             }
             _ => self.space == other.space,
@@ -81,7 +81,7 @@ impl BusAddress {
 impl<'t> Node<'t> {
     /// `#address-cells` and `#size-cells` for the children of this node.
     fn child_cells(&self) -> Result<(u8, u8), Error> {
-        let (address, size) = (self.record.address_cells, self.record.size_cells);
+        let (address, size) = (self.record.address_cells(), self.record.size_cells());
         let bad = |name, cells| Error::Cells {
             place: self.place(name),
             cells: u32::from(cells),

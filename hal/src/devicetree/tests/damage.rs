@@ -270,3 +270,39 @@ fn too_deep_and_too_many_nodes_are_left_out() {
     assert_eq!(tree.nodes().count(), MAX_NODES);
     assert_eq!(tree.root().children().count(), 512);
 }
+
+/// Damages every word of the structure blocks of two trees. Most of it must cost the console nothing, and no damage that
+/// is noticed may move the console to another address: that would be worse than no console.
+#[test]
+fn the_console_survives_nearly_any_damaged_word() {
+    let trees: [(&[u8], u64); 2] = [
+        (
+            include_bytes!("../../../tests/data/qemu-virt.dtb"),
+            0x900_0000,
+        ),
+        (include_bytes!("../../../tests/data/board.dtb"), 0xd001_2000),
+    ];
+    for (whole, address) in trees {
+        let word = |field: usize| u32::from_be_bytes(whole[field * 4..][..4].try_into().unwrap());
+        let structs = word(2) as usize / 4..(word(2) + word(9)) as usize / 4;
+        let (mut count, mut found) = (0, 0);
+        for field in structs {
+            let flipped = [0, 1, 2, 5, 9, 30].map(|bit| word(field) ^ 1 << bit);
+            for value in flipped.into_iter().chain([0]) {
+                let blob = patched(whole.to_vec(), field, value);
+                let tree = Tree::new(&blob).unwrap();
+                let console = tree.stdout().and_then(|(node, _)| node.reg(0));
+                count += 1;
+                match console {
+                    Ok(region) if region.address == address => found += 1,
+                    Ok(region) => {
+                        assert_eq!(tree.damage(), None, "{field} = {value:#x}: {region}");
+                    }
+                    Err(_) => {}
+                }
+            }
+        }
+        println!("{found} of {count}");
+        assert!(found * 100 > count * 90, "{found} of {count}");
+    }
+}
