@@ -192,7 +192,7 @@ impl<'b> Tree<'b> {
     /// All enabled nodes that are compatible with `what`, in the order of the blob.
     pub fn compatible<'t>(&'t self, what: &'t str) -> impl Iterator<Item = Node<'t>> {
         self.nodes()
-            .filter(move |node| node.is_compatible(what) && node.is_enabled())
+            .filter(move |node| node.is_enabled() && node.is_compatible(what))
     }
 
     /// The node at `path`: `/soc/uart@12000`, or an alias as in `serial0` or `ethernet0/mdio`.

@@ -30,6 +30,8 @@ pub(super) struct Record {
     pub next_sibling: u16,
     address_cells: u8,
     size_cells: u8,
+    interrupt_cells: u8,
+    flags: u8,
     /// Where the first property is in the structure block.
     pub properties_at: u32,
     /// 0 if the node has none.
@@ -37,6 +39,15 @@ pub(super) struct Record {
 }
 
 impl Record {
+    /// The node or one around it has a `status` other than `okay`.
+    pub(super) const DISABLED: u8 = 1;
+    /// The nearest bus that says anything says `dma-coherent`.
+    pub(super) const COHERENT: u8 = 2;
+    const INHERITED: u8 = Self::DISABLED | Self::COHERENT;
+    /// The node has an `interrupt-map`.
+    pub(super) const INTERRUPT_MAP: u8 = 4;
+    const STATUS_SEEN: u8 = 8;
+
     pub(super) const EMPTY: Self = Self {
         name_at: 0,
         name_len: 0,
@@ -44,9 +55,15 @@ impl Record {
         next_sibling: NO_RECORD,
         address_cells: NO_CELLS,
         size_cells: NO_CELLS,
+        interrupt_cells: NO_CELLS,
+        flags: 0,
         properties_at: u32::MAX,
         phandle: 0,
     };
+
+    pub(super) fn is(&self, flag: u8) -> bool {
+        self.flags & flag != 0
+    }
 
     /// Of an address of this node's children.
     ///
@@ -68,8 +85,20 @@ impl Record {
         }
     }
 
-    /// Remembers what lookups need of other nodes' properties. The first one of a name counts, as in lookups.
+    /// Of an interrupt that this node takes; `None` if it takes none, 255 if the number is out of the question.
+    pub(super) fn interrupt_cells(&self) -> Option<u8> {
+        (self.interrupt_cells != NO_CELLS).then_some(self.interrupt_cells)
+    }
+
+    /// Remembers what lookups want to know of many nodes. The first property of a name counts, as everywhere.
+    #[inline]
     fn note(&mut self, name: &[u8], value: &[u8]) {
+        if let Some(b'#' | b'd' | b'i' | b'p' | b's') = name.first() {
+            self.note_known(name, value);
+        }
+    }
+
+    fn note_known(&mut self, name: &[u8], value: &[u8]) {
         let word = || be32(value, 0).filter(|_| value.len() == 4);
         let cells = || {
             word()
@@ -84,6 +113,20 @@ impl Record {
             }
             Some(b'#') if self.size_cells == NO_CELLS && name.starts_with(b"#size-cells\0") => {
                 self.size_cells = cells().unwrap_or(BAD_CELLS);
+            }
+            Some(b'#')
+                if self.interrupt_cells == NO_CELLS && name.starts_with(b"#interrupt-cells\0") =>
+            {
+                self.interrupt_cells = cells().unwrap_or(BAD_CELLS);
+            }
+            Some(b'i') if name.starts_with(b"interrupt-map\0") => self.flags |= Self::INTERRUPT_MAP,
+            Some(b'd') if name.starts_with(b"dma-coherent\0") => self.flags |= Self::COHERENT,
+            Some(b'd') if name.starts_with(b"dma-noncoherent\0") => self.flags &= !Self::COHERENT,
+            Some(b's') if !self.is(Self::STATUS_SEEN) && name.starts_with(b"status\0") => {
+                self.flags |= Self::STATUS_SEEN;
+                if !matches!(value, b"okay\0" | b"ok\0") {
+                    self.flags |= Self::DISABLED;
+                }
             }
             Some(b'p') if self.phandle == 0 && name.starts_with(b"phandle\0") => {
                 self.phandle = word()
@@ -172,10 +215,11 @@ pub(super) struct Blocks<'b> {
 /// What stands in the structure block.
 #[derive(Clone, Copy)]
 pub(super) enum Part<'b> {
-    /// A node begins; its name is `len` bytes at `at`, with no NUL in them.
+    /// A node begins; its name is `len` bytes at `at`. It is sound if no letter would make its path ambiguous.
     BeginNode {
         at: usize,
         len: usize,
+        sound: bool,
     },
     /// A property; its name is at `name_at` of the strings block.
     Property {
@@ -203,6 +247,7 @@ impl<'b> Blocks<'b> {
     /// token were another one, then the token is what is damaged: so a flipped bit does not shift all that follows to
     /// another level, where its addresses would mean something else. If nothing fits, the bytes up to the next part
     /// beyond doubt are lost.
+    #[inline]
     pub(super) fn step(self, mut at: usize) -> Option<Step<'b>> {
         let token = loop {
             match be32(self.structs, at)? {
@@ -210,6 +255,44 @@ impl<'b> Blocks<'b> {
                 token => break token,
             }
         };
+        if token == PROP
+            && let Some(step) = self.sound_property(at)
+        {
+            return Some(step);
+        }
+        if token == END_NODE && self.follows(&Part::EndNode, at + 4) {
+            return Some(Step {
+                part: Part::EndNode,
+                at,
+                end: at + 4,
+                damage: None,
+            });
+        }
+        self.doubtful_step(token, at)
+    }
+
+    /// The short way for nearly everything there is.
+    #[inline]
+    fn sound_property(self, at: usize) -> Option<Step<'b>> {
+        let (len, rest) = self.structs.get(at + 4..)?.split_first_chunk()?;
+        let (name_at, rest) = rest.split_first_chunk()?;
+        let (len, name_at) = (
+            u32::from_be_bytes(*len) as usize,
+            u32::from_be_bytes(*name_at),
+        );
+        let value = rest.get(..len)?;
+        let end = (at + 12 + len).next_multiple_of(4);
+        let sound = matches!(be32(self.structs, end)?, BEGIN_NODE..=NOP)
+            && self.strings.len() > name_at as usize;
+        sound.then_some(Step {
+            part: Part::Property { name_at, value },
+            at,
+            end,
+            damage: None,
+        })
+    }
+
+    fn doubtful_step(self, token: u32, at: usize) -> Option<Step<'b>> {
         let here = self.read(token, at);
         if let Ok((part, end)) = here
             && self.follows(&part, end)
@@ -232,7 +315,11 @@ impl<'b> Blocks<'b> {
         match here {
             // Either a word that is no token after all, or a damaged name.
             Ok((Part::BeginNode { len: 0, .. }, _)) | Err(DamageKind::NameEnd) => {
-                let node = Part::BeginNode { at: at + 4, len: 0 };
+                let node = Part::BeginNode {
+                    at: at + 4,
+                    len: 0,
+                    sound: false,
+                };
                 let part = if self.is_token(at + 4) {
                     Part::Lost
                 } else {
@@ -320,12 +407,20 @@ impl<'b> Blocks<'b> {
             BEGIN_NODE => {
                 let at = at + 4;
                 let name = self.structs.get(at..).unwrap_or_default();
-                let len = name
+                let is_name = |byte: u8| byte.is_ascii_graphic() && byte != b'/' && byte != b':';
+                let start = name
                     .iter()
-                    .position(|&byte| byte == 0)
-                    .ok_or(DamageKind::NameEnd)?;
+                    .position(|&byte| !is_name(byte))
+                    .unwrap_or(name.len());
+                let sound = name.get(start) == Some(&0);
+                let rest = name.get(start..).unwrap_or_default();
+                let len = start
+                    + rest
+                        .iter()
+                        .position(|&byte| byte == 0)
+                        .ok_or(DamageKind::NameEnd)?;
                 Ok((
-                    Part::BeginNode { at, len },
+                    Part::BeginNode { at, len, sound },
                     (at + len + 1).next_multiple_of(4),
                 ))
             }
@@ -353,13 +448,9 @@ impl<'b> Blocks<'b> {
         let next = be32(self.structs, end);
         let in_node = matches!(next, Some(BEGIN_NODE | PROP | END_NODE | NOP));
         match *part {
-            Part::BeginNode { at, len } => {
-                in_node
-                    && self.structs.get(at..at + len).is_some_and(is_name)
-                    && self
-                        .structs
-                        .get(at + len..end)
-                        .is_some_and(|padding| padding.iter().all(|&byte| byte == 0))
+            Part::BeginNode { at, len, sound } => {
+                let padding = self.structs.get(at + len..end).unwrap_or_default();
+                in_node && sound && padding.iter().all(|&byte| byte == 0)
             }
             Part::Property { name_at, .. } => in_node && self.strings.len() > name_at as usize,
             Part::EndNode => matches!(next, Some(BEGIN_NODE | END_NODE | NOP | END)),
@@ -425,8 +516,8 @@ impl Tree<'_> {
                             unrecorded += 1;
                             Ok(())
                         }
-                        Part::BeginNode { at, len } => {
-                            let pushed = self.push(at, len, next, &mut open);
+                        Part::BeginNode { at, len, sound } => {
+                            let pushed = self.push((at, len, sound), next, &mut open);
                             if matches!(pushed, Err(DamageKind::Depth | DamageKind::Nodes)) {
                                 unrecorded = 1;
                             }
@@ -491,8 +582,7 @@ impl Tree<'_> {
     /// Adds a node below the innermost open one. An odd name is an error, but the node is there.
     fn push(
         &mut self,
-        name_at: usize,
-        len: usize,
+        (name_at, len, sound): (usize, usize, bool),
         properties_at: usize,
         open: &mut Vec<Open, MAX_DEPTH>,
     ) -> Result<(), DamageKind> {
@@ -500,15 +590,14 @@ impl Tree<'_> {
         if open.is_full() {
             return Err(DamageKind::Depth);
         }
-        let name = self
-            .blocks
-            .structs
-            .get(name_at..name_at + len)
-            .unwrap_or_default();
         let name_len = u16::try_from(len)
             .ok()
-            .filter(|&len| is_name(name) && (len > 0 || open.is_empty()));
+            .filter(|&len| sound && (len > 0 || open.is_empty()));
+        let parent = open
+            .last()
+            .and_then(|parent| self.records.get(usize::from(parent.index)));
         let record = Record {
+            flags: parent.map_or(0, |parent| parent.flags & Record::INHERITED),
             name_at: name_at as u32,
             name_len: name_len.unwrap_or(0),
             parent: open.last().map_or(NO_RECORD, |parent| parent.index),
@@ -539,10 +628,4 @@ impl Blocks<'_> {
         }
         be32(self.structs, at) == Some(END)
     }
-}
-
-/// Whether no character of a node's name would make its path ambiguous.
-fn is_name(name: &[u8]) -> bool {
-    name.iter()
-        .all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'/' | b':'))
 }
