@@ -7,7 +7,7 @@
 //! ```text
 //!   blob  | header | reservations | structure: BEGIN name PROP PROP BEGIN ... END END | strings |
 //!                                                 ^                ^
-//!   Tree  [ record 0: root, record 1: first child, record 2 ... ]  depth first, 20 bytes each
+//!   Tree  [ record 0: root, record 1: first child, record 2 ... ]  depth first, 24 bytes each
 //!                        ^
 //!   Node  ---------------+   a Copy handle; its properties are read from the blob when asked for
 //! ```
@@ -30,7 +30,7 @@
 //! - a `Node` has 64 bytes, so an index of 1024 of them would not fit the stack;
 //! - its token parser cannot be built from outside (`StringsBlock` has a private field).
 //!
-//! So the 100 lines that walk tokens are ours. A test compares the result with `fdt`'s own walk of a sound tree.
+//! So the walk over the tokens is ours. A test compares the result with `fdt`'s own walk of a sound tree.
 //!
 //! Spec: Devicetree Specification 0.4, chapters 2 (properties), 3 (nodes) and 5 (flattened format).
 
@@ -67,7 +67,8 @@ const VERSION: u32 = 17;
 
 /// An index over a devicetree blob: built in one pass, then all lookups are short.
 ///
-/// About 20 KiB in size (the index is inside): keep it in a static or near the bottom of the stack.
+/// 24 KiB in size (the index is inside): keep it in a static or near the bottom of the stack. [`new`](Self::new) needs
+/// the same again on the stack while it runs.
 pub struct Tree<'b> {
     blocks: Blocks<'b>,
     /// From the start of the memory reservation block to the end of the blob: it ends with a zero entry.
