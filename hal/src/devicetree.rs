@@ -47,7 +47,7 @@ pub use error::{Error, Place};
 pub use interrupt::{GicInterrupt, GicKind, Interrupt, Reference, Trigger};
 pub use memory::Reserved;
 pub use node::{Node, Path};
-pub use reg::Region;
+pub use reg::{MAX_REGIONS, Region};
 use walk::{BAD_PHANDLE, Blocks, NO_RECORD, Record};
 pub use walk::{Damage, DamageKind};
 

@@ -4,6 +4,9 @@ use core::fmt;
 
 use super::{Error, Node, be32};
 
+/// Entries of one `reg` that [`Node::regs`] looks at: real nodes have a few, a crafted one could keep a boot busy.
+pub const MAX_REGIONS: usize = 256;
+
 /// Consecutive addresses. The last one, `address + size - 1`, always fits 64 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Region {
@@ -170,7 +173,7 @@ impl<'t> Node<'t> {
         self.reg(self.position("reg-names", name)?)
     }
 
-    /// All entries of `reg`, as [`reg`](Self::reg) gives them; one error if there is no sound `reg`.
+    /// The first [`MAX_REGIONS`] entries of `reg`, as [`reg`](Self::reg) gives them; one error if there is no sound `reg`.
     pub fn regs(&self) -> impl Iterator<Item = Result<Region, Error>> + use<'t> {
         let node = *self;
         let (count, error) = match node.reg_on() {
@@ -182,7 +185,7 @@ impl<'t> Node<'t> {
         };
         error
             .into_iter()
-            .chain((0..count).map(move |index| node.reg(index)))
+            .chain((0..count.min(MAX_REGIONS)).map(move |index| node.reg(index)))
     }
 
     /// Translates from this bus to `parent`'s.

@@ -21,6 +21,9 @@ const NO_CELLS: u8 = BAD_CELLS - 1;
 /// The phandle of a node whose property of that name is unusable. No node may have this one.
 pub(super) const BAD_PHANDLE: u32 = u32::MAX;
 
+/// The specification allows 31 before the unit address, Linux any; nobody has come near this.
+const MAX_NAME_BYTES: usize = 255;
+
 /// What the index keeps of a node. Its first child, if it has one, is the next record.
 pub(super) struct Record {
     /// Where the name is in the structure block, and how long.
@@ -158,9 +161,9 @@ pub enum DamageKind {
     EarlyEnd,
     /// A node ended that never began, or something followed the root node.
     ExtraEndNode,
-    /// A node's name has no end.
+    /// A node's name has no end within 255 bytes.
     NameEnd,
-    /// A node's name is empty, longer than 64 KiB, or has a character that no name may have.
+    /// A node's name is empty or has a character that no name may have.
     Name,
     /// A property outside any node.
     StrayProperty,
@@ -185,9 +188,7 @@ impl fmt::Display for Damage {
             DamageKind::EarlyEnd => f.write_str("END token inside a node"),
             DamageKind::ExtraEndNode => f.write_str("a node ends that never began"),
             DamageKind::NameEnd => f.write_str("a node's name has no end"),
-            DamageKind::Name => {
-                f.write_str("a node's name is empty, too long or has a forbidden character")
-            }
+            DamageKind::Name => f.write_str("a node's name is empty or has a forbidden character"),
             DamageKind::StrayProperty => f.write_str("a property outside any node"),
             DamageKind::PropertyLength(len) => {
                 write!(f, "a property of {len} bytes runs past the structure block")
@@ -406,7 +407,9 @@ impl<'b> Blocks<'b> {
         match token {
             BEGIN_NODE => {
                 let at = at + 4;
+                // Without a limit, a crafted block without NULs would be searched again for every property before it.
                 let name = self.structs.get(at..).unwrap_or_default();
+                let name = name.get(..=MAX_NAME_BYTES).unwrap_or(name);
                 let is_name = |byte: u8| byte.is_ascii_graphic() && byte != b'/' && byte != b':';
                 let start = name
                     .iter()
@@ -486,6 +489,8 @@ impl<'b> Blocks<'b> {
 struct Open {
     index: u16,
     last_child: u16,
+    /// Something other than a property came: lookups stop there, and so must the index.
+    properties_over: bool,
 }
 
 impl Tree<'_> {
@@ -510,6 +515,11 @@ impl Tree<'_> {
                     next = step.end;
                     if let Some(kind) = step.damage {
                         self.report(structs_at + at, kind);
+                    }
+                    if let (Part::BeginNode { .. } | Part::EndNode, Some(node)) =
+                        (step.part, open.last_mut())
+                    {
+                        node.properties_over = true;
                     }
                     match step.part {
                         Part::BeginNode { .. } if unrecorded > 0 => {
@@ -570,7 +580,7 @@ impl Tree<'_> {
             .get(name_at as usize..)
             .filter(|name| !name.is_empty());
         let name = name.ok_or(DamageKind::PropertyName(name_at))?;
-        if node.last_child != NO_RECORD {
+        if node.properties_over {
             return Err(DamageKind::PropertyOrder);
         }
         if let Some(record) = self.records.get_mut(usize::from(node.index)) {
@@ -615,6 +625,7 @@ impl Tree<'_> {
         let _ = open.push(Open {
             index,
             last_child: NO_RECORD,
+            properties_over: false,
         });
         name_len.map_or(Err(DamageKind::Name), |_| Ok(()))
     }
