@@ -1,0 +1,445 @@
+//! TCP connections of all services: one pool, found by their addresses and ports.
+//!
+//! Every connection has a socket set of its own, with one socket in it. smoltcp looks at every socket of a set for
+//! every segment and after every poll; with one set per interface, 64 clients would each pay for the other 63. Here a
+//! hash table finds the one socket a segment is for, and the stack sees that one only. The price is a
+//! table of deadlines of our own.
+//!
+//! There are no listening sockets either. A SYN for a port that is served takes a socket from the pool, which listens for
+//! just that segment: the backlog is the pool, and an idle service costs nothing.
+
+use alloc::vec;
+use alloc::vec::Vec;
+use smoltcp::iface::{SocketHandle, SocketSet, SocketStorage};
+use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
+use smoltcp::time::Duration;
+use smoltcp::wire::IpAddress;
+
+use crate::http;
+
+/// Connections at once, of all services together: 64 for each of two, and a few that are just closing.
+pub const CONNECTIONS: usize = 136;
+/// What a service can count on while others want more than their share.
+const SHARE: usize = 64;
+/// Receive window in bytes.
+pub const RECEIVE_BYTES: usize = 8 * 1024;
+/// Bytes under way to the peer: the largest HTTP answer must fit.
+pub const TRANSMIT_BYTES: usize = 16 * 1024;
+
+/// A peer that owes us an acknowledgement, or an answer to a keep-alive, for this long is gone.
+const PEER_TIMEOUT: Duration = Duration::from_secs(60);
+/// Keep-alive interval of connections that may be silent for as long as they like.
+const KEEP_ALIVE: Duration = Duration::from_secs(25);
+/// A handshake, or a farewell, that takes longer is given up: smoltcp would wait for ever.
+const HANDSHAKE_LIMIT_US: u64 = 10_000_000;
+/// Nobody is evicted who moved this recently: a SYN that finds no place is dropped, and comes again after a second.
+const EVICTABLE_AFTER_US: u64 = 500_000;
+
+const BUCKETS: usize = 256;
+const NONE: u8 = u8::MAX;
+const _: () = assert!(CONNECTIONS < NONE as usize);
+
+/// The TCP services.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Service {
+    /// Port 7, RFC 862.
+    Echo,
+    /// Port 80.
+    Http,
+}
+
+impl Service {
+    /// The service at a port, if any.
+    pub fn at(port: u16) -> Option<Self> {
+        match port {
+            7 => Some(Service::Echo),
+            80 => Some(Service::Http),
+            _ => None,
+        }
+    }
+}
+
+/// What identifies a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Key {
+    local: [u64; 2],
+    remote: [u64; 2],
+    local_port: u16,
+    remote_port: u16,
+    interface: u8,
+}
+
+impl Key {
+    fn bucket(&self) -> usize {
+        let mixed = self.remote[0] ^ self.remote[1] ^ self.local[1].rotate_left(7);
+        let mixed = mixed ^ u64::from(self.remote_port) << 20 ^ u64::from(self.local_port) << 40;
+        // The golden ratio spreads neighbouring ports and addresses over the buckets.
+        ((mixed ^ u64::from(self.interface)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as usize % BUCKETS
+    }
+}
+
+/// What of a TCP segment decides where it goes. Nothing here is checked beyond being inside the frame: the stack does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// The connection it belongs to.
+    pub key: Key,
+    /// Asks for a new connection: SYN, neither ACK nor RST nor FIN.
+    pub opens: bool,
+    /// Our address.
+    pub local: IpAddress,
+}
+
+impl Segment {
+    /// The service it is for, if its port has one.
+    pub fn service(&self) -> Option<Service> {
+        Service::at(self.key.local_port)
+    }
+}
+
+/// What a frame is, as far as the poll loop cares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// A TCP segment in one piece.
+    Tcp(Segment),
+    /// A fragment of an IP datagram. The stack drops them; they are counted.
+    Fragment,
+    /// All else.
+    Other,
+}
+
+/// Looks where a frame received on interface number `interface` should go.
+#[inline]
+pub fn classify(frame: &[u8], interface: u8) -> Class {
+    match frame.first_chunk::<54>() {
+        Some(head) if head[12..14] == [0x08, 0x00] => {
+            if head[20] & 0x3f != 0 || head[21] != 0 {
+                return Class::Fragment;
+            }
+            let words = |at: usize| [0, u64::from(u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]))];
+            let local = IpAddress::v4(head[30], head[31], head[32], head[33]);
+            let header = usize::from(head[14] & 0xf) * 4;
+            if head[23] != 6 || header < 20 {
+                return Class::Other;
+            }
+            segment(frame, 14 + header, words(30), words(26), local, interface)
+        }
+        Some(head) if head[12..14] == [0x86, 0xdd] => match head[20] {
+            6 => {
+                let half = |at: usize| head.get(at..).and_then(|b| b.first_chunk()).map_or(0, |b| u64::from_be_bytes(*b));
+                let octets = head.get(38..54).and_then(|b| b.first_chunk::<16>()).copied().unwrap_or_default();
+                let local = IpAddress::Ipv6(octets.into());
+                segment(frame, 54, [half(38), half(46)], [half(22), half(30)], local, interface)
+            }
+            44 => Class::Fragment,
+            _ => Class::Other,
+        },
+        _ => Class::Other,
+    }
+}
+
+#[inline]
+fn segment(frame: &[u8], at: usize, local: [u64; 2], remote: [u64; 2], address: IpAddress, interface: u8) -> Class {
+    let Some(tcp) = frame.get(at..).and_then(|bytes| bytes.first_chunk::<20>()) else { return Class::Other };
+    Class::Tcp(Segment {
+        key: Key {
+            local,
+            remote,
+            local_port: u16::from_be_bytes([tcp[2], tcp[3]]),
+            remote_port: u16::from_be_bytes([tcp[0], tcp[1]]),
+            interface,
+        },
+        opens: tcp[13] & 0x17 == 0x02,
+        local: address,
+    })
+}
+
+/// One connection, or a free place for one.
+pub struct Connection {
+    sockets: SocketSet<'static>,
+    handle: SocketHandle,
+    key: Key,
+    next: u8,
+    /// `None`: the place is free.
+    pub service: Option<Service>,
+    /// State of the HTTP service.
+    pub http: http::Connection,
+    /// When a peer last made progress, in microseconds.
+    pub active_us: u64,
+    /// When the request that is still incomplete began, in microseconds.
+    pub request_since_us: Option<u64>,
+    /// When to look at it next; `u64::MAX` for never.
+    deadline_us: u64,
+}
+
+impl Connection {
+    /// Its socket.
+    pub fn socket(&mut self) -> &mut Socket<'static> {
+        self.sockets.get_mut(self.handle)
+    }
+
+    /// Its socket set, for the stack.
+    pub fn sockets(&mut self) -> &mut SocketSet<'static> {
+        &mut self.sockets
+    }
+
+    /// Its socket, and what the HTTP service remembers.
+    pub fn http_parts(&mut self) -> (&mut Socket<'static>, &mut http::Connection) {
+        (self.sockets.get_mut(self.handle), &mut self.http)
+    }
+
+    /// The number of its interface.
+    pub fn interface(&self) -> usize {
+        usize::from(self.key.interface)
+    }
+}
+
+/// What happened to connections since start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ConnectionCounters {
+    /// Handshakes begun.
+    pub opened: u64,
+    /// Connections reset to make room for newer ones.
+    pub evicted: u64,
+    /// SYNs dropped because every place was taken by somebody active.
+    pub refused: u64,
+}
+
+/// The pool.
+pub struct Connections {
+    places: Vec<Connection>,
+    buckets: [u8; BUCKETS],
+    dirty: [u64; CONNECTIONS.div_ceil(64)],
+    open: [usize; 2],
+    /// No deadline is earlier than this.
+    earliest_us: u64,
+    /// Counted events.
+    pub counters: ConnectionCounters,
+}
+
+impl Connections {
+    /// Allocates all places and their buffers.
+    pub fn new() -> Self {
+        let place = || {
+            let mut socket = Socket::new(SocketBuffer::new(vec![0; RECEIVE_BYTES].leak()), SocketBuffer::new(vec![0; TRANSMIT_BYTES].leak()));
+            socket.set_nagle_enabled(false);
+            socket.set_ack_delay(None);
+            socket.set_timeout(Some(PEER_TIMEOUT));
+            let mut sockets = SocketSet::new(vec![SocketStorage::EMPTY].leak());
+            let handle = sockets.add(socket);
+            Connection {
+                sockets,
+                handle,
+                key: Key::default(),
+                next: NONE,
+                service: None,
+                http: http::Connection::default(),
+                active_us: 0,
+                request_since_us: None,
+                deadline_us: u64::MAX,
+            }
+        };
+        Connections {
+            places: core::iter::repeat_with(place).take(CONNECTIONS).collect(),
+            buckets: [NONE; BUCKETS],
+            dirty: [0; CONNECTIONS.div_ceil(64)],
+            open: [0; 2],
+            earliest_us: u64::MAX,
+            counters: ConnectionCounters::default(),
+        }
+    }
+
+    /// The place with this number.
+    pub fn get(&mut self, index: usize) -> &mut Connection {
+        &mut self.places[index]
+    }
+
+    /// Connections a service has now.
+    pub fn open(&self, service: Service) -> usize {
+        self.open[service as usize]
+    }
+
+    /// The connection a segment belongs to.
+    #[inline]
+    pub fn find(&self, key: &Key) -> Option<usize> {
+        let mut index = self.buckets[key.bucket()];
+        while index != NONE {
+            let place = &self.places[usize::from(index)];
+            if place.key == *key {
+                return Some(usize::from(index));
+            }
+            index = place.next;
+        }
+        None
+    }
+
+    /// A place for a new connection, its socket listening for the segment at hand. `None` if the port is not served, or
+    /// everybody is busy. An evicted connection is reset through `reset` first.
+    pub fn open_for(&mut self, segment: &Segment, now_us: u64, reset: impl FnOnce(&mut Connection)) -> Option<usize> {
+        let service = segment.service()?;
+        let free = self.places.iter().position(|place| place.service.is_none());
+        let index = match free {
+            Some(index) => index,
+            None => {
+                let Some(victim) = self.victim(now_us) else {
+                    self.counters.refused += 1;
+                    return None;
+                };
+                if self.places[victim].socket().state() != State::TimeWait {
+                    self.counters.evicted += 1;
+                    self.places[victim].socket().abort();
+                    reset(&mut self.places[victim]);
+                }
+                self.release(victim);
+                victim
+            }
+        };
+        let place = &mut self.places[index];
+        let socket = place.sockets.get_mut::<Socket>(place.handle);
+        socket.set_keep_alive((service == Service::Echo).then_some(KEEP_ALIVE));
+        // Fails only for port 0, which is not served, or an open socket, which a free place has not.
+        socket.listen((segment.local, segment.key.local_port)).ok()?;
+        place.key = segment.key;
+        place.service = Some(service);
+        place.http = http::Connection::default();
+        place.active_us = now_us;
+        place.request_since_us = None;
+        place.deadline_us = u64::MAX;
+        let bucket = segment.key.bucket();
+        place.next = self.buckets[bucket];
+        self.buckets[bucket] = index as u8;
+        self.open[service as usize] += 1;
+        self.counters.opened += 1;
+        Some(index)
+    }
+
+    /// Who must go for a newcomer: who has finished, then who never got going, then who has been silent for longest,
+    /// a service that has more than its share first.
+    fn victim(&mut self, now_us: u64) -> Option<usize> {
+        let open = self.open;
+        let mut best = None;
+        for (index, place) in self.places.iter_mut().enumerate() {
+            let Some(service) = place.service else { continue };
+            let silent = now_us.saturating_sub(place.active_us) >= EVICTABLE_AFTER_US;
+            let rank = match place.socket().state() {
+                State::TimeWait | State::Closed => 0,
+                _ if !silent => continue,
+                State::Established if open[service as usize] > SHARE => 2,
+                State::Established => 3,
+                _ => 1,
+            };
+            let candidate = (rank, place.active_us, index);
+            if best.is_none_or(|best| candidate < best) {
+                best = Some(candidate);
+            }
+        }
+        best.map(|(_, _, index)| index)
+    }
+
+    /// Frees a place.
+    pub fn release(&mut self, index: usize) {
+        let place = &mut self.places[index];
+        let Some(service) = place.service.take() else { return };
+        self.open[service as usize] -= 1;
+        // A socket that did not end by itself must not remember anything when it listens again.
+        place.sockets.get_mut::<Socket>(place.handle).abort();
+        place.deadline_us = u64::MAX;
+        let (bucket, after) = (place.key.bucket(), place.next);
+        self.dirty[index / 64] &= !(1 << (index % 64));
+        let mut at = self.buckets[bucket];
+        if usize::from(at) == index {
+            self.buckets[bucket] = after;
+            return;
+        }
+        while at != NONE {
+            let next = self.places[usize::from(at)].next;
+            if usize::from(next) == index {
+                self.places[usize::from(at)].next = after;
+                return;
+            }
+            at = next;
+        }
+    }
+
+    /// Notes that a connection has something to do.
+    #[inline]
+    pub fn touch(&mut self, index: usize) {
+        self.dirty[index / 64] |= 1 << (index % 64);
+    }
+
+    /// Notes all connections of an interface.
+    pub fn touch_all(&mut self, interface: usize) {
+        for index in 0..CONNECTIONS {
+            if self.places[index].service.is_some() && self.places[index].interface() == interface {
+                self.touch(index);
+            }
+        }
+    }
+
+    /// The next connection noted by [`Self::touch`], in the order of places from `from` on.
+    #[inline]
+    pub fn next_touched(&mut self, from: usize) -> Option<usize> {
+        let mut from = from;
+        while from < CONNECTIONS {
+            let word = self.dirty[from / 64] >> (from % 64);
+            if word != 0 {
+                let index = from + word.trailing_zeros() as usize;
+                self.dirty[index / 64] &= !(1 << (index % 64));
+                return Some(index);
+            }
+            from = (from / 64 + 1) * 64;
+        }
+        None
+    }
+
+    /// Sets when a connection must be looked at again.
+    #[inline]
+    pub fn set_deadline(&mut self, index: usize, deadline_us: u64) {
+        self.places[index].deadline_us = deadline_us;
+        self.earliest_us = self.earliest_us.min(deadline_us);
+    }
+
+    /// The earliest deadline, or one that was the earliest until its connection moved it: waking for that once is
+    /// cheaper than looking at all of them after each packet.
+    #[inline]
+    pub fn earliest_us(&self) -> u64 {
+        self.earliest_us
+    }
+
+    /// Notes all connections whose deadline has passed.
+    pub fn expire(&mut self, now_us: u64) {
+        if now_us < self.earliest_us {
+            return;
+        }
+        self.earliest_us = u64::MAX;
+        for index in 0..CONNECTIONS {
+            let deadline_us = self.places[index].deadline_us;
+            if deadline_us <= now_us {
+                self.touch(index);
+            } else {
+                self.earliest_us = self.earliest_us.min(deadline_us);
+            }
+        }
+    }
+
+    /// Ends handshakes and farewells that take too long. Returns when to look again, `u64::MAX` while the connection is
+    /// established.
+    pub fn patience_us(&mut self, index: usize, now_us: u64) -> u64 {
+        let place = &mut self.places[index];
+        let limit_us = place.active_us + HANDSHAKE_LIMIT_US;
+        match place.socket().state() {
+            State::SynReceived | State::FinWait1 | State::FinWait2 | State::Closing | State::LastAck => {
+                if now_us >= limit_us {
+                    place.socket().abort();
+                }
+                limit_us
+            }
+            _ => u64::MAX,
+        }
+    }
+}
+
+impl Default for Connections {
+    fn default() -> Self {
+        Self::new()
+    }
+}

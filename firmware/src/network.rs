@@ -1,0 +1,570 @@
+//! The network as the poll loop drives it: interfaces, connections, services.
+//!
+//! [`Network::poll`] does a bounded round of work and says when it wants to be called again:
+//!
+//! ```text
+//!  interrupt flag ──► for each interface, up to BUDGET frames:
+//!                       frame ─► fast path ─► answered in place
+//!                         │        └─► TCP ─► its connection's socket set ─┐
+//!                         │        └─► else ─► the interface's own set ─────┤ (smoltcp)
+//!                     ──► each connection touched: service, then send       │
+//!                     ──► each interface touched: addresses, UDP echo, send ┘
+//!                     ──► doorbells
+//!  nothing left ──► sleep until the earliest deadline
+//! ```
+
+use alloc::boxed::Box;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::fmt;
+
+use hal::net::smoltcp::Lent;
+use hal::net::{Frame, Link, Nic, Pool};
+use heapless::String;
+use log::{info, warn};
+use smoltcp::iface::{Config, Interface, PollResult, SocketHandle, SocketSet, SocketStorage};
+use smoltcp::socket::tcp::State;
+use smoltcp::socket::udp;
+use smoltcp::time::Instant;
+use smoltcp::wire::{EthernetAddress, HardwareAddress, IpAddress};
+
+use crate::addressing::{self, Addressing, Event};
+use crate::connections::{Class, Connections, RECEIVE_BYTES, Service, TRANSMIT_BYTES, classify};
+use crate::echo;
+use crate::fast_path::{self, Flows, Verdict};
+use crate::http;
+use crate::snapshot::{Snapshot, System};
+
+/// Frames one interface may have handled before the others, the timers and the services get their turn.
+const BUDGET: usize = 64;
+/// Segments one connection may send in one round.
+const SEGMENTS: usize = 16;
+/// Requests one connection may have answered in one round.
+const REQUESTS: usize = 16;
+/// When the stack wants to be polled at once although it could not do anything, it waits this long.
+const RETRY_US: u64 = 1_000;
+/// A request must be complete this long after its first byte. Spec: RFC 9110, 15.5.9.
+const REQUEST_LIMIT_US: u64 = 10_000_000;
+/// A connection without a request is closed after this long.
+const IDLE_LIMIT_US: u64 = 60_000_000;
+/// Datagrams that wait for the UDP echo service, of interfaces where the fast path does not know the way.
+const UDP_DATAGRAMS: usize = 16;
+
+/// Longest name of an interface.
+pub type Name = String<15>;
+
+/// Frames an interface counted above its driver.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StackCounters {
+    /// Echo requests answered in place.
+    pub icmp_echoes: u64,
+    /// UDP echoes answered in place.
+    pub udp_echoes: u64,
+    /// UDP echoes answered through the stack.
+    pub udp_echoes_slow: u64,
+    /// Fragments dropped: nothing here reassembles.
+    pub fragments: u64,
+    /// Frames handed to the stack.
+    pub stack_frames: u64,
+}
+
+impl StackCounters {
+    /// Name, help text and value of each counter.
+    pub fn each(&self) -> [(&'static str, &'static str, u64); 5] {
+        [
+            ("icmp_echoes_in_place", "ICMP echo requests answered in the receive buffer", self.icmp_echoes),
+            ("udp_echoes_in_place", "UDP echoes answered in the receive buffer", self.udp_echoes),
+            ("udp_echoes_by_stack", "UDP echoes answered through the stack", self.udp_echoes_slow),
+            ("rx_fragments_dropped", "IP fragments dropped: nothing here reassembles", self.fragments),
+            ("stack_frames", "Frames handed to the stack", self.stack_frames),
+        ]
+    }
+}
+
+/// One network interface.
+pub struct Port<N: Nic> {
+    /// `eth0`, `wan` ...
+    pub name: Name,
+    /// Its driver.
+    pub nic: N,
+    /// Its bit in the sets of interrupts that [`Network::poll`] takes and gives.
+    pub interrupt: u32,
+    /// The stack on it.
+    pub iface: Interface,
+    /// How it gets its addresses.
+    pub addressing: Addressing,
+    /// What was counted above the driver.
+    pub counters: StackCounters,
+    sockets: SocketSet<'static>,
+    udp_echo: SocketHandle,
+    flows: Flows,
+    link: Option<Link>,
+    /// Frames may be waiting.
+    backlog: bool,
+    /// The interface's own sockets, or its addresses, have something to do.
+    touched: bool,
+    /// The transmit ring was full; it interrupts when there is room.
+    blocked: bool,
+    deadline_us: u64,
+}
+
+impl<N: Nic> Port<N> {
+    /// An interface without addresses yet. Allocates.
+    pub fn new(name: Name, mut nic: N, interrupt: u32, addressing: Addressing, seed: u64, pool: &mut Pool) -> Self {
+        let mut config = Config::new(HardwareAddress::Ethernet(EthernetAddress(nic.mac())));
+        config.random_seed = seed;
+        let mut flows = Flows::default();
+        let mut lent = Lent { nic: &mut nic, pool, observer: &mut flows, frame: None };
+        let mut iface = Interface::new(config, &mut lent, Instant::ZERO);
+        let buffer = || {
+            let metadata = vec![udp::PacketMetadata::EMPTY; UDP_DATAGRAMS].leak();
+            udp::PacketBuffer::new(metadata, vec![0; TRANSMIT_BYTES].leak())
+        };
+        let mut socket = udp::Socket::new(buffer(), buffer());
+        // Cannot fail: the socket is new, the port is not 0.
+        let _ = socket.bind(7);
+        let mut sockets = SocketSet::new(vec![SocketStorage::EMPTY, SocketStorage::EMPTY, SocketStorage::EMPTY].leak());
+        let udp_echo = sockets.add(socket);
+        let mut addressing = addressing;
+        addressing.attach(&mut iface, &mut sockets);
+        Port {
+            name,
+            nic,
+            interrupt,
+            iface,
+            addressing,
+            counters: StackCounters::default(),
+            sockets,
+            udp_echo,
+            flows,
+            link: None,
+            backlog: true,
+            touched: true,
+            blocked: false,
+            deadline_us: 0,
+        }
+    }
+}
+
+/// When [`Network::poll`] wants to be called again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// At once: a budget ended before the work did.
+    Again,
+    /// On an interrupt, or at this time in microseconds.
+    At(u64),
+    /// On an interrupt.
+    Idle,
+}
+
+/// All interfaces, their connections and services.
+pub struct Network<N: Nic> {
+    /// The interfaces.
+    pub ports: Vec<Port<N>>,
+    /// Free buffers.
+    pub pool: Pool,
+    /// TCP.
+    pub connections: Connections,
+    /// What does not change: board, versions.
+    pub system: System,
+    /// What HTTP answered.
+    pub answers: http::AnswerCounters,
+    input: Box<[u8; RECEIVE_BYTES]>,
+    output: Box<[u8; TRANSMIT_BYTES]>,
+}
+
+fn instant(now_us: u64) -> Instant {
+    Instant::from_micros(now_us as i64)
+}
+
+/// A deadline of the stack in microseconds; one that has passed is put a little into the future.
+fn deadline(at: Option<Instant>, now_us: u64) -> u64 {
+    at.map_or(u64::MAX, |at| (at.total_micros().max(0) as u64).max(now_us + RETRY_US))
+}
+
+impl<N: Nic> Network<N> {
+    /// A network of these interfaces. Allocates everything that will ever be needed.
+    pub fn new(ports: Vec<Port<N>>, pool: Pool, system: System) -> Self {
+        Network {
+            ports,
+            pool,
+            connections: Connections::new(),
+            system,
+            answers: http::AnswerCounters::default(),
+            input: Box::new([0; RECEIVE_BYTES]),
+            output: Box::new([0; TRANSMIT_BYTES]),
+        }
+    }
+
+    /// One bounded round. `pending` are the interrupts taken since the last round; `done` gets each that may fire again.
+    pub fn poll(&mut self, now_us: u64, pending: u32, mut done: impl FnMut(u32)) -> Next {
+        for index in 0..self.ports.len() {
+            self.poll_port(index, now_us, pending, &mut done);
+        }
+        self.connections.expire(now_us);
+        let mut from = 0;
+        while let Some(index) = self.connections.next_touched(from) {
+            self.poll_connection(index, now_us);
+            from = index + 1;
+        }
+        let mut next_us = self.connections.earliest_us();
+        let mut again = false;
+        for port in &mut self.ports {
+            if port.touched || port.deadline_us <= now_us {
+                poll_sockets(port, &mut self.pool, &mut self.input[..], now_us);
+            }
+            port.nic.flush();
+            again |= port.backlog && !port.blocked;
+            next_us = next_us.min(port.deadline_us);
+        }
+        match next_us {
+            _ if again => Next::Again,
+            u64::MAX => Next::Idle,
+            at_us => Next::At(at_us),
+        }
+    }
+
+    /// Takes frames from one interface, if it interrupted or had more than its budget last time.
+    fn poll_port(&mut self, index: usize, now_us: u64, pending: u32, done: &mut impl FnMut(u32)) {
+        let port = &mut self.ports[index];
+        let interrupted = pending & port.interrupt != 0;
+        if interrupted || port.link.is_none() {
+            port.nic.acknowledge();
+            port.backlog = true;
+            let link = port.nic.link();
+            if port.link != Some(link) {
+                info!("{}: {}", port.name, LinkLine(link));
+                port.link = Some(link);
+                port.flows.clear();
+                port.touched = true;
+            }
+        }
+        if !port.backlog {
+            return;
+        }
+        port.flows.now_us = now_us;
+        let mut budget = BUDGET;
+        loop {
+            let port = &mut self.ports[index];
+            if budget == 0 {
+                break; // the rest in the next round, after everybody else
+            }
+            if port.nic.transmit_space(&mut self.pool) == 0 {
+                // Answers have no place to go: the frames wait in the ring, and the ring tells when there is room.
+                port.nic.interrupt_on_space(true);
+                port.blocked = true;
+                break;
+            }
+            let Some(frame) = port.nic.receive(&mut self.pool) else {
+                port.backlog = false;
+                break;
+            };
+            budget -= 1;
+            self.receive(index, frame, now_us);
+        }
+        let port = &mut self.ports[index];
+        if port.blocked && port.nic.transmit_space(&mut self.pool) > 0 {
+            port.nic.interrupt_on_space(false);
+            port.blocked = false;
+        }
+        if !port.backlog || port.blocked {
+            done(port.interrupt);
+        }
+    }
+
+    /// One received frame: answered in place, or handed to the socket set it is for.
+    #[inline]
+    fn receive(&mut self, index: usize, mut frame: Frame, now_us: u64) {
+        let port = &mut self.ports[index];
+        let answered = match fast_path::answer(frame.bytes_mut(), port.nic.mac(), &port.flows) {
+            Verdict::Icmp(len) => {
+                port.counters.icmp_echoes += 1;
+                Some(len)
+            }
+            Verdict::Udp(len) => {
+                port.counters.udp_echoes += 1;
+                Some(len)
+            }
+            Verdict::Pass => None,
+        };
+        if let Some(len) = answered {
+            frame.set_len(len);
+            port.nic.transmit(frame, &mut self.pool);
+            return;
+        }
+        let now = instant(now_us);
+        let connection = match classify(frame.bytes(), index as u8) {
+            Class::Tcp(segment) => {
+                let found = match self.connections.find(&segment.key) {
+                    // A new connection may follow an old one with the same ports (RFC 1122, 4.2.2.13).
+                    Some(old) if segment.opens && self.connections.get(old).socket().state() == State::TimeWait => {
+                        self.connections.release(old);
+                        None
+                    }
+                    found => found,
+                };
+                if found.is_none()
+                    && segment.opens
+                    && segment.service().is_some()
+                    && self.ports[index].iface.has_ip_addr(segment.local)
+                {
+                    match self.open(&segment, now_us) {
+                        Some(index) => Some(index),
+                        None => {
+                            // No reset: the peer asks again in a second, and by then somebody is idle.
+                            self.pool.put(frame);
+                            return;
+                        }
+                    }
+                } else {
+                    found
+                }
+            }
+            Class::Fragment => {
+                self.ports[index].counters.fragments += 1;
+                None
+            }
+            Class::Other => None,
+        };
+        let port = &mut self.ports[index];
+        port.counters.stack_frames += 1;
+        let mut lent = Lent { nic: &mut port.nic, pool: &mut self.pool, observer: &mut port.flows, frame: Some(&frame) };
+        match connection {
+            Some(connection) => {
+                let sockets = self.connections.get(connection).sockets();
+                port.iface.poll_ingress_single(now, &mut lent, sockets);
+                self.connections.touch(connection);
+            }
+            None => {
+                if addressing::concerns(frame.bytes()) {
+                    port.addressing.on_frame(now, frame.bytes());
+                }
+                port.iface.poll_ingress_single(now, &mut lent, &mut port.sockets);
+                port.touched = true;
+                if port.flows.asked && is_neighbour_answer(frame.bytes()) {
+                    port.flows.asked = false;
+                    self.connections.touch_all(index);
+                }
+            }
+        }
+        self.pool.put(frame);
+    }
+
+    fn open(&mut self, segment: &crate::connections::Segment, now_us: u64) -> Option<usize> {
+        let (ports, pool) = (&mut self.ports, &mut self.pool);
+        self.connections.open_for(segment, now_us, |victim| {
+            if let Some(port) = ports.get_mut(victim.interface()) {
+                let mut lent = Lent { nic: &mut port.nic, pool, observer: &mut port.flows, frame: None };
+                port.iface.poll_egress(instant(now_us), &mut lent, victim.sockets());
+            }
+        })
+    }
+
+    /// Lets the service of a connection read and write, sends what there is, and sets the next deadline.
+    fn poll_connection(&mut self, index: usize, now_us: u64) {
+        let now = instant(now_us);
+        let mut service_deadline_us = self.connections.patience_us(index, now_us);
+        let connection = self.connections.get(index);
+        let interface = connection.interface();
+        match connection.service {
+            None => return,
+            Some(Service::Echo) => {
+                if echo::serve_tcp(connection.socket(), &mut self.input[..]) {
+                    connection.active_us = now_us;
+                }
+            }
+            Some(Service::Http) => {
+                service_deadline_us = service_deadline_us.min(self.serve_http(index, now_us));
+            }
+        }
+        let port = &mut self.ports[interface];
+        let connection = self.connections.get(index);
+        let mut lent = Lent { nic: &mut port.nic, pool: &mut self.pool, observer: &mut port.flows, frame: None };
+        let mut budget = SEGMENTS;
+        let mut result = PollResult::SocketStateChanged;
+        while result != PollResult::None && budget > 0 {
+            result = port.iface.poll_egress(now, &mut lent, connection.sockets());
+            budget -= 1;
+        }
+        match connection.socket().state() {
+            State::Closed | State::Listen => self.connections.release(index),
+            _ => {
+                let stack_us = match budget {
+                    0 => now_us,
+                    _ => deadline(port.iface.poll_at(now, connection.sockets()), now_us),
+                };
+                self.connections.set_deadline(index, stack_us.min(service_deadline_us));
+            }
+        }
+    }
+
+    /// Answers the requests that have arrived. Returns when patience with the peer ends, in microseconds.
+    fn serve_http(&mut self, index: usize, now_us: u64) -> u64 {
+        let (open, counters) = Snapshot::<N>::counts(&self.connections);
+        let connection = self.connections.get(index);
+        if connection.socket().state() == State::SynReceived {
+            return u64::MAX;
+        }
+        let system = &self.system;
+        let mut steps = REQUESTS;
+        while steps > 0 {
+            steps -= 1;
+            let (socket, http) = connection.http_parts();
+            if !socket.may_send() {
+                // Closed on our side: what still comes is of no interest, but must not fill the window.
+                while socket.recv(|data| (data.len(), !data.is_empty())) == Ok(true) {}
+                break;
+            }
+            let at_eof = !socket.may_recv();
+            let waiting = socket.recv_queue();
+            if waiting == 0 && !at_eof {
+                break;
+            }
+            let room = (socket.send_capacity() - socket.send_queue()).min(self.output.len());
+            let output = &mut self.output[..room];
+            let status =
+                Snapshot { ports: &self.ports, open, connections: counters, answers: &self.answers, system, now_us };
+            let contiguous = socket.peek(waiting).map_or(0, <[u8]>::len);
+            let step = if contiguous == waiting {
+                let step = socket.recv(|input| {
+                    let step = http.step(input, at_eof, output, &status);
+                    (step.consumed, step)
+                });
+                // At the end of the stream there is nothing to receive, but something to decide.
+                step.unwrap_or_else(|_| http.step(&[], true, output, &status))
+            } else {
+                // The receive buffer wraps inside a request: HTTP wants it in one piece.
+                let len = socket.peek_slice(&mut self.input[..]).unwrap_or(0);
+                let step = http.step(&self.input[..len], at_eof, output, &status);
+                let mut left = step.consumed;
+                while left > 0 {
+                    left -= socket.recv(|data| (data.len().min(left), data.len().min(left))).unwrap_or(left);
+                }
+                step
+            };
+            // There is room for what was written: `output` is as long as the free part of the send buffer.
+            let _ = socket.send_slice(&self.output[..step.written]);
+            if let Some(code) = step.answered {
+                self.answers.count(code);
+            }
+            if step.consumed > 0 || step.written > 0 {
+                connection.active_us = now_us;
+                connection.request_since_us = None;
+            }
+            match step.next {
+                http::Next::Step => {}
+                http::Next::Input | http::Next::Room(_) => break,
+                http::Next::Close => {
+                    connection.socket().close();
+                    break;
+                }
+            }
+        }
+        if steps == 0 {
+            self.connections.touch(index);
+        }
+        let connection = self.connections.get(index);
+        let (socket, http) = connection.http_parts();
+        if !socket.may_send() {
+            return u64::MAX;
+        }
+        let limit_us = match http.is_idle() && socket.recv_queue() == 0 {
+            true => connection.active_us + IDLE_LIMIT_US,
+            false => *connection.request_since_us.get_or_insert(now_us) + REQUEST_LIMIT_US,
+        };
+        if now_us < limit_us {
+            return limit_us;
+        }
+        let (socket, http) = connection.http_parts();
+        let room = (socket.send_capacity() - socket.send_queue()).min(self.output.len());
+        let len = http.timeout(&mut self.output[..room]);
+        let _ = socket.send_slice(&self.output[..len]);
+        if len > 0 {
+            self.answers.count(http::Code::RequestTimeout);
+        }
+        socket.close();
+        u64::MAX
+    }
+}
+
+/// The sockets of an interface that are not connections: DHCP, mDNS, UDP echo; and its addresses.
+fn poll_sockets<N: Nic>(port: &mut Port<N>, pool: &mut Pool, scratch: &mut [u8], now_us: u64) {
+    let now = instant(now_us);
+    port.touched = false;
+    port.flows.now_us = now_us;
+    let up = port.link.is_some_and(Link::is_up);
+    let (name, flows) = (&port.name, &mut port.flows);
+    port.addressing.poll(now, up, &mut port.iface, &mut port.sockets, &mut |event| {
+        // What was learnt about flows came from the addresses and routes that were.
+        flows.clear();
+        report(name, &event);
+    });
+    while pool.available() > 0 {
+        let Some(mut frame) = pool.take() else { break };
+        let mut raw = [0; 128];
+        let Some(len) = port.addressing.take_frame(&mut raw) else {
+            pool.put(frame);
+            break;
+        };
+        // Ethernet's shortest frame has 60 bytes before the FCS.
+        frame.set_len(len.max(60));
+        frame.bytes_mut().copy_from_slice(&raw[..len.max(60)]);
+        port.nic.transmit(frame, pool);
+    }
+    let socket = port.sockets.get_mut::<udp::Socket>(port.udp_echo);
+    port.counters.udp_echoes_slow += echo::serve_udp(socket, &port.iface, scratch);
+    port.iface.poll_maintenance(now);
+    let mut lent = Lent { nic: &mut port.nic, pool, observer: &mut port.flows, frame: None };
+    let mut budget = SEGMENTS;
+    while port.iface.poll_egress(now, &mut lent, &mut port.sockets) != PollResult::None && budget > 0 {
+        budget -= 1;
+    }
+    let own = port.addressing.next_deadline();
+    let stack = port.iface.poll_at(now, &port.sockets);
+    port.deadline_us = deadline(stack, now_us).min(deadline(own, now_us));
+}
+
+fn report(name: &Name, event: &Event) {
+    match event {
+        Event::Conflict { .. } | Event::NameConflict { .. } | Event::AddressRefused { .. } | Event::LeaseLost => {
+            warn!("{name}: {event}");
+        }
+        _ => info!("{name}: {event}"),
+    }
+    if let Event::AddressAdded { cidr, .. } = event {
+        match cidr.address() {
+            IpAddress::Ipv4(address) => info!("{name}: http://{address}/"),
+            // A browser cannot name the interface that a link-local address needs.
+            IpAddress::Ipv6(address) if !address.is_unicast_link_local() => info!("{name}: http://[{address}]/"),
+            IpAddress::Ipv6(_) => {}
+        }
+    }
+    if let Event::NameClaimed { label } = event {
+        info!("{name}: http://{label}.local/");
+    }
+}
+
+/// An ARP reply or a neighbour advertisement: connections that wait for a neighbour can go on. smoltcp looks after the
+/// sockets of the set it is given; those of the connections are in other sets.
+fn is_neighbour_answer(frame: &[u8]) -> bool {
+    match frame.get(12..14) {
+        Some([0x08, 0x06]) => frame.get(20..22) == Some(&[0, 2]),
+        Some([0x86, 0xdd]) => frame.get(20) == Some(&58) && frame.get(54) == Some(&136),
+        _ => false,
+    }
+}
+
+/// A link as a log line says it.
+struct LinkLine(Link);
+
+impl fmt::Display for LinkLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Link::Down => f.write_str("link down"),
+            Link::Up { speed_mbps: 0, .. } => f.write_str("link up"),
+            Link::Up { speed_mbps, full_duplex } => {
+                write!(f, "link up, {speed_mbps} Mb/s {} duplex", if full_duplex { "full" } else { "half" })
+            }
+        }
+    }
+}

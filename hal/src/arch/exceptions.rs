@@ -1,0 +1,185 @@
+//! The vector table: interrupts save what Rust may change; everything else is fatal and reported.
+//!
+//! Rust runs on `SP_EL0`; exceptions switch to `SP_EL1`, so that a stack overflow can still be reported.
+
+/// The interrupted registers, in the order the vector code stores them.
+#[repr(C)]
+#[derive(Clone, Debug)]
+pub struct Frame {
+    /// `x0` to `x30`.
+    pub x: [u64; 31],
+    /// The stack pointer of the interrupted code.
+    pub sp: u64,
+    /// Where it was interrupted.
+    pub elr: u64,
+    /// Its processor state.
+    pub spsr: u64,
+    /// Syndrome.
+    pub esr: u64,
+    /// Fault address.
+    pub far: u64,
+}
+
+/// What kind of exception, by its place in the vector table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
+pub enum Cause {
+    /// Synchronous: a fault of the instruction at `elr`.
+    Synchronous = 0,
+    /// A fast interrupt: nothing here is configured to raise one.
+    Fiq = 2,
+    /// An asynchronous external abort.
+    SError = 3,
+    /// Any exception while another was being handled, or from a lower level.
+    Nested = 4,
+}
+
+/// Set once by `firmware`: prints and ends. Before that, exceptions park the core.
+static FATAL: spin::Once<fn(Cause, &Frame) -> !> = spin::Once::new();
+
+/// Sets what happens on a fatal exception.
+pub fn on_fatal(handler: fn(Cause, &Frame) -> !) {
+    FATAL.call_once(|| handler);
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn fatal_exception(cause: u64, frame: &Frame) -> ! {
+    let cause = match cause {
+        0 => Cause::Synchronous,
+        2 => Cause::Fiq,
+        3 => Cause::SError,
+        _ => Cause::Nested,
+    };
+    match FATAL.get() {
+        Some(handler) => handler(cause, frame),
+        None => super::boot::park(super::boot::Park::EarlyPanic),
+    }
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn interrupt() {
+    super::irq::service();
+}
+
+core::arch::global_asm!(
+    r#"
+    .macro fatal cause
+        .balign 128
+        sub     sp, sp, #288
+        stp     x0, x1, [sp]
+        mov     x0, #\cause
+        b       fatal_common
+    .endm
+
+    .section .text.vectors, "ax"
+    .balign 2048
+    .global exception_vectors
+exception_vectors:
+    fatal 0                         // from SP_EL0: our code
+    .balign 128
+    b       irq_vector
+    fatal 2
+    fatal 3
+    .rept 12                        // from SP_EL1: a handler failed; from EL0: there is none
+    fatal 4
+    .endr
+    .balign 128
+
+fatal_common:
+    stp     x2, x3, [sp, #16]
+    stp     x4, x5, [sp, #32]
+    stp     x6, x7, [sp, #48]
+    stp     x8, x9, [sp, #64]
+    stp     x10, x11, [sp, #80]
+    stp     x12, x13, [sp, #96]
+    stp     x14, x15, [sp, #112]
+    stp     x16, x17, [sp, #128]
+    stp     x18, x19, [sp, #144]
+    stp     x20, x21, [sp, #160]
+    stp     x22, x23, [sp, #176]
+    stp     x24, x25, [sp, #192]
+    stp     x26, x27, [sp, #208]
+    stp     x28, x29, [sp, #224]
+    mrs     x1, sp_el0
+    stp     x30, x1, [sp, #240]
+    mrs     x1, elr_el1
+    mrs     x2, spsr_el1
+    stp     x1, x2, [sp, #256]
+    mrs     x1, esr_el1
+    mrs     x2, far_el1
+    stp     x1, x2, [sp, #272]
+    mov     x1, sp
+    mov     x29, xzr
+    bl      fatal_exception
+
+    // An interrupt keeps every register that compiled code may change: x0-x18, x30, all of v0-v31
+    // (the upper halves of v8-v15 are not callee-saved), the floating-point status.
+irq_vector:
+    sub     sp, sp, #(192 + 512)
+    stp     x0, x1, [sp]
+    stp     x2, x3, [sp, #16]
+    stp     x4, x5, [sp, #32]
+    stp     x6, x7, [sp, #48]
+    stp     x8, x9, [sp, #64]
+    stp     x10, x11, [sp, #80]
+    stp     x12, x13, [sp, #96]
+    stp     x14, x15, [sp, #112]
+    stp     x16, x17, [sp, #128]
+    stp     x18, x29, [sp, #144]
+    mrs     x0, fpsr
+    mrs     x1, fpcr
+    stp     x30, x0, [sp, #160]
+    str     x1, [sp, #176]
+    add     x0, sp, #192
+    stp     q0, q1, [x0]
+    stp     q2, q3, [x0, #32]
+    stp     q4, q5, [x0, #64]
+    stp     q6, q7, [x0, #96]
+    stp     q8, q9, [x0, #128]
+    stp     q10, q11, [x0, #160]
+    stp     q12, q13, [x0, #192]
+    stp     q14, q15, [x0, #224]
+    stp     q16, q17, [x0, #256]
+    stp     q18, q19, [x0, #288]
+    stp     q20, q21, [x0, #320]
+    stp     q22, q23, [x0, #352]
+    stp     q24, q25, [x0, #384]
+    stp     q26, q27, [x0, #416]
+    stp     q28, q29, [x0, #448]
+    stp     q30, q31, [x0, #480]
+    bl      interrupt
+    add     x0, sp, #192
+    ldp     q0, q1, [x0]
+    ldp     q2, q3, [x0, #32]
+    ldp     q4, q5, [x0, #64]
+    ldp     q6, q7, [x0, #96]
+    ldp     q8, q9, [x0, #128]
+    ldp     q10, q11, [x0, #160]
+    ldp     q12, q13, [x0, #192]
+    ldp     q14, q15, [x0, #224]
+    ldp     q16, q17, [x0, #256]
+    ldp     q18, q19, [x0, #288]
+    ldp     q20, q21, [x0, #320]
+    ldp     q22, q23, [x0, #352]
+    ldp     q24, q25, [x0, #384]
+    ldp     q26, q27, [x0, #416]
+    ldp     q28, q29, [x0, #448]
+    ldp     q30, q31, [x0, #480]
+    ldr     x1, [sp, #176]
+    ldp     x30, x0, [sp, #160]
+    msr     fpcr, x1
+    msr     fpsr, x0
+    ldp     x18, x29, [sp, #144]
+    ldp     x16, x17, [sp, #128]
+    ldp     x14, x15, [sp, #112]
+    ldp     x12, x13, [sp, #96]
+    ldp     x10, x11, [sp, #80]
+    ldp     x8, x9, [sp, #64]
+    ldp     x6, x7, [sp, #48]
+    ldp     x4, x5, [sp, #32]
+    ldp     x2, x3, [sp, #16]
+    ldp     x0, x1, [sp]
+    add     sp, sp, #(192 + 512)
+    eret                            // interrupts stay masked in the handler: ELR and SPSR are still ours
+"#
+);

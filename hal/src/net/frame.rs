@@ -1,0 +1,131 @@
+//! Frame buffers, owned by value: whoever holds a [`Frame`] may touch it, nobody else can name it.
+//!
+//! ```text
+//!   0            64 66                                         2048
+//!   +-------------+--+--------------------------------+-----------+
+//!   | headroom       | frame: 14 bytes header, payload | tailroom  |
+//!   +-------------+--+--------------------------------+-----------+
+//! ```
+//!
+//! A frame starts two bytes after a cache line, so that the IP header is aligned to 4 bytes and a virtio header, or
+//! the two bytes that NETA writes first, or a DSA tag to be inserted, fit in front.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+/// Bytes of a buffer: whole cache lines, large enough for a 1500-byte payload with every tag there is.
+pub const BUFFER_BYTES: usize = 2048;
+/// Where a received frame starts in its buffer.
+pub const HEADROOM: usize = 66;
+
+/// The memory of one frame, aligned to a cache line that it shares with nothing else.
+#[derive(Debug)]
+#[repr(C, align(64))]
+pub struct Buffer(pub [u8; BUFFER_BYTES]);
+
+/// One Ethernet frame without FCS, in a buffer of its own.
+#[derive(Debug)]
+pub struct Frame {
+    buffer: &'static mut Buffer,
+    start: u16,
+    len: u16,
+}
+
+impl Frame {
+    /// Bytes of the frame.
+    #[inline]
+    pub fn bytes(&self) -> &[u8] {
+        let start = usize::from(self.start);
+        &self.buffer.0[start..start + usize::from(self.len)]
+    }
+
+    /// The same, to change them.
+    #[inline]
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        let start = usize::from(self.start);
+        &mut self.buffer.0[start..start + usize::from(self.len)]
+    }
+
+    /// Sets the length in bytes. Returns false, and changes nothing, if the buffer is too small.
+    #[inline]
+    pub fn set_len(&mut self, len: usize) -> bool {
+        let fits = len <= BUFFER_BYTES - usize::from(self.start);
+        if fits {
+            self.len = len as u16;
+        }
+        fits
+    }
+
+    /// The whole buffer and where the frame lies in it, for drivers.
+    #[inline]
+    pub fn parts(&mut self) -> (&mut Buffer, core::ops::Range<usize>) {
+        let start = usize::from(self.start);
+        (self.buffer, start..start + usize::from(self.len))
+    }
+}
+
+/// The buffers that nobody uses at the moment.
+#[derive(Debug)]
+pub struct Pool {
+    free: Vec<&'static mut Buffer>,
+    made: usize,
+}
+
+impl Pool {
+    /// Allocates `count` buffers. They are never freed.
+    pub fn new(count: usize) -> Self {
+        let mut pool = Pool { free: Vec::new(), made: 0 };
+        pool.grow(count);
+        pool
+    }
+
+    /// Allocates `count` more.
+    pub fn grow(&mut self, count: usize) {
+        self.made += count;
+        self.free.reserve_exact(self.made - self.free.len());
+        for _ in 0..count {
+            self.free.push(Box::leak(Box::new(Buffer([0; BUFFER_BYTES]))));
+        }
+    }
+
+    /// An empty frame, if a buffer is free.
+    #[inline]
+    pub fn take(&mut self) -> Option<Frame> {
+        let buffer = self.free.pop()?;
+        Some(Frame { buffer, start: HEADROOM as u16, len: 0 })
+    }
+
+    /// Takes a buffer back.
+    #[inline]
+    pub fn put(&mut self, frame: Frame) {
+        // Never reallocates: there is room for every frame that the pool made.
+        self.free.push(frame.buffer);
+    }
+
+    /// Buffers free now.
+    pub fn available(&self) -> usize {
+        self.free.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pool_runs_dry_and_recovers() {
+        let mut pool = Pool::new(1);
+        let frame = pool.take();
+        assert!(frame.is_some() && pool.take().is_none());
+        pool.put(frame.unwrap());
+        assert_eq!(pool.available(), 1);
+    }
+
+    #[test]
+    fn a_frame_keeps_its_length_when_the_new_one_does_not_fit() {
+        let mut frame = Pool::new(1).take().unwrap();
+        assert!(frame.set_len(BUFFER_BYTES - HEADROOM));
+        assert!(!frame.set_len(BUFFER_BYTES - HEADROOM + 1));
+        assert_eq!(frame.bytes().len(), BUFFER_BYTES - HEADROOM);
+    }
+}

@@ -1,0 +1,103 @@
+//! What every network driver has in common: frames, links, counters, the [`Nic`] trait.
+
+pub mod frame;
+pub mod smoltcp;
+#[cfg(target_os = "none")]
+pub mod virtio;
+
+pub use frame::{Frame, Pool};
+
+/// An Ethernet address, in wire order.
+pub type MacAddr = [u8; 6];
+
+/// State of a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Link {
+    /// No carrier.
+    Down,
+    /// Carrier; the speed is known for real PHYs only.
+    Up {
+        /// Mb/s, 0 if the device does not say.
+        speed_mbps: u32,
+        /// Both directions at once.
+        full_duplex: bool,
+    },
+}
+
+impl Link {
+    /// Whether frames can pass.
+    pub fn is_up(self) -> bool {
+        self != Link::Down
+    }
+}
+
+/// Counters every interface has. All count since start and wrap at 2^64.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Frames received, without damage as far as the device tells.
+    pub rx_frames: u64,
+    /// Their bytes, from the destination address to before the FCS.
+    pub rx_bytes: u64,
+    /// Frames handed to the device.
+    pub tx_frames: u64,
+    /// Their bytes.
+    pub tx_bytes: u64,
+    /// Received frames shorter than an Ethernet header.
+    pub rx_runt: u64,
+    /// Completions the device reported for buffers it did not own, or of impossible lengths.
+    pub rx_bad_completion: u64,
+    /// Frames not sent because the transmit ring was full.
+    pub tx_ring_full: u64,
+    /// Frames not sent because no buffer was free.
+    pub tx_no_buffer: u64,
+    /// Transmit completions that made no sense.
+    pub tx_bad_completion: u64,
+}
+
+impl Counters {
+    /// Name, help text and value of each counter, for whoever shows them.
+    pub fn each(&self) -> [(&'static str, &'static str, u64); 9] {
+        [
+            ("rx_frames", "Frames received", self.rx_frames),
+            ("rx_bytes", "Bytes received, without FCS", self.rx_bytes),
+            ("tx_frames", "Frames handed to the device", self.tx_frames),
+            ("tx_bytes", "Bytes handed to the device, without FCS", self.tx_bytes),
+            ("rx_runt", "Received frames shorter than an Ethernet header", self.rx_runt),
+            ("rx_bad_completion", "Receive completions that made no sense", self.rx_bad_completion),
+            ("tx_ring_full", "Frames dropped because the transmit ring was full", self.tx_ring_full),
+            ("tx_no_buffer", "Frames dropped because no buffer was free", self.tx_no_buffer),
+            ("tx_bad_completion", "Transmit completions that made no sense", self.tx_bad_completion),
+        ]
+    }
+}
+
+/// A network device as the poll loop sees it.
+///
+/// Buffers change hands by value. No method waits.
+pub trait Nic {
+    /// The driver's name, for people.
+    fn driver(&self) -> &'static str;
+    /// Its own address.
+    fn mac(&self) -> MacAddr;
+    /// The link as last seen by [`Nic::acknowledge`].
+    fn link(&self) -> Link;
+    /// Clears what made the device interrupt, and notes a change of link. Called before a round of
+    /// [`Nic::receive`], so that whatever comes later interrupts again.
+    fn acknowledge(&mut self);
+    /// The next received frame, if any. The ring gets a fresh buffer from `pool` in its place; if `pool` is empty, the
+    /// frame stays in the ring.
+    fn receive(&mut self, pool: &mut Pool) -> Option<Frame>;
+    /// Free places in the transmit ring, after collecting what was sent into `pool`.
+    fn transmit_space(&mut self, pool: &mut Pool) -> usize;
+    /// Puts a frame into the transmit ring; a full ring puts it back into `pool` and counts it.
+    /// The device may not look before [`Nic::flush`].
+    fn transmit(&mut self, frame: Frame, pool: &mut Pool);
+    /// Rings the doorbells, once for all that was queued.
+    fn flush(&mut self);
+    /// Whether to interrupt when the transmit ring has room again.
+    fn interrupt_on_space(&mut self, wanted: bool);
+    /// What was counted so far.
+    fn counters(&self) -> &Counters;
+    /// For whoever drops a frame above the driver.
+    fn counters_mut(&mut self) -> &mut Counters;
+}

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A TCG plugin that counts the instructions a guest executes.
+ *
+ *   qemu-system-aarch64 -plugin libcount.so,total=PATH ...
+ *
+ * PATH becomes an eight-byte file: the running total as a native-endian
+ * u64. It is mapped, not written, so whoever reads the file sees the count as
+ * it stands, at any moment and without asking QEMU.
+ *
+ *   guest instruction --inline add--> counter --mapping--> PATH --read--> ./x bench
+ *
+ * The count is per instruction, not per translation block: a block left early
+ * by an exception counts only as far as it got. An instruction that faults and
+ * is repeated counts twice, as it is begun twice. Exact for one vCPU; QEMU's
+ * inline additions are not atomic.
+ *
+ * Up to API version 1 (QEMU 8.2 and older) QEMU adds straight into the mapping.
+ * Later versions add only into a "scoreboard" of their own, which is copied to
+ * the mapping at the start of every block and whenever the vCPU goes idle: the
+ * total then lags by at most one block while the guest runs, and by nothing
+ * while it sleeps.
+ */
+#include <fcntl.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <qemu-plugin.h>
+
+#define HAVE_SCOREBOARD (QEMU_PLUGIN_VERSION >= 2)
+
+QEMU_PLUGIN_EXPORT int qemu_plugin_version = QEMU_PLUGIN_VERSION;
+
+/* The mapped total. */
+static uint64_t *total;
+
+#if HAVE_SCOREBOARD
+static qemu_plugin_u64 executed;
+
+static void publish(void)
+{
+    *(volatile uint64_t *)total = qemu_plugin_u64_sum(executed);
+}
+
+static void block_starts(unsigned int vcpu, void *unused)
+{
+    (void)vcpu;
+    (void)unused;
+    publish();
+}
+
+static void vcpu_idles(qemu_plugin_id_t id, unsigned int vcpu)
+{
+    (void)id;
+    (void)vcpu;
+    publish();
+}
+#endif
+
+static void block_translated(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
+{
+    size_t i, n = qemu_plugin_tb_n_insns(tb);
+
+    (void)id;
+#if HAVE_SCOREBOARD
+    qemu_plugin_register_vcpu_tb_exec_cb(tb, block_starts, QEMU_PLUGIN_CB_NO_REGS, NULL);
+#endif
+    for (i = 0; i < n; i++) {
+        struct qemu_plugin_insn *insn = qemu_plugin_tb_get_insn(tb, i);
+#if HAVE_SCOREBOARD
+        qemu_plugin_register_vcpu_insn_exec_inline_per_vcpu(
+            insn, QEMU_PLUGIN_INLINE_ADD_U64, executed, 1);
+#else
+        qemu_plugin_register_vcpu_insn_exec_inline(
+            insn, QEMU_PLUGIN_INLINE_ADD_U64, total, 1);
+#endif
+    }
+}
+
+/* Maps the eight bytes of `path`, zeroed. Returns NULL with errno set if it cannot. */
+static uint64_t *map_total(const char *path)
+{
+    void *map;
+    int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+    if (fd < 0) {
+        return NULL;
+    }
+    map = MAP_FAILED;
+    if (ftruncate(fd, sizeof(uint64_t)) == 0) {
+        map = mmap(NULL, sizeof(uint64_t), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    }
+    close(fd);
+    return map == MAP_FAILED ? NULL : map;
+}
+
+QEMU_PLUGIN_EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info,
+                                           int argc, char **argv)
+{
+    const char *path = NULL;
+    int i;
+
+    for (i = 0; i < argc; i++) {
+        if (strncmp(argv[i], "total=", 6) == 0) {
+            path = argv[i] + 6;
+        } else {
+            fprintf(stderr, "count: unknown option '%s'\n", argv[i]);
+            return -1;
+        }
+    }
+    if (!path) {
+        fprintf(stderr, "count: say where the total goes: total=PATH\n");
+        return -1;
+    }
+    if (!info->system_emulation || info->system.smp_vcpus != 1) {
+        fprintf(stderr, "count: exact for a machine with one vCPU only\n");
+        return -1;
+    }
+    total = map_total(path);
+    if (!total) {
+        perror(path);
+        return -1;
+    }
+#if HAVE_SCOREBOARD
+    executed = qemu_plugin_scoreboard_u64(qemu_plugin_scoreboard_new(sizeof(uint64_t)));
+    qemu_plugin_register_vcpu_idle_cb(id, vcpu_idles);
+#endif
+    qemu_plugin_register_vcpu_tb_trans_cb(id, block_translated);
+    return 0;
+}

@@ -1,0 +1,436 @@
+//! `./x bench`: what a unit of work costs in guest instructions, ours and Linux's side by side.
+//!
+//! Both systems run on the same QEMU command line, but for the kernel it names, under a plugin that counts the
+//! instructions the guest executes (`plugin`, `guest`). The same clients ask both for the same work (`load`). The cost
+//! of a unit is a difference: twice as many units cost so much more, which cancels what is not the unit's. Everything
+//! is done twice, and the spread between the two is part of the result. There is no wall-clock figure: those depend on
+//! the host.
+//!
+//! The method in words, and the results: `docs/performance.md`.
+
+mod guest;
+mod linux;
+mod load;
+mod plugin;
+mod report;
+
+use std::fs;
+use std::net::UdpSocket;
+use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
+
+use crate::args::{Command, Opt, Parsed};
+use crate::build;
+use crate::error::{Result, at, failure, usage};
+use crate::packages;
+use crate::run::QEMU;
+use crate::workspace;
+
+use guest::{Emulator, Guest, System, Wire, network};
+use load::{Http, UdpEcho};
+use report::{Figure, Measured, Results};
+
+/// The row in the table of commands.
+pub const COMMAND: Command = Command {
+    name: "bench",
+    summary: "Count guest instructions per unit of work, ours and Linux's side by side",
+    operands: "",
+    max_operands: 0,
+    takes_rest: false,
+    options: &[
+        Opt::value("--only", "ours|linux", "measure one of the two"),
+        Opt::switch(
+            "--quick",
+            "fewer units: a figure in two minutes, with more spread",
+        ),
+        Opt::value(
+            "--image",
+            "FILE",
+            "measure this image instead of building out/Image",
+        ),
+        Opt::value(
+            "--qemu",
+            "PROGRAM",
+            "run this QEMU (default: qemu-system-aarch64)",
+        ),
+    ],
+    details:
+        "\
+Prints a table in Markdown and leaves the same numbers in out/bench.json. A unit of work that is
+lost or answered wrongly fails the run, and so does a figure of ours beyond what it must be.
+
+The first run fetches the plugin header of the installed QEMU and, for Linux, Debian's arm64 kernel
+into the cache; nothing of either is installed on the system. docs/performance.md tells the method.",
+    run,
+};
+
+/// The memory of a guest whose costs are measured.
+const MEMORY: &str = "256M";
+/// How many connections are served at once where it says "64 connections".
+const CONNECTIONS: usize = 64;
+/// Two runs of everything: the figure is their mean, and their difference its spread.
+const REPETITIONS: usize = 2;
+/// How long a guest may take to come up.
+const BOOT_LIMIT: Duration = Duration::from_secs(120);
+/// After boot, until nothing is left of it: DHCP, duplicate address detection, Linux's deferred work.
+const SETTLING: Duration = Duration::from_secs(5);
+
+/// How much is done for each figure.
+struct Effort {
+    /// Units of one measurement; twice as many are done for the difference.
+    units: usize,
+    /// How long the guest is watched doing nothing.
+    idle: Duration,
+    /// How long a guest that may have too little memory gets to serve.
+    ram_limit: Duration,
+}
+
+const FULL: Effort = Effort {
+    units: 2000,
+    idle: Duration::from_secs(20),
+    ram_limit: Duration::from_secs(60),
+};
+const QUICK: Effort = Effort {
+    units: 400,
+    idle: Duration::from_secs(3),
+    ram_limit: Duration::from_secs(5),
+};
+
+fn run(parsed: &Parsed) -> Result<()> {
+    let (ours, linux) = match parsed.value("--only") {
+        None => (true, true),
+        Some("ours") => (true, false),
+        Some("linux") => (false, true),
+        Some(other) => return usage(format!("--only wants `ours` or `linux`, not `{other}`")),
+    };
+    let quick = parsed.has("--quick");
+    let effort = if quick { QUICK } else { FULL };
+    let qemu = parsed.value("--qemu").unwrap_or(QEMU.brings).to_owned();
+    if qemu == QEMU.brings {
+        packages::ensure(&[QEMU])?;
+    }
+    let plugin = plugin::build(&qemu)?;
+    let emulator = Emulator { qemu, plugin };
+
+    let mut results = Vec::new();
+    if ours {
+        let kernel = match parsed.value("--image") {
+            Some(file) => PathBuf::from(file),
+            None => build::sound_image()?.image,
+        };
+        let system = System {
+            name: "Ristretto".to_owned(),
+            kernel,
+            initrd: None,
+        };
+        let mut figures = measure_boot(&emulator, &system, first_discover)?;
+        figures.extend(measure_service(&emulator, &system, &effort)?);
+        figures.extend(measure_memory(
+            &emulator,
+            &system,
+            &[4, 6, 8, 10, 12, 16, 24, 32, 64, 128, 256],
+            &effort,
+        )?);
+        results.push(Results {
+            system: system.name,
+            ours: true,
+            figures,
+        });
+    }
+    if linux {
+        let system = linux::build()?;
+        let mut figures = measure_boot(&emulator, &system, ready_line)?;
+        figures.extend(measure_service(&emulator, &system, &effort)?);
+        if !quick {
+            figures.extend(measure_memory(
+                &emulator,
+                &system,
+                &[64, 80, 96, 112, 128, 160, 192, 256],
+                &effort,
+            )?);
+        }
+        results.push(Results {
+            system: system.name,
+            ours: false,
+            figures,
+        });
+    }
+    let json = workspace::out_dir()?.join("bench.json");
+    workspace::write_whole(&json, report::json(&results).as_bytes())?;
+    println!("\n{}\n{}", report::markdown(&results), json.display());
+    report::judge(&results)
+}
+
+/// Instructions from entry until a system has got so far.
+fn measure_boot(
+    emulator: &Emulator,
+    system: &System,
+    boot: fn(&Emulator, &System) -> Result<u64>,
+) -> Result<Vec<(Figure, Measured)>> {
+    progress(system, "boot");
+    let counts = repeat(|| Ok(boot(emulator, system)? as f64))?;
+    Ok(vec![
+        (Figure::Boot, counts),
+        (
+            Figure::ImageSize,
+            Measured::exactly(file_size(system)? as f64),
+        ),
+    ])
+}
+
+/// Boots with a first card that is connected to us alone, until a DHCP DISCOVER comes out of it.
+fn first_discover(emulator: &Emulator, system: &System) -> Result<u64> {
+    let ear = UdpSocket::bind("127.0.0.1:0").map_err(network)?;
+    // Short, as a guest that died is looked for in between.
+    ear.set_read_timeout(Some(Duration::from_millis(20)))
+        .map_err(network)?;
+    let mut guest = Guest::start(emulator, system, MEMORY, &Wire::Ear(&ear))?;
+    let mut frame = [0; 2048];
+    guest.wait_until("DHCP DISCOVER on the wire", BOOT_LIMIT, || {
+        ear.recv(&mut frame)
+            .is_ok_and(|size| is_discover(&frame[..size]))
+    })?;
+    guest.instructions()
+}
+
+/// Boots until Linux's server says that it listens.
+fn ready_line(emulator: &Emulator, system: &System) -> Result<u64> {
+    let mut guest = Guest::start(emulator, system, MEMORY, &Wire::UserNetwork)?;
+    guest.wait_for_line(linux::READY, BOOT_LIMIT)?;
+    guest.instructions()
+}
+
+/// What the system costs while it serves, and while it does not.
+fn measure_service(
+    emulator: &Emulator,
+    system: &System,
+    effort: &Effort,
+) -> Result<Vec<(Figure, Measured)>> {
+    let mut guest = Guest::start(emulator, system, MEMORY, &Wire::UserNetwork)?;
+    println!("+ {}", guest.line);
+    wait_until_serving(&mut guest, BOOT_LIMIT)?;
+    thread::sleep(SETTLING);
+
+    progress(system, "idle");
+    let seconds = effort.idle.as_secs_f64();
+    let mut figures = vec![(
+        Figure::Idle,
+        repeat(|| Ok(count_idle(&guest, effort.idle)? as f64 / seconds))?,
+    )];
+
+    for (figure, size) in [(Figure::UdpSmall, 18), (Figure::UdpLarge, 1400)] {
+        progress(system, figure.row().name);
+        let mut client = UdpEcho::new(guest.udp_echo, size, load::PATIENCE)?;
+        figures.push((
+            figure,
+            unit_cost(&guest, effort.units, || client.exchange())?,
+        ));
+    }
+
+    progress(system, Figure::Request.row().name);
+    let mut connection = Http::connect(guest.http)?;
+    figures.push((
+        Figure::Request,
+        unit_cost(&guest, effort.units, || connection.exchange())?,
+    ));
+    drop(connection);
+
+    progress(system, Figure::Volley.row().name);
+    let mut connections = connect_all(&guest)?;
+    let per_volley = unit_cost(&guest, effort.units / CONNECTIONS, || {
+        load::volley(&mut connections)
+    })?;
+    figures.push((Figure::Volley, per_volley.divided_by(CONNECTIONS)));
+    drop(connections);
+
+    progress(system, Figure::Connection.row().name);
+    let http = guest.http;
+    figures.push((
+        Figure::Connection,
+        unit_cost(&guest, effort.units / 2, || {
+            load::connect_request_close(http)
+        })?,
+    ));
+    Ok(figures)
+}
+
+/// The smallest of these amounts of memory, in MiB, with which the system comes up and serves 64 connections at once.
+/// What the image occupies is another figure: the part of the image header that says how far it reaches.
+fn measure_memory(
+    emulator: &Emulator,
+    system: &System,
+    sizes_mib: &[usize],
+    effort: &Effort,
+) -> Result<Vec<(Figure, Measured)>> {
+    let serves = |size: usize| -> Result<()> {
+        let mut guest = Guest::start(emulator, system, &format!("{size}M"), &Wire::UserNetwork)?;
+        wait_until_serving(&mut guest, effort.ram_limit)?;
+        load::volley(&mut connect_all(&guest)?)
+    };
+    let mut figures = vec![(
+        Figure::Footprint,
+        Measured::exactly(footprint(system)? as f64),
+    )];
+    for size in sizes_mib {
+        progress(system, &format!("{CONNECTIONS} connections in {size} MiB"));
+        if serves(*size).is_ok() {
+            figures.push((Figure::Memory, Measured::exactly((size << 20) as f64)));
+            break;
+        }
+    }
+    Ok(figures)
+}
+
+/// A guest serves when both services have answered once.
+fn wait_until_serving(guest: &mut Guest, limit: Duration) -> Result<()> {
+    /// Between two tries.
+    const TRY: Duration = Duration::from_millis(250);
+
+    let echo = guest.udp_echo;
+    // A new client each time, to which the late answer to another one is no wrong answer.
+    guest.wait_until("answer to a UDP echo", limit, || {
+        UdpEcho::new(echo, 18, TRY)
+            .and_then(|mut client| client.exchange())
+            .is_ok()
+    })?;
+    let http = guest.http;
+    guest.wait_until("answer to an HTTP request", limit, || {
+        let served = load::connect_request_close(http).is_ok();
+        if !served {
+            thread::sleep(TRY);
+        }
+        served
+    })
+}
+
+fn connect_all(guest: &Guest) -> Result<Vec<Http>> {
+    (0..CONNECTIONS)
+        .map(|_| Http::connect(guest.http))
+        .collect()
+}
+
+/// Instructions executed while nothing is asked of the guest.
+fn count_idle(guest: &Guest, time: Duration) -> Result<u64> {
+    let before = guest.instructions()?;
+    thread::sleep(time);
+    Ok(guest.instructions()? - before)
+}
+
+/// What one unit costs: twice as many units, less as many, by their number. What a batch costs as a whole (the timer
+/// that happens to expire in it, the answer's last steps after the client has it) cancels.
+fn unit_cost(
+    guest: &Guest,
+    units: usize,
+    mut unit: impl FnMut() -> Result<()>,
+) -> Result<Measured> {
+    let mut batch = |units: usize| -> Result<f64> {
+        let before = guest.instructions()?;
+        (0..units).try_for_each(|_| unit())?;
+        Ok((guest.instructions()? - before) as f64)
+    };
+    // Caches, neighbours and congestion windows find their steady state.
+    batch(units.min(100))?;
+    repeat(|| {
+        let once = batch(units)?;
+        let twice = batch(2 * units)?;
+        Ok((twice - once) / units as f64)
+    })
+}
+
+/// Measures as often as everything is measured here.
+fn repeat(measure: impl FnMut() -> Result<f64>) -> Result<Measured> {
+    let values = std::iter::repeat_with(measure)
+        .take(REPETITIONS)
+        .collect::<Result<Vec<_>>>()?;
+    Ok(Measured::of(&values))
+}
+
+fn progress(system: &System, what: &str) {
+    println!("{}: {what}", system.name);
+}
+
+fn file_size(system: &System) -> Result<u64> {
+    Ok(fs::metadata(&system.kernel)
+        .map_err(at(&system.kernel))?
+        .len())
+}
+
+/// `image_size` of an arm64 `Image`: how much memory it takes from its load address on, variables and stacks included.
+/// Spec: Documentation/arch/arm64/booting.rst, the 64-byte header.
+fn footprint(system: &System) -> Result<u64> {
+    let image = fs::read(&system.kernel).map_err(at(&system.kernel))?;
+    match image.get(16..24).and_then(|field| field.try_into().ok()) {
+        Some(field) => Ok(u64::from_le_bytes(field)),
+        None => failure(format!(
+            "{}: too short for an Image",
+            system.kernel.display()
+        )),
+    }
+}
+
+/// Whether an Ethernet frame is a DHCP DISCOVER: IPv4, UDP to port 67, message type 1. Checks no more than what could
+/// be mistaken for one.
+fn is_discover(frame: &[u8]) -> bool {
+    /// RFC 2131: the fixed part of a message; RFC 2132: the four bytes in front of the options.
+    const FIXED: usize = 236;
+    const COOKIE: [u8; 4] = [99, 130, 83, 99];
+    const MESSAGE_TYPE: [u8; 3] = [53, 1, 1];
+
+    let Some((ethernet, ip)) = frame.split_at_checked(14) else {
+        return false;
+    };
+    if ethernet[12..] != [0x08, 0x00] || ip.len() < 20 || ip[9] != 17 {
+        return false;
+    }
+    let Some((udp, message)) = ip
+        .get(usize::from(ip[0] & 15) * 4..)
+        .and_then(|rest| rest.split_at_checked(8))
+    else {
+        return false;
+    };
+    let Some(options) = message
+        .get(FIXED..)
+        .and_then(|rest| rest.strip_prefix(&COOKIE))
+    else {
+        return false;
+    };
+    let mut rest = options;
+    while let [code, length, tail @ ..] = rest {
+        match code {
+            // Padding is a byte without length.
+            0 => rest = &rest[1..],
+            255 => break,
+            _ if rest.starts_with(&MESSAGE_TYPE) => return udp[2..4] == 67u16.to_be_bytes(),
+            _ => rest = tail.get(usize::from(*length)..).unwrap_or_default(),
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dhcp(message_type: u8) -> Vec<u8> {
+        let mut frame = vec![0; 14 + 20 + 8 + 236];
+        frame[12] = 8;
+        frame[14] = 0x45;
+        frame[14 + 9] = 17;
+        frame[14 + 20 + 3] = 67;
+        frame.extend([99, 130, 83, 99, 0, 61, 2, 53, 1, 53, 1, message_type, 255]);
+        frame
+    }
+
+    #[test]
+    fn a_discover_is_told_from_other_frames() {
+        assert!(is_discover(&dhcp(1)));
+        assert!(!is_discover(&dhcp(3)));
+        let mut other_port = dhcp(1);
+        other_port[14 + 20 + 3] = 68;
+        assert!(!is_discover(&other_port));
+        for end in 0..dhcp(1).len() - 1 {
+            assert!(!is_discover(&dhcp(1)[..end]), "{end}");
+        }
+    }
+}

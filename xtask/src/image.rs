@@ -1,0 +1,299 @@
+//! Makes the raw arm64 `Image` from the linked ELF file, and checks what a boot loader and the CPU rely on.
+//!
+//! ```text
+//! Image   0  code0, code1         first instructions
+//!         8  text_offset  u64     0: load at any 2 MiB boundary
+//!        16  image_size   u64     memory it takes, BSS and stacks included
+//!        24  flags        u64     little-endian, 4 KiB pages, anywhere in memory
+//!        56  magic                "ARM\x64"
+//! ```
+//!
+//! Spec: Linux, Documentation/arch/arm64/booting.rst, "Call the kernel image".
+
+use crate::elf::{Elf, Segment};
+use crate::errata::{self, Erratum};
+
+/// What `out/Image` may take (issue: at most 512 KiB).
+pub const BUDGET_BYTES: usize = 512 * 1024;
+
+/// Bit 0: little-endian. Bits 1 and 2: 1, pages of 4 KiB. Bit 3: anywhere in memory.
+const FLAGS: u64 = 0b1010;
+
+/// Something that was looked at, and what was wrong with it.
+pub type Check = (&'static str, Result<(), String>);
+
+/// Lays the segments out as they lie in memory, as far as the file has bytes.
+///
+/// # Errors
+///
+/// A sentence that says why these segments make no image.
+pub fn from_elf(elf: &Elf, file: &[u8]) -> Result<Vec<u8>, String> {
+    const LARGEST: u64 = 64 << 20;
+
+    let base = base(elf)?;
+    let mut image = Vec::new();
+    for segment in elf.segments.iter().filter(|segment| segment.file_bytes > 0) {
+        let start = segment.address - base;
+        let end = start.saturating_add(segment.file_bytes);
+        if start < image.len() as u64 {
+            return Err(format!(
+                "the segment at {:#x} overlaps the one before",
+                segment.address
+            ));
+        }
+        if end > LARGEST {
+            return Err(format!(
+                "the segment at {:#x} ends {end:#x} bytes behind the start",
+                segment.address
+            ));
+        }
+        image.resize(start as usize, 0);
+        image.extend_from_slice(bytes(segment.offset, segment.file_bytes, file)?);
+    }
+    Ok(image)
+}
+
+/// Checks image and ELF file against each other and against the boot protocol, one line per check.
+pub fn check(elf: &Elf, file: &[u8], image: &[u8]) -> Vec<Check> {
+    let field = |offset: usize| match image
+        .get(offset..offset + 8)
+        .and_then(|bytes| bytes.try_into().ok())
+    {
+        Some(bytes) => Ok(u64::from_le_bytes(bytes)),
+        None => Err("the image has no header".to_owned()),
+    };
+    let is = |name: &str, offset: usize, wanted: u64| {
+        field(offset).and_then(|found| {
+            expect(found == wanted, || {
+                format!("{name} is {found:#x}, not {wanted:#x}")
+            })
+        })
+    };
+    vec![
+        (
+            "magic",
+            expect(image.get(56..60) == Some(b"ARM\x64"), || {
+                "no arm64 image: the magic is missing".to_owned()
+            }),
+        ),
+        ("text_offset", is("text_offset", 8, 0)),
+        ("flags", is("flags", 24, FLAGS)),
+        (
+            "image_size",
+            field(16).and_then(|size| check_size(elf, size)),
+        ),
+        ("w^x", check_permissions(elf)),
+        ("budget", check_budget(image.len())),
+        (
+            "erratum 843419",
+            check_erratum(elf, file, Erratum::PageEndAdrp843419),
+        ),
+        (
+            "erratum 835769",
+            check_erratum(elf, file, Erratum::MultiplyAccumulate835769),
+        ),
+    ]
+}
+
+/// Whether the image keeps to its budget.
+pub fn check_budget(image_bytes: usize) -> Result<(), String> {
+    expect(image_bytes <= BUDGET_BYTES, || {
+        format!("{image_bytes} bytes, {} allowed", BUDGET_BYTES)
+    })
+}
+
+fn expect(holds: bool, complaint: impl FnOnce() -> String) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(complaint()) }
+}
+
+/// The header must own up to all memory the image takes, or else a loader puts the devicetree there.
+fn check_size(elf: &Elf, image_size: u64) -> Result<(), String> {
+    let base = base(elf)?;
+    let end = elf
+        .segments
+        .iter()
+        .map(|segment| segment.address - base + segment.memory_bytes)
+        .max()
+        .unwrap_or_default();
+    expect(image_size >= end, || {
+        format!("image_size is {image_size:#x}, but memory is used up to {end:#x}")
+    })
+}
+
+fn check_permissions(elf: &Elf) -> Result<(), String> {
+    const WRITE_AND_EXECUTE: u32 = 3;
+    match elf
+        .segments
+        .iter()
+        .find(|segment| segment.flags & WRITE_AND_EXECUTE == WRITE_AND_EXECUTE)
+    {
+        Some(segment) => Err(format!(
+            "the segment at {:#x} can be written and executed",
+            segment.address
+        )),
+        None => Ok(()),
+    }
+}
+
+fn check_erratum(elf: &Elf, file: &[u8], erratum: Erratum) -> Result<(), String> {
+    let mut places = Vec::new();
+    let mut words_seen = 0;
+    for section in elf
+        .sections
+        .iter()
+        .filter(|section| section.executable && section.in_file)
+    {
+        let words: Vec<u32> = bytes(section.offset, section.bytes, file)?
+            .chunks_exact(4)
+            .map(|word| u32::from_le_bytes([word[0], word[1], word[2], word[3]]))
+            .collect();
+        words_seen += words.len();
+        let found = errata::scan(section.address, &words)
+            .into_iter()
+            .filter(|finding| finding.erratum == erratum);
+        places.extend(found.map(|finding| format!("{:#x}", finding.address)));
+    }
+    expect(words_seen > 0, || "there is no code to check".to_owned())?;
+    expect(places.is_empty(), || {
+        let more = if places.len() > 8 {
+            format!(" and {} more", places.len() - 8)
+        } else {
+            String::new()
+        };
+        format!(
+            "code trips it at {}{more}",
+            places[..places.len().min(8)].join(", ")
+        )
+    })
+}
+
+fn base(elf: &Elf) -> Result<u64, String> {
+    let first: Option<&Segment> = elf.segments.first();
+    first
+        .map(|segment| segment.address)
+        .ok_or_else(|| "nothing to load".to_owned())
+}
+
+fn bytes(offset: u64, len: u64, file: &[u8]) -> Result<&[u8], String> {
+    let start = usize::try_from(offset).unwrap_or(usize::MAX);
+    let end = start.saturating_add(usize::try_from(len).unwrap_or(usize::MAX));
+    file.get(start..end)
+        .ok_or_else(|| "the ELF file is cut short".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::elf::tests::build;
+
+    /// An image of two segments, with a header that suits them.
+    fn sound() -> (Vec<u8>, Vec<u8>) {
+        let mut head = vec![0u8; 64];
+        head[16..24].copy_from_slice(&0x20_0000u64.to_le_bytes());
+        head[24..32].copy_from_slice(&FLAGS.to_le_bytes());
+        head[56..60].copy_from_slice(b"ARM\x64");
+        (head, b"data".to_vec())
+    }
+
+    fn checked(head: &[u8], data: &[u8], data_address: u64, data_memory: u64) -> Vec<Check> {
+        let file = build(&[
+            (head, 0, head.len() as u64, 5),
+            (data, data_address, data_memory, 6),
+        ]);
+        let elf = Elf::parse(&file).unwrap();
+        let image = from_elf(&elf, &file).unwrap();
+        check(&elf, &file, &image)
+    }
+
+    fn complaint(checks: &[Check], name: &str) -> String {
+        let (_, result) = checks.iter().find(|(checked, _)| *checked == name).unwrap();
+        result.clone().err().unwrap_or_default()
+    }
+
+    #[test]
+    fn segments_lie_as_in_memory_and_the_tail_of_zeros_is_left_out() {
+        let (head, data) = sound();
+        let file = build(&[(&head, 0x1000, 64, 5), (&data, 0x3000, 0x8000, 6)]);
+        let image = from_elf(&Elf::parse(&file).unwrap(), &file).unwrap();
+        assert_eq!(image.len(), 0x2004);
+        assert_eq!(image[..64], head);
+        assert!(image[64..0x2000].iter().all(|byte| *byte == 0));
+        assert_eq!(image[0x2000..], *b"data");
+    }
+
+    #[test]
+    fn a_sound_image_passes_every_check() {
+        let (head, data) = sound();
+        let checks = checked(&head, &data, 0x1000, 0x8000);
+        assert_eq!(checks.len(), 8);
+        assert!(
+            checks.iter().all(|(_, result)| result.is_ok()),
+            "{checks:?}"
+        );
+    }
+
+    #[test]
+    fn header_mistakes_are_found() {
+        let (head, data) = sound();
+        let with = |at: usize, byte: u8| {
+            let mut head = head.clone();
+            head[at] = byte;
+            checked(&head, &data, 0x1000, 0x8000)
+        };
+        assert_eq!(
+            complaint(&with(56, b'X'), "magic"),
+            "no arm64 image: the magic is missing"
+        );
+        assert_eq!(
+            complaint(&with(10, 8), "text_offset"),
+            "text_offset is 0x80000, not 0x0"
+        );
+        assert_eq!(complaint(&with(24, 2), "flags"), "flags is 0x2, not 0xa");
+        assert_eq!(
+            complaint(&with(18, 0), "image_size"),
+            "image_size is 0x0, but memory is used up to 0x9000"
+        );
+    }
+
+    #[test]
+    fn memory_beyond_image_size_and_a_fat_image_are_found() {
+        let (head, data) = sound();
+        let checks = checked(&head, &data, 0x1000, 0x20_0000);
+        assert_eq!(
+            complaint(&checks, "image_size"),
+            "image_size is 0x200000, but memory is used up to 0x201000"
+        );
+        let checks = checked(&head, &data, 0x10_0000, 0x8000);
+        assert_eq!(
+            complaint(&checks, "budget"),
+            "1048580 bytes, 524288 allowed"
+        );
+    }
+
+    #[test]
+    fn writable_code_overlaps_and_errata_are_found() {
+        let (mut head, _) = sound();
+        let file = build(&[(&head, 0, 64, 7)]);
+        let elf = Elf::parse(&file).unwrap();
+        assert_eq!(
+            complaint(&check(&elf, &file, &head), "w^x"),
+            "the segment at 0x0 can be written and executed"
+        );
+
+        let file = build(&[(&head, 0, 64, 5), (b"data", 32, 4, 6)]);
+        let overlap = from_elf(&Elf::parse(&file).unwrap(), &file);
+        assert_eq!(
+            overlap,
+            Err("the segment at 0x20 overlaps the one before".to_owned())
+        );
+
+        head.extend(0xf940_0021u32.to_le_bytes()); // ldr x1, [x1]
+        head.extend(0x9b02_0c20u32.to_le_bytes()); // madd x0, x1, x2, x3
+        let checks = checked(&head, b"data", 0x1000, 4);
+        assert_eq!(
+            complaint(&checks, "erratum 835769"),
+            "code trips it at 0x40"
+        );
+        assert_eq!(complaint(&checks, "erratum 843419"), "");
+    }
+}
