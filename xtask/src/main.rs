@@ -13,6 +13,7 @@ mod image;
 mod notices;
 mod packages;
 mod private_apt;
+mod qemu;
 mod run;
 mod step;
 mod test;
@@ -31,6 +32,7 @@ const COMMANDS: &[&Command] = &[
     &build::COMMAND,
     &fmt::COMMAND,
     &bench::COMMAND,
+    &qemu::COMMAND,
     &notices::COMMAND,
     &HELP,
 ];

@@ -559,7 +559,7 @@ impl Board {
                 break;
             };
             match toward {
-                Toward::Switch => self.into_switch(&frame),
+                Toward::Switch => self.enter_switch(&frame),
                 Toward::Mac => {
                     let mut memory = Checked {
                         inner: dma,
@@ -572,7 +572,7 @@ impl Board {
         self.refresh_lines();
     }
 
-    fn into_switch(&mut self, frame: &WireFrame) {
+    fn enter_switch(&mut self, frame: &WireFrame) {
         let mut from_switch = Vec::new();
         let mut sink = |to: PortId, data: &[u8]| from_switch.push((to, data.to_vec()));
         if frame.bad_fcs {

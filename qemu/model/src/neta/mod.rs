@@ -367,7 +367,7 @@ impl Neta {
                 ),
             );
         }
-        if is_base && value % DESC_LEN != 0 {
+        if is_base && !value.is_multiple_of(DESC_LEN) {
             env.guest_error(
                 self.name,
                 format!("ring base {value:#010x} at {offset:#06x} is not a multiple of 32"),
