@@ -193,13 +193,15 @@ impl Neta {
                 "TX buffer",
             );
         } else {
-            env.guest_error(
-                self.name,
-                format!(
-                    "TX queue {q}: descriptor of {len} bytes behind {}",
-                    partial.data.len()
-                ),
-            );
+            if fetched {
+                env.guest_error(
+                    self.name,
+                    format!(
+                        "TX queue {q}: descriptor of {len} bytes behind {}",
+                        partial.data.len()
+                    ),
+                );
+            }
             partial.broken = true;
         }
 
@@ -214,7 +216,7 @@ impl Neta {
             queue.partial = Some(partial);
             return;
         }
-        if command & command::LAST == 0 {
+        if fetched && command & command::LAST == 0 {
             env.guest_error(
                 self.name,
                 format!("TX queue {q}: a frame has no last descriptor"),
