@@ -10,6 +10,7 @@ mod errata;
 mod error;
 mod fmt;
 mod image;
+mod linux;
 mod notices;
 mod packages;
 mod private_apt;

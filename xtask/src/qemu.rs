@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use crate::args::{Command, Opt, Parsed};
 use crate::error::{Result, at, failure, usage};
+use crate::linux;
 use crate::packages::{self, Package};
 use crate::private_apt::{PrivateApt, check_sha256, extract_deb};
 use crate::step::Step;
@@ -26,13 +27,22 @@ use crate::workspace::{cache_dir, root, target_dir, write_whole};
 pub const COMMAND: Command = Command {
     name: "qemu",
     summary: "Build QEMU with the machine espressobin, or say where it is",
-    operands: "[doubts|faults]",
+    operands: "[doubts|faults|linux]",
     max_operands: 1,
     takes_rest: false,
-    options: &[Opt::switch(
-        "--print",
-        "print nothing but the path of the binary",
-    )],
+    options: &[
+        Opt::switch("--print", "print nothing but the path of the binary"),
+        Opt::value(
+            "--machine",
+            "OPTIONS",
+            "linux: options of the machine, such as strict=on,doubts=NAME:READING",
+        ),
+        Opt::value(
+            "--mib",
+            "N",
+            "linux: what each socket moves each way, 64 if not given",
+        ),
+    ],
     details: "\
 The source comes from Debian by a private apt root, only two machines are built, and the
 result stays in the cache: the second time there is nothing to do. The binary also knows
@@ -40,7 +50,10 @@ QEMU's own machine virt.
 
 `./x qemu doubts` lists what the sources leave open about the hardware, with the readings
 that `-M espressobin,doubts=NAME:READING` takes (the first is in force if none is given);
-`./x qemu faults` lists the misbehaviour that `faults=NAME=VALUE*COUNT` asks for.",
+`./x qemu faults` lists the misbehaviour that `faults=NAME=VALUE*COUNT` asks for.
+
+`./x qemu linux` boots Debian's unmodified Linux on the machine, with the tree and the drivers
+it has for this board: link, DHCP, ping and TCP both ways on every socket.",
     run,
 };
 
@@ -135,7 +148,15 @@ fn run(parsed: &Parsed) -> Result<()> {
             }
             Ok(())
         }
-        Some(other) => usage(format!("`./x qemu` takes doubts or faults, not `{other}`")),
+        Some("linux") => {
+            let machine = parsed
+                .value("--machine")
+                .map_or_else(String::new, |options| format!(",{options}"));
+            linux::prove(&machine, parsed.number("--mib")?.unwrap_or(64))
+        }
+        Some(other) => usage(format!(
+            "`./x qemu` takes doubts, faults or linux, not `{other}`"
+        )),
     }
 }
 
