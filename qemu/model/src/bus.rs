@@ -59,6 +59,143 @@ impl Dma for Ram {
     }
 }
 
+/// Bytes of a cache line of the Cortex-A53.
+pub const CACHE_LINE: u64 = 64;
+
+/// Memory of which processor and devices hold different views until software does its cache upkeep.
+///
+/// The processor's side is [`SplitRam::cpu_read`] and [`SplitRam::cpu_write`]; what it wrote reaches the device with
+/// [`SplitRam::clean`], and what the device wrote is seen after [`SplitRam::invalidate`]. Uncached ranges have one view.
+/// A device that reads a line the processor has written and not cleaned, or writes one that the processor still holds
+/// dirty, is a mistake of the software: [`SplitRam::take_mistakes`].
+#[derive(Debug, Clone)]
+pub struct SplitRam {
+    cpu: Vec<u8>,
+    device: Vec<u8>,
+    dirty: Vec<bool>,
+    uncached: Vec<std::ops::Range<u64>>,
+    mistakes: Vec<String>,
+}
+
+impl SplitRam {
+    /// Zeroed memory of `size` bytes from address 0, a multiple of the cache line.
+    #[must_use]
+    pub fn new(size: usize) -> Self {
+        let size = size.next_multiple_of(CACHE_LINE as usize);
+        Self {
+            cpu: vec![0; size],
+            device: vec![0; size],
+            dirty: vec![false; size / CACHE_LINE as usize],
+            uncached: Vec::new(),
+            mistakes: Vec::new(),
+        }
+    }
+
+    /// Maps a range uncached: both sides see every write at once.
+    pub fn map_uncached(&mut self, range: std::ops::Range<u64>) {
+        self.uncached.push(range);
+    }
+
+    /// Mistakes since the last call.
+    pub fn take_mistakes(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.mistakes)
+    }
+
+    /// The processor reads; false when outside.
+    #[must_use]
+    pub fn cpu_read(&self, address: u64, data: &mut [u8]) -> bool {
+        let Some(range) = self.range(address, data.len()) else {
+            return false;
+        };
+        data.copy_from_slice(&self.cpu[range]);
+        true
+    }
+
+    /// The processor writes; false when outside.
+    pub fn cpu_write(&mut self, address: u64, data: &[u8]) -> bool {
+        let Some(range) = self.range(address, data.len()) else {
+            return false;
+        };
+        self.cpu[range.clone()].copy_from_slice(data);
+        if self.is_uncached(address) {
+            self.device[range].copy_from_slice(data);
+        } else {
+            self.lines(address, data.len())
+                .for_each(|line| self.dirty[line] = true);
+        }
+        true
+    }
+
+    /// Writes the processor's dirty lines of a range back.
+    pub fn clean(&mut self, address: u64, len: usize) {
+        for line in self.lines(address, len) {
+            if std::mem::take(&mut self.dirty[line]) {
+                let bytes = line * CACHE_LINE as usize..(line + 1) * CACHE_LINE as usize;
+                self.device[bytes.clone()].copy_from_slice(&self.cpu[bytes]);
+            }
+        }
+    }
+
+    /// Forgets the processor's view of a range, what it wrote and did not clean included.
+    pub fn invalidate(&mut self, address: u64, len: usize) {
+        for line in self.lines(address, len) {
+            self.dirty[line] = false;
+            let bytes = line * CACHE_LINE as usize..(line + 1) * CACHE_LINE as usize;
+            self.cpu[bytes.clone()].copy_from_slice(&self.device[bytes]);
+        }
+    }
+
+    fn range(&self, address: u64, len: usize) -> Option<std::ops::Range<usize>> {
+        let start = usize::try_from(address).ok()?;
+        let end = start.checked_add(len)?;
+        (end <= self.cpu.len()).then_some(start..end)
+    }
+
+    fn is_uncached(&self, address: u64) -> bool {
+        self.uncached.iter().any(|range| range.contains(&address))
+    }
+
+    fn lines(&self, address: u64, len: usize) -> std::ops::Range<usize> {
+        let last = self.dirty.len();
+        let end = address.saturating_add(len as u64).div_ceil(CACHE_LINE);
+        let start = if len == 0 { end } else { address / CACHE_LINE };
+        (start as usize).min(last)..(end as usize).min(last)
+    }
+}
+
+impl Dma for SplitRam {
+    fn read(&mut self, address: u64, data: &mut [u8]) -> bool {
+        let Some(range) = self.range(address, data.len()) else {
+            return false;
+        };
+        if self.lines(address, data.len()).any(|line| self.dirty[line]) {
+            self.mistakes.push(format!(
+                "the device read {} bytes at {address:#x}, not cleaned",
+                data.len()
+            ));
+        }
+        data.copy_from_slice(&self.device[range]);
+        true
+    }
+
+    fn write(&mut self, address: u64, data: &[u8]) -> bool {
+        let Some(range) = self.range(address, data.len()) else {
+            return false;
+        };
+        if self.lines(address, data.len()).any(|line| self.dirty[line]) {
+            self.mistakes.push(format!(
+                "the device wrote {} bytes at {address:#x}, where a dirty line may be written back over them",
+                data.len()
+            ));
+        }
+        self.device[range.clone()].copy_from_slice(data);
+        if self.is_uncached(address) {
+            self.cpu[range].copy_from_slice(data);
+        }
+        true
+    }
+}
+
 /// One wrong use of the hardware by the software that runs on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GuestError {
@@ -183,6 +320,41 @@ mod tests {
         let mut back = [0; 2];
         assert!(ram.read(7, &mut back));
         assert_eq!(back, [0, 1]);
+    }
+
+    #[test]
+    fn forgotten_cache_upkeep_shows() {
+        let mut ram = SplitRam::new(256);
+        let mut seen = [9; 4];
+        ram.cpu_write(0, &[1, 2, 3, 4]);
+        assert!(ram.read(0, &mut seen));
+        assert_eq!(
+            seen, [0; 4],
+            "the device sees what was cleaned, and nothing was"
+        );
+        assert_eq!(ram.take_mistakes().len(), 1);
+        ram.clean(2, 1);
+        ram.read(0, &mut seen);
+        assert_eq!(seen, [1, 2, 3, 4], "a whole line is cleaned");
+        ram.write(64, &[7]);
+        assert!(ram.cpu_read(64, &mut seen));
+        assert_eq!(seen[0], 0);
+        ram.invalidate(64, 1);
+        assert!(ram.cpu_read(64, &mut seen));
+        assert_eq!(seen[0], 7);
+        assert_eq!(ram.take_mistakes(), [""; 0]);
+        ram.cpu_write(127, &[1]);
+        ram.write(64, &[8]);
+        assert_eq!(
+            ram.take_mistakes().len(),
+            1,
+            "the neighbour in the line is dirty"
+        );
+        ram.map_uncached(128..192);
+        ram.cpu_write(128, &[5]);
+        ram.read(128, &mut seen);
+        assert_eq!((seen[0], ram.take_mistakes().len()), (5, 0));
+        assert!(!ram.cpu_write(255, &[0; 2]) && !ram.read(256, &mut seen));
     }
 
     #[test]
