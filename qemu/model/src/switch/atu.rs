@@ -25,7 +25,7 @@ const AGE_UNIT_NS: u64 = 3_750_000_000;
 /// A dynamic entry lives through this many steps without being refreshed (states 7 down to 1).
 const AGE_STEPS: u64 = 7;
 
-/// The port vector has eight bits. Spec: Linux chip.c, commit 4ae01ec00771 ("PortVec field is 8 bits wide").
+/// The port vector has eight bits. Spec: Linux chip.c, commit 4ae01ec00771.
 const PORT_VECTOR: u16 = 0xff;
 
 /// Where a frame for an address goes, and how the entry came to be.

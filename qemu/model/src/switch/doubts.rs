@@ -61,6 +61,11 @@ doubts! {
         "phys-and-registers" => PhysAndRegisters, "Only tables, counters and queues are cleared.";
         "nothing" => Nothing, "PHYs are reset as well and negotiate again.";
     }
+    "switch-busy-times", busy_times: BusyTimes,
+    "How long busy bits stay set: no source says; drivers allow 50 ms and more." {
+        "short" => Short, "Over before the next access on the bus.";
+        "long" => Long, "0.1 ms for an indirect access, 1 ms for tables and PHYs.";
+    }
     "switch-g1-problem-bits", g1_problem_bits: G1ProblemBits,
     "What clears the ATU and VTU problem bits of the global status." {
         "until-serviced" => UntilServiced, "They stay while a violation waits for its get-and-clear operation.";

@@ -180,10 +180,8 @@ impl Switch {
         good: bool,
         sink: &mut Sink<'_>,
     ) {
-        if self.port_link(port, context.now).up.is_none() || wire.len() < HEADER_LEN {
-            return;
-        }
-        if !self.accept(context, port, wire, good) {
+        let up = self.port_link(port, context.now).up.is_some();
+        if !up || !self.accept(context, port, wire, good) {
             return;
         }
         let (mode, ether_type) = (
@@ -784,9 +782,11 @@ impl Switch {
         form: Form,
     ) -> [u8; DSA_LEN] {
         let command = match form {
-            Form::Ordinary(_) | Form::Direct => Command::Forward {
+            Form::Ordinary(_) => Command::Forward {
                 trunk: frame.source_is_trunk,
             },
+            // On its way to the device it names.
+            Form::Direct => Command::FromCpu,
             Form::Control(code) => Command::ToCpu { code: code as u8 },
             Form::Sniffed { ingress } => Command::ToSniffer { ingress },
         };

@@ -56,6 +56,18 @@ fn reset_keeps() {
 }
 
 #[test]
+fn busy_times() {
+    let busy = under("switch-busy-times", |doubts| {
+        let mut bench = Bench::with(PowerOn::Straps, doubts);
+        bench.mdio_write(0, 0x9a03);
+        let smi = bench.mdio_read(0) & 0x8000 != 0;
+        bench.write(GLOBAL1, 0x0b, 0x8000);
+        (smi, bench.read(GLOBAL1, 0x0b) & 0x8000 != 0)
+    });
+    assert_eq!(busy, [(false, false), (true, true)]);
+}
+
+#[test]
 fn g1_problem_bits() {
     let seen_twice = under("switch-g1-problem-bits", |doubts| {
         let mut bench = linux(doubts);
