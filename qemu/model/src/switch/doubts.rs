@@ -112,7 +112,7 @@ doubts! {
         "drops" => Drops, "A disabled port sends nothing.";
     }
     "switch-fid-of-8021q-off-port", fid_of_off_port: FidOfOffPort,
-    "The address database of a frame from a port with 802.1Q off." {
+    "Database of a frame from a port with 802.1Q off: the manual, as quoted on netdev in 2022, says the port's; Linux bridges as if the VTU decided." {
         "port" => Port, "The port's default FID.";
         "vtu" => Vtu, "That of its VID if the VTU knows it.";
     }
