@@ -282,8 +282,8 @@ impl Atu {
 
     /// Entry state 0 flushes, 0xf moves port 7:4 to port 11:8 (0xf: takes the port out of the entry).
     ///
-    /// Linux up to 6.18 masks the two numbers with its six ports' mask, so that its "remove" arrives here as a move to
-    /// port 3 (or 2, where the commit named above is missing). The chip can only do what it is told, and so does this.
+    /// Linux's driver passes the two numbers through the mask of its six ports, so that its "remove" arrives here as a
+    /// move to port 3 (to port 2 without the commit named above). The chip can only do what it is told, and so does this.
     fn flush_or_move(&mut self, fid: Option<u8>, also_static: bool, context: &mut Context) {
         let concerned = |at: u64, entry: &Entry| {
             let (entry_fid, mac) = split(at);

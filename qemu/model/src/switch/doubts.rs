@@ -126,6 +126,11 @@ doubts! {
         "accepts" => Accepts, "The entry loads; the port's own state decides.";
         "refuses" => Refuses, "The entry does not become valid.";
     }
+    "switch-stu-state", stu_state: StuState,
+    "A port state other than 0 in the spanning tree table, next to the port's own (0 leaves it to the port)." {
+        "overrides" => Overrides, "It replaces the port's own state, unless that is disabled.";
+        "restricts" => Restricts, "The lower of the two counts.";
+    }
     "switch-priority-tag-vid", priority_tag_vid: PriorityTagVid,
     "VID in the DSA tag of a frame that came with an 802.1Q tag of VID 0." {
         "default" => Default, "The port's default VID.";

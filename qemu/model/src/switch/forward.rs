@@ -19,7 +19,7 @@ use super::atu::{self, Entry, Learnt, MacAddr, is_multicast};
 use super::context::Context;
 use super::doubts::{
     DsaWithoutTag, EdsaEgress, EdsaWithoutTag, FidOfOffPort, FromCpuDisabled, LimitCountsDsaTag,
-    MapDaOff, MaxUntagged, PriorityTagVid, ShortEgress,
+    MapDaOff, MaxUntagged, PriorityTagVid, ShortEgress, StuState,
 };
 use super::port::{
     ALL_PORTS, Action, Dot1qMode, EgressMode, FrameMode, PORTS, Policy, SourceFilter, State,
@@ -391,7 +391,7 @@ impl Switch {
         {
             return self.filter(frame.port);
         }
-        let state = self.state_in(&frame, frame.port);
+        let state = self.state_in(context, &frame, frame.port);
         if state == State::Forwarding
             && self.ports[port].snoops_igmp()
             && is_igmp_or_mld(frame.body)
@@ -472,16 +472,19 @@ impl Switch {
             || !(tagged && port.discards_tagged() || !tagged && port.discards_untagged())
     }
 
-    /// The port's own state and that of the VLAN's spanning tree, where 0 leaves it to the port.
-    fn state_in(&self, frame: &Frame<'_>, port: u8) -> State {
+    /// The port's own state and that of the VLAN's spanning tree, where 0 leaves it to the port (Spec: Linux chip.c,
+    /// `mv88e6xxx_mst_get`).
+    fn state_in(&self, context: &Context, frame: &Frame<'_>, port: u8) -> State {
         let own = self.ports[usize::from(port)].state();
-        match frame
+        let tree = frame
             .entry
             .as_ref()
-            .map_or(0, |vlan| self.vtu.port_state(vlan, port))
-        {
-            0 => own,
-            bits => own.min(State::from_bits(bits)),
+            .map_or(0, |vlan| self.vtu.port_state(vlan, port));
+        match (tree, context.doubts.stu_state) {
+            (0, _) => own,
+            (_, StuState::Overrides) if own == State::Disabled => own,
+            (_, StuState::Overrides) => State::from_bits(tree),
+            (_, StuState::Restricts) => own.min(State::from_bits(tree)),
         }
     }
 
@@ -612,7 +615,7 @@ impl Switch {
         let hash = frame.destination()[5] ^ frame.source_mac()[5];
         let wanted = wanted & allowed & self.g2.trunk_mask(usize::from(hash & 7));
         for egress in ports(wanted) {
-            if self.state_in(frame, egress) == State::Forwarding {
+            if self.state_in(context, frame, egress) == State::Forwarding {
                 let member = frame.entry.as_ref().map(|vlan| vlan.member(egress));
                 self.transmit(context, egress, frame, Form::Ordinary(member), sink);
             } else {

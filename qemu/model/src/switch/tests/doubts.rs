@@ -220,6 +220,22 @@ fn vtu_needs_valid_sid() {
 }
 
 #[test]
+fn stu_state() {
+    let out = under("switch-stu-state", |doubts| {
+        let mut bench = Bench::linked(doubts);
+        // SID 0: port 1 forwards, the others leave it to the port.
+        bench.stu_load(0, [0x00c0, 0, 0]);
+        bench.vtu_load(1, 1, [0; 6]);
+        bench.port(1, 8, 0x2c80);
+        [0x007d, 0x007c].map(|own| {
+            bench.port(1, 4, own);
+            !bench.ports(1, &plain(H, A)).is_empty()
+        })
+    });
+    assert_eq!(out, [[true, false], [false, false]], "blocking, disabled");
+}
+
+#[test]
 fn priority_tag_vid() {
     let vid = under("switch-priority-tag-vid", |doubts| {
         let mut bench = linux(doubts);
