@@ -256,6 +256,18 @@ fn policies_match_what_their_names_say() {
 }
 
 #[test]
+fn a_blocked_port_traps_nothing_and_a_trapped_frame_is_not_a_filtered_one() {
+    let mut bench = Bench::linux(true);
+    bench.port(1, 0x0e, 2 << 4);
+    let vbas = frame(H, A, &[0x82, 0x00]);
+    assert_eq!(bench.ports(1, &vbas), [0]);
+    assert_eq!(bench.counter(1, Counter::InFiltered), 0);
+    bench.port(1, 4, 0x043d);
+    assert!(bench.ports(1, &vbas).is_empty());
+    assert_eq!(bench.counter(1, Counter::InFiltered), 1);
+}
+
+#[test]
 fn management_entries_reach_their_ports_through_blocked_states() {
     let mut bench = Bench::linux(true);
     let group = [0x01, 0x1b, 0x19, 0, 0, 0];
