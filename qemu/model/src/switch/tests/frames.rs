@@ -394,6 +394,7 @@ fn random_pokes_and_frames_do_no_harm() {
             random_step(&mut bench, &mut chance, &mut out);
         }
         bench.env.faults.set_list("").unwrap();
+        bench.wait(FLAP_DOWN_NS);
         bench.switch.hardware_reset(&mut bench.env, PowerOn::UBoot);
         bench.plug_all();
         bench.port(0, 1, 0xe03e);
