@@ -221,7 +221,7 @@ enum Copper {
     /// Nothing will happen until something changes.
     Down,
     /// The link comes up, with this outcome, at this time.
-    Connecting { at: u64, outcome: Outcome },
+    Connecting { at: Nanos, outcome: Outcome },
     /// The link is up.
     Up(Outcome),
 }
@@ -251,7 +251,7 @@ pub struct Phy {
     mmd_control: u16,
     mmd_address: [u16; 32],
     mmd: BTreeMap<(u8, u16), u16>,
-    cable_test_until: Option<u64>,
+    cable_test_until: Option<Nanos>,
     cable_test_done: bool,
     storage: BTreeMap<(u8, u8), u16>,
 
