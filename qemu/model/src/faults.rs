@@ -91,7 +91,7 @@ pub const FAULTS: &[Fault] = &[
     },
     Fault {
         name: "switch-busy",
-        about: "the switch's command registers stay busy",
+        about: "the switch's busy bits stay set; value 1 SMI, 2 ATU, 3 VTU, 4 statistics, 5 PHYs, 6 other tables (default: all)",
     },
     Fault {
         name: "switch-reset-stuck",

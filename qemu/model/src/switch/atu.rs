@@ -25,7 +25,7 @@ const AGE_UNIT_NS: u64 = 3_750_000_000;
 /// A dynamic entry lives through this many steps without being refreshed (states 7 down to 1).
 const AGE_STEPS: u64 = 7;
 
-/// The port vector has eight bits. Spec: Linux chip.c, commit 4ae01ec00771 ("PortVec field is 8 bits wide").
+/// The port vector has eight bits. Spec: Linux chip.c, commit 4ae01ec00771.
 const PORT_VECTOR: u16 = 0xff;
 
 /// Where a frame for an address goes, and how the entry came to be.
@@ -282,8 +282,8 @@ impl Atu {
 
     /// Entry state 0 flushes, 0xf moves port 7:4 to port 11:8 (0xf: takes the port out of the entry).
     ///
-    /// Linux up to 6.18 masks the two numbers with its six ports' mask, so that its "remove" arrives here as a move to
-    /// port 3 (or 2, where the commit named above is missing). The chip can only do what it is told, and so does this.
+    /// Linux's driver passes the two numbers through the mask of its six ports, so that its "remove" arrives here as a
+    /// move to port 3 (to port 2 without the commit named above). The chip can only do what it is told, and so does this.
     fn flush_or_move(&mut self, fid: Option<u8>, also_static: bool, context: &mut Context) {
         let concerned = |at: u64, entry: &Entry| {
             let (entry_fid, mac) = split(at);

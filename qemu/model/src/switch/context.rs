@@ -53,6 +53,16 @@ impl Timing {
         cable_test: 500 * MICROS,
         ..Self::REALISTIC
     };
+
+    /// The busy times under the doubt that says they are long: a driver that does not wait is caught.
+    pub(crate) const fn with_long_busy_times(self) -> Self {
+        Self {
+            smi: 100 * MICROS,
+            table: MILLIS,
+            phy_access: MILLIS,
+            ..self
+        }
+    }
 }
 
 /// The units that raise a busy bit, and keep it under the fault `switch-busy` of their number (0: all).

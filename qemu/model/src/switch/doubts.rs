@@ -61,6 +61,11 @@ doubts! {
         "phys-and-registers" => PhysAndRegisters, "Only tables, counters and queues are cleared.";
         "nothing" => Nothing, "PHYs are reset as well and negotiate again.";
     }
+    "switch-busy-times", busy_times: BusyTimes,
+    "How long busy bits stay set: no source says; drivers allow 50 ms and more." {
+        "short" => Short, "Over before the next access on the bus.";
+        "long" => Long, "0.1 ms for an indirect access, 1 ms for tables and PHYs.";
+    }
     "switch-g1-problem-bits", g1_problem_bits: G1ProblemBits,
     "What clears the ATU and VTU problem bits of the global status." {
         "until-serviced" => UntilServiced, "They stay while a violation waits for its get-and-clear operation.";
@@ -107,7 +112,7 @@ doubts! {
         "drops" => Drops, "A disabled port sends nothing.";
     }
     "switch-fid-of-8021q-off-port", fid_of_off_port: FidOfOffPort,
-    "The address database of a frame from a port with 802.1Q off." {
+    "Database of a frame from a port with 802.1Q off: the manual, as quoted on netdev in 2022, says the port's; Linux bridges as if the VTU decided." {
         "port" => Port, "The port's default FID.";
         "vtu" => Vtu, "That of its VID if the VTU knows it.";
     }
@@ -120,6 +125,11 @@ doubts! {
     "Loading a VLAN whose SID has no valid STU entry: FreeBSD never loads one, a 88E6176 was seen to refuse." {
         "accepts" => Accepts, "The entry loads; the port's own state decides.";
         "refuses" => Refuses, "The entry does not become valid.";
+    }
+    "switch-stu-state", stu_state: StuState,
+    "A port state other than 0 in the spanning tree table, next to the port's own (0 leaves it to the port)." {
+        "overrides" => Overrides, "It replaces the port's own state, unless that is disabled.";
+        "restricts" => Restricts, "The lower of the two counts.";
     }
     "switch-priority-tag-vid", priority_tag_vid: PriorityTagVid,
     "VID in the DSA tag of a frame that came with an 802.1Q tag of VID 0." {

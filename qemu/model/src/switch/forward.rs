@@ -4,10 +4,10 @@
 //!  wire ─▶ size, pause, MIB ─▶ frame mode ─▶ FROM_CPU ─────────────────────────────▶ exactly one port
 //!                                  │
 //!                                  ▼ ordinary frame or FORWARD
-//!          management trap ─▶ tag filter ─▶ 802.1Q, FID ─▶ policies, snooping ─▶ learning, source filter
+//!          802.1Q, FID ─▶ management trap ─▶ tag filter ─▶ learning ─▶ port state ─▶ snooping ─▶ source filter, policies
 //!                                  │
 //!                                  ▼
-//!          port state ─▶ destination: ATU or flood ─▶ VLAN map, PVT, VTU, trunks ─▶ egress tag ─▶ wire
+//!          destination: ATU or flood ─▶ VLAN map, PVT, VTU, trunks ─▶ egress tag ─▶ wire
 //! ```
 //!
 //! Owns no register. Frames are passed without FCS; lengths that are counted or limited include its four bytes.
@@ -19,7 +19,7 @@ use super::atu::{self, Entry, Learnt, MacAddr, is_multicast};
 use super::context::Context;
 use super::doubts::{
     DsaWithoutTag, EdsaEgress, EdsaWithoutTag, FidOfOffPort, FromCpuDisabled, LimitCountsDsaTag,
-    MapDaOff, MaxUntagged, PriorityTagVid, ShortEgress,
+    MapDaOff, MaxUntagged, PriorityTagVid, ShortEgress, StuState,
 };
 use super::port::{
     ALL_PORTS, Action, Dot1qMode, EgressMode, FrameMode, PORTS, Policy, SourceFilter, State,
@@ -180,10 +180,8 @@ impl Switch {
         good: bool,
         sink: &mut Sink<'_>,
     ) {
-        if self.port_link(port, context.now).up.is_none() || wire.len() < HEADER_LEN {
-            return;
-        }
-        if !self.accept(context, port, wire, good) {
+        let up = self.port_link(port, context.now).up.is_some();
+        if !up || !self.accept(context, port, wire, good) {
             return;
         }
         let (mode, ether_type) = (
@@ -387,29 +385,27 @@ impl Switch {
             }
             return;
         }
-        if !classified
-            || !self.passes_tag_filter(&frame)
-            || !self.passes_policies(context, &frame, known, sink)
-        {
+        if !classified || !self.passes_tag_filter(&frame) {
             return self.filter(frame.port);
         }
-        let state = self.state_in(&frame, frame.port);
-        if state == State::Forwarding
-            && self.ports[port].snoops_igmp()
-            && is_igmp_or_mld(frame.body)
-        {
-            self.learn(context, &frame, state);
-            return self.send_to_cpu(context, &frame, Code::SnoopTrap, sink);
-        }
+        let state = self.state_in(context, &frame, frame.port);
         let source = self.atu.lookup(frame.fid, frame.source_mac(), context.now);
         self.learn(context, &frame, state);
-        match self.filter_source(&frame, source) {
-            Some(Action::Discard) => return self.filter(frame.port),
-            Some(_) => return self.send_to_cpu(context, &frame, Code::PolicyTrap, sink),
-            None => {}
-        }
         if state != State::Forwarding {
             return self.filter(frame.port);
+        }
+        if self.ports[port].snoops_igmp() && is_igmp_or_mld(frame.body) {
+            return self.send_to_cpu(context, &frame, Code::SnoopTrap, sink);
+        }
+        let action = match self.filter_source(&frame, source) {
+            Action::Normal => self.policy(&frame, source, known),
+            action => action,
+        };
+        match action {
+            Action::Normal => {}
+            Action::Mirror => self.send_to_cpu(context, &frame, Code::PolicyMirror, sink),
+            Action::Trap => return self.send_to_cpu(context, &frame, Code::PolicyTrap, sink),
+            Action::Discard => return self.filter(frame.port),
         }
         self.stats.ports[port].count(Counter::InAccepted);
         self.forward(context, &frame, known, sink);
@@ -474,32 +470,33 @@ impl Switch {
             || !(tagged && port.discards_tagged() || !tagged && port.discards_untagged())
     }
 
-    /// The port's own state and that of the VLAN's spanning tree, where 0 leaves it to the port.
-    fn state_in(&self, frame: &Frame<'_>, port: u8) -> State {
+    /// The port's own state and that of the VLAN's spanning tree, where 0 leaves it to the port (Spec: Linux chip.c,
+    /// `mv88e6xxx_mst_get`).
+    fn state_in(&self, context: &Context, frame: &Frame<'_>, port: u8) -> State {
         let own = self.ports[usize::from(port)].state();
-        match frame
+        let tree = frame
             .entry
             .as_ref()
-            .map_or(0, |vlan| self.vtu.port_state(vlan, port))
-        {
-            0 => own,
-            bits => own.min(State::from_bits(bits)),
+            .map_or(0, |vlan| self.vtu.port_state(vlan, port));
+        match (tree, context.doubts.stu_state) {
+            (0, _) => own,
+            (_, StuState::Overrides) if own == State::Disabled => own,
+            (_, StuState::Overrides) => State::from_bits(tree),
+            (_, StuState::Restricts) => own.min(State::from_bits(tree)),
         }
     }
 
-    /// Register 0x0e. False if the frame ends here.
-    fn passes_policies(
-        &mut self,
-        context: &mut Context,
+    /// Register 0x0e: the first policy that matches.
+    fn policy(
+        &self,
         frame: &Frame<'_>,
+        source: Option<Entry>,
         destination: Option<Entry>,
-        sink: &mut Sink<'_>,
-    ) -> bool {
+    ) -> Action {
         let port = usize::from(frame.port);
         if !self.ports[port].has_policies() {
-            return true;
+            return Action::Normal;
         }
-        let source = self.atu.lookup(frame.fid, frame.source_mac(), context.now);
         let matches = |policy| match policy {
             Policy::Destination => {
                 destination.is_some_and(|entry| entry.is_policy(frame.destination()))
@@ -522,23 +519,11 @@ impl Switch {
             Policy::Option82,
             Policy::Udp,
         ];
-        let action = order
+        order
             .into_iter()
             .map(|policy| (policy, self.ports[port].policy(policy)))
             .find(|(policy, action)| *action != Action::Normal && matches(*policy))
-            .map_or(Action::Normal, |(_, action)| action);
-        match action {
-            Action::Normal => true,
-            Action::Mirror => {
-                self.send_to_cpu(context, frame, Code::PolicyMirror, sink);
-                true
-            }
-            Action::Trap => {
-                self.send_to_cpu(context, frame, Code::PolicyTrap, sink);
-                false
-            }
-            Action::Discard => false,
-        }
+            .map_or(Action::Normal, |(_, action)| action)
     }
 
     /// Learns or refreshes the source address, or tells why not.
@@ -583,15 +568,14 @@ impl Switch {
     }
 
     /// Control 0 bits 15:14: what happens to a frame whose source address is not this port's.
-    fn filter_source(&self, frame: &Frame<'_>, source: Option<Entry>) -> Option<Action> {
+    fn filter_source(&self, frame: &Frame<'_>, source: Option<Entry>) -> Action {
         let mine = source.is_some_and(|entry| is_mine(entry, frame));
-        let elsewhere = source
-            .is_some_and(|entry| entry.is_static(frame.source_mac()) && !is_mine(entry, frame));
+        let elsewhere = source.is_some_and(|entry| entry.is_static(frame.source_mac()) && !mine);
         match self.ports[usize::from(frame.port)].source_filter() {
-            SourceFilter::DropOnLock if !mine => Some(Action::Discard),
-            SourceFilter::DropOnUnlock if elsewhere => Some(Action::Discard),
-            SourceFilter::ToCpu if elsewhere => Some(Action::Trap),
-            _ => None,
+            SourceFilter::DropOnLock if !mine => Action::Discard,
+            SourceFilter::DropOnUnlock if elsewhere => Action::Discard,
+            SourceFilter::ToCpu if elsewhere => Action::Trap,
+            _ => Action::Normal,
         }
     }
 
@@ -614,7 +598,7 @@ impl Switch {
         let hash = frame.destination()[5] ^ frame.source_mac()[5];
         let wanted = wanted & allowed & self.g2.trunk_mask(usize::from(hash & 7));
         for egress in ports(wanted) {
-            if self.state_in(frame, egress) == State::Forwarding {
+            if self.state_in(context, frame, egress) == State::Forwarding {
                 let member = frame.entry.as_ref().map(|vlan| vlan.member(egress));
                 self.transmit(context, egress, frame, Form::Ordinary(member), sink);
             } else {
@@ -784,9 +768,11 @@ impl Switch {
         form: Form,
     ) -> [u8; DSA_LEN] {
         let command = match form {
-            Form::Ordinary(_) | Form::Direct => Command::Forward {
+            Form::Ordinary(_) => Command::Forward {
                 trunk: frame.source_is_trunk,
             },
+            // On its way to the device it names.
+            Form::Direct => Command::FromCpu,
             Form::Control(code) => Command::ToCpu { code: code as u8 },
             Form::Sniffed { ingress } => Command::ToSniffer { ingress },
         };

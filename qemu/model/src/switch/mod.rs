@@ -14,7 +14,9 @@
 //! bits, resets and negotiation end in virtual time, seen when somebody looks. Every call takes the time from
 //! [`Env::now`].
 //!
-//! Simplified: frames take no time to pass, so there are no queues, no rate limits and no effect of pause frames.
+//! Simplified: frames take no time to pass, so there are no queues, no rate limits and no effect of pause frames;
+//! RGMII, GMII and SERDES differ in nothing but their names. Absent: remote management (RMU) frames, the TCAM, ARP
+//! mirroring, time stamps of PTP frames, wake on LAN.
 
 mod atu;
 pub(crate) mod context;
@@ -44,7 +46,7 @@ use crate::bus::{Env, Nanos, earliest};
 use crate::doubts::Doubts;
 use crate::phy::{Link, Pair, Partner, Phy};
 use context::Context;
-use doubts::{Port0UnforcedLink, Readings};
+use doubts::{BusyTimes, Port0UnforcedLink, Readings};
 use global1::Global1;
 use global2::Global2;
 use port::{CONDUIT, Port, PortLink, SERDES};
@@ -311,9 +313,13 @@ impl Switch {
     // The register map.
 
     fn context<'a>(&self, env: &'a mut Env) -> Context<'a> {
+        let timing = match self.readings.busy_times {
+            BusyTimes::Short => self.timing,
+            BusyTimes::Long => self.timing.with_long_busy_times(),
+        };
         Context {
             now: env.now,
-            timing: self.timing,
+            timing,
             doubts: self.readings,
             env,
         }

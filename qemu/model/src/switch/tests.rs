@@ -25,7 +25,7 @@ const STP: [u8; 6] = [0x01, 0x80, 0xc2, 0, 0, 0];
 /// A frame as it leaves: port and bytes.
 type Sent = (u8, Vec<u8>);
 
-/// A switch on a bus, with a driver's helpers.
+/// A switch on a bus, as a driver has it.
 struct Bench {
     env: Env,
     switch: Switch,

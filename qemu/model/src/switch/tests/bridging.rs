@@ -6,17 +6,22 @@ use super::*;
 const BRIDGE_DEVICE: u8 = 1;
 
 impl Bench {
-    /// Ports 2 and 3 in one VLAN-unaware bridge (`mv88e6xxx_port_bridge_join`).
+    /// Ports 2 and 3 in one VLAN-unaware bridge, with a default FID that agrees with the VTU's for VID 4095.
     fn bridged() -> Self {
         let mut bench = Self::linux(true);
-        for port in [2, 3u8] {
-            bench.port(port, 8, 0x2080);
-            bench.port(port, 6, 0x1000 | 1 | (0x0c & !(1 << port)));
-            bench.port(port, 7, 4095);
-            bench.port(port, 0x0b, 1 << port);
-        }
-        bench.pvt_write(u16::from(BRIDGE_DEVICE), 0, 0x0d);
+        bench.join_bridge(1);
         bench
+    }
+
+    /// `mv88e6xxx_port_bridge_join` for ports 2 and 3.
+    fn join_bridge(&mut self, fid: u16) {
+        for port in [2, 3u8] {
+            self.port(port, 8, 0x2080);
+            self.port(port, 6, fid << 12 | 1 | (0x0c & !(1 << port)));
+            self.port(port, 7, 4095);
+            self.port(port, 0x0b, 1 << port);
+        }
+        self.pvt_write(u16::from(BRIDGE_DEVICE), 0, 0x0d);
     }
 
     /// The same with VLAN filtering: VLAN 1 untagged at both, VLAN 10 tagged at 2 and untagged at 3.
@@ -60,6 +65,28 @@ fn stations_talk_past_the_cpu_once_learnt() {
         "port 1 is no member and finds no entry"
     );
     bench.assert_clean();
+}
+
+/// Linux from 5.18 on leaves the default FID of a bridged port at 0 and loads its own entries into FID 1.
+#[test]
+fn linux_bridges_past_the_cpu_whatever_database_802_1q_off_means() {
+    for reading in ["port", "vtu"] {
+        let mut bench = Bench::with(PowerOn::UBoot, &[("switch-fid-of-8021q-off-port", reading)]);
+        bench.plug_all();
+        bench.bring_up_as_linux(true);
+        bench.join_bridge(0);
+        bench.ports(2, &plain(C, B));
+        assert_eq!(bench.ports(3, &plain(B, C)), [2], "{reading}");
+        assert_eq!(bench.ports(2, &plain(C, B)), [3], "{reading}");
+        let to_b: Vec<u8> = bench
+            .bridge_sends(&plain(B, H))
+            .iter()
+            .map(|sent| sent.0)
+            .collect();
+        let expected: &[u8] = if reading == "vtu" { &[2] } else { &[2, 3] };
+        assert_eq!(to_b, expected, "the bridge itself asks FID 1");
+        bench.assert_clean();
+    }
 }
 
 #[test]

@@ -56,6 +56,18 @@ fn reset_keeps() {
 }
 
 #[test]
+fn busy_times() {
+    let busy = under("switch-busy-times", |doubts| {
+        let mut bench = Bench::with(PowerOn::Straps, doubts);
+        bench.mdio_write(0, 0x9a03);
+        let smi = bench.mdio_read(0) & 0x8000 != 0;
+        bench.write(GLOBAL1, 0x0b, 0x8000);
+        (smi, bench.read(GLOBAL1, 0x0b) & 0x8000 != 0)
+    });
+    assert_eq!(busy, [(false, false), (true, true)]);
+}
+
+#[test]
 fn g1_problem_bits() {
     let seen_twice = under("switch-g1-problem-bits", |doubts| {
         let mut bench = linux(doubts);
@@ -205,6 +217,22 @@ fn vtu_needs_valid_sid() {
         )
     });
     assert_eq!(loaded, [(true, 0), (false, 1)]);
+}
+
+#[test]
+fn stu_state() {
+    let out = under("switch-stu-state", |doubts| {
+        let mut bench = Bench::linked(doubts);
+        // SID 0: port 1 forwards, the others leave it to the port.
+        bench.stu_load(0, [0x00c0, 0, 0]);
+        bench.vtu_load(1, 1, [0; 6]);
+        bench.port(1, 8, 0x2c80);
+        [0x007d, 0x007c].map(|own| {
+            bench.port(1, 4, own);
+            !bench.ports(1, &plain(H, A)).is_empty()
+        })
+    });
+    assert_eq!(out, [[true, false], [false, false]], "blocking, disabled");
 }
 
 #[test]

@@ -103,6 +103,42 @@ fn both_ends_count_the_same_traffic() {
 }
 
 #[test]
+fn the_histogram_counts_the_directions_it_is_told() {
+    for (bits, counts) in [
+        (0x00, [0, 0]),
+        (0x40, [1, 0]),
+        (0x80, [0, 1]),
+        (0xc0, [1, 1]),
+    ] {
+        let mut bench = Bench::linked(&[]);
+        bench.write(GLOBAL1, 0x1c, 0x0700 | bits);
+        bench.ports(1, &plain(H, A));
+        assert_eq!(
+            [1, 0].map(|port| bench.counter(port, Counter::Size64)),
+            counts
+        );
+    }
+}
+
+#[test]
+fn an_association_vector_learns_for_other_ports() {
+    let mut bench = Bench::linked(&[]);
+    bench.port(1, 0x0b, 1 << 3);
+    bench.ports(1, &plain(BROADCAST, A));
+    assert_eq!(bench.ports(0, &plain(A, H)), [3]);
+}
+
+#[test]
+fn from_cpu_for_another_device_keeps_its_tag_on_the_way() {
+    let mut bench = Bench::linux(true);
+    bench.port(3, 4, 0x013f);
+    bench.write(GLOBAL2, 0x06, 0x8000 | 2 << 8 | 3);
+    let down = plain(A, H);
+    let sent = bench.send(0, &with_tag(&down, [0x42, 0x20, 0, 0], true));
+    assert_eq!(sent, vec![(3, with_tag(&down, [0x42, 0x20, 0, 0], false))]);
+}
+
+#[test]
 fn pause_frames_end_at_the_mac() {
     let mut bench = Bench::linux(true);
     assert!(
@@ -217,6 +253,18 @@ fn policies_match_what_their_names_say() {
             assert_eq!(code(&mut bench, &miss), [forward], "{name} miss");
         }
     }
+}
+
+#[test]
+fn a_blocked_port_traps_nothing_and_a_trapped_frame_is_not_a_filtered_one() {
+    let mut bench = Bench::linux(true);
+    bench.port(1, 0x0e, 2 << 4);
+    let vbas = frame(H, A, &[0x82, 0x00]);
+    assert_eq!(bench.ports(1, &vbas), [0]);
+    assert_eq!(bench.counter(1, Counter::InFiltered), 0);
+    bench.port(1, 4, 0x043d);
+    assert!(bench.ports(1, &vbas).is_empty());
+    assert_eq!(bench.counter(1, Counter::InFiltered), 1);
 }
 
 #[test]
@@ -346,6 +394,7 @@ fn random_pokes_and_frames_do_no_harm() {
             random_step(&mut bench, &mut chance, &mut out);
         }
         bench.env.faults.set_list("").unwrap();
+        bench.wait(FLAP_DOWN_NS);
         bench.switch.hardware_reset(&mut bench.env, PowerOn::UBoot);
         bench.plug_all();
         bench.port(0, 1, 0xe03e);
