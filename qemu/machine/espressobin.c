@@ -41,8 +41,10 @@
 #define REGISTERS_LEN  (32 * MiB)
 #define GICD_BASE      0xd1d00000u
 #define GICR_BASE      0xd1d40000u
-#define SDHCI_BASE     0xd00d0000u
-#define SDHCI_SPI      25
+#define SD_BASE        0xd00d0000u
+#define SD_SPI         25
+#define EMMC_BASE      0xd00d8000u
+#define EMMC_SPI       26
 #define SECURE_BASE    0x04000000u
 #define SECURE_LEN     (2 * MiB)
 #define CPUS           2
@@ -342,7 +344,7 @@ static void create_gic(EspressobinMachine *s)
     }
 }
 
-static void create_sdhci(EspressobinMachine *s, DriveInfo *drive)
+static void create_sdhci(EspressobinMachine *s, hwaddr base, int spi, DriveInfo *drive)
 {
     DeviceState *host = qdev_new(TYPE_SYSBUS_SDHCI);
     SysBusDevice *bus = SYS_BUS_DEVICE(host);
@@ -350,8 +352,8 @@ static void create_sdhci(EspressobinMachine *s, DriveInfo *drive)
     qdev_prop_set_uint8(host, "sd-spec-version", 3);
     qdev_prop_set_uint64(host, "capareg", 0x057834b4);
     sysbus_realize_and_unref(bus, &error_fatal);
-    sysbus_mmio_map_overlap(bus, 0, SDHCI_BASE, 1);
-    sysbus_connect_irq(bus, 0, qdev_get_gpio_in(s->gic, SDHCI_SPI));
+    sysbus_mmio_map_overlap(bus, 0, base, 1);
+    sysbus_connect_irq(bus, 0, qdev_get_gpio_in(s->gic, spi));
     if (drive) {
         DeviceState *card = qdev_new(TYPE_SD_CARD);
 
@@ -455,7 +457,8 @@ static void espressobin_init(MachineState *machine)
     }
     create_cpus(s);
     create_gic(s);
-    create_sdhci(s, drive);
+    create_sdhci(s, SD_BASE, SD_SPI, drive);
+    create_sdhci(s, EMMC_BASE, EMMC_SPI, NULL);
     create_model(s, drive != NULL);
     memory_region_init_io(&s->registers, OBJECT(s), &registers_ops, s, "espressobin.registers", REGISTERS_LEN);
     memory_region_add_subregion_overlap(memory, REGISTERS_BASE, &s->registers, -1);
