@@ -39,11 +39,32 @@ pub enum Wire<'a> {
     Ear(&'a UdpSocket),
 }
 
+/// The file in which the plugin's total appears.
+pub struct Counter {
+    file: File,
+    path: PathBuf,
+}
+
+impl Counter {
+    /// Instructions executed so far.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read.
+    pub fn instructions(&self) -> Result<u64> {
+        let mut bytes = [0; 8];
+        match self.file.read_at(&mut bytes, 0) {
+            // Shorter: the plugin is about to size the file.
+            Ok(_) => Ok(u64::from_ne_bytes(bytes)),
+            Err(error) => Err(at(&self.path)(error)),
+        }
+    }
+}
+
 /// A running guest. Ends with this value.
 pub struct Guest {
     child: Child,
-    counter: File,
-    counter_path: PathBuf,
+    counter: Counter,
     console: Receiver<String>,
     log: Vec<String>,
     /// The command line it was started with.
@@ -111,11 +132,13 @@ impl Guest {
             .spawn()
             .map_err(|error| Error::Failure(format!("{}: {error}", emulator.qemu)))?;
         let console = lines_of(&mut child);
-        let counter = File::open(&counter_path).map_err(at(&counter_path))?;
+        let counter = Counter {
+            file: File::open(&counter_path).map_err(at(&counter_path))?,
+            path: counter_path,
+        };
         Ok(Self {
             child,
             counter,
-            counter_path,
             console,
             log: Vec::new(),
             line: step.line(),
@@ -130,12 +153,7 @@ impl Guest {
     ///
     /// If the counter cannot be read.
     pub fn instructions(&self) -> Result<u64> {
-        let mut bytes = [0; 8];
-        match self.counter.read_at(&mut bytes, 0) {
-            // Shorter: the plugin is about to size the file.
-            Ok(_) => Ok(u64::from_ne_bytes(bytes)),
-            Err(error) => Err(at(&self.counter_path)(error)),
-        }
+        self.counter.instructions()
     }
 
     /// Waits until a console line holds this text.
@@ -163,10 +181,10 @@ impl Guest {
         &mut self,
         what: &str,
         limit: Duration,
-        mut holds: impl FnMut() -> bool,
+        mut holds: impl FnMut(&Counter) -> bool,
     ) -> Result<()> {
         let deadline = Instant::now() + limit;
-        while !holds() {
+        while !holds(&self.counter) {
             self.log.extend(self.console.try_iter());
             self.still_coming(what, deadline)?;
         }
@@ -206,7 +224,7 @@ impl Drop for Guest {
         // Errors mean that it is gone already, which is all that is wanted.
         let _ = self.child.kill();
         let _ = self.child.wait();
-        let _ = fs::remove_file(&self.counter_path);
+        let _ = fs::remove_file(&self.counter.path);
     }
 }
 

@@ -3,8 +3,7 @@
 //! Both systems run on the same QEMU command line, but for the kernel it names, under a plugin that counts the
 //! instructions the guest executes (`plugin`, `guest`). The same clients ask both for the same work (`load`). The cost
 //! of a unit is a difference: twice as many units cost so much more, which cancels what is not the unit's. Everything
-//! is done twice, and the spread between the two is part of the result. There is no wall-clock figure: those depend on
-//! the host.
+//! is done three times, and the spread is part of the result. There is no wall-clock figure: those depend on the host.
 //!
 //! The method in words, and the results: `docs/performance.md`.
 
@@ -16,7 +15,7 @@ mod report;
 
 use std::fs;
 use std::net::UdpSocket;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
@@ -49,11 +48,6 @@ pub const COMMAND: Command = Command {
             "FILE",
             "measure this image instead of building out/Image",
         ),
-        Opt::value(
-            "--qemu",
-            "PROGRAM",
-            "run this QEMU (default: qemu-system-aarch64)",
-        ),
     ],
     details:
         "\
@@ -69,8 +63,8 @@ into the cache; nothing of either is installed on the system. docs/performance.m
 const MEMORY: &str = "256M";
 /// How many connections are served at once where it says "64 connections".
 const CONNECTIONS: usize = 64;
-/// Two runs of everything: the figure is their mean, and their difference its spread.
-const REPETITIONS: usize = 2;
+/// Everything is measured so often: the figure is the median, and how far the others lie apart its spread.
+const REPETITIONS: usize = 3;
 /// How long a guest may take to come up.
 const BOOT_LIMIT: Duration = Duration::from_secs(120);
 /// After boot, until nothing is left of it: DHCP, duplicate address detection, Linux's deferred work.
@@ -82,79 +76,42 @@ struct Effort {
     units: usize,
     /// How long the guest is watched doing nothing.
     idle: Duration,
-    /// How long a guest that may have too little memory gets to serve.
-    ram_limit: Duration,
 }
 
 const FULL: Effort = Effort {
     units: 2000,
     idle: Duration::from_secs(20),
-    ram_limit: Duration::from_secs(60),
 };
 const QUICK: Effort = Effort {
     units: 400,
     idle: Duration::from_secs(3),
-    ram_limit: Duration::from_secs(5),
 };
 
 fn run(parsed: &Parsed) -> Result<()> {
-    let (ours, linux) = match parsed.value("--only") {
+    let (with_ours, with_linux) = match parsed.value("--only") {
         None => (true, true),
         Some("ours") => (true, false),
         Some("linux") => (false, true),
         Some(other) => return usage(format!("--only wants `ours` or `linux`, not `{other}`")),
     };
-    let quick = parsed.has("--quick");
-    let effort = if quick { QUICK } else { FULL };
-    let qemu = parsed.value("--qemu").unwrap_or(QEMU.brings).to_owned();
-    if qemu == QEMU.brings {
-        packages::ensure(&[QEMU])?;
-    }
-    let plugin = plugin::build(&qemu)?;
-    let emulator = Emulator { qemu, plugin };
+    let effort = if parsed.has("--quick") { QUICK } else { FULL };
+    packages::ensure(&[QEMU])?;
+    let emulator = Emulator {
+        qemu: QEMU.brings.to_owned(),
+        plugin: plugin::build(QEMU.brings)?,
+    };
+    calibrate(&emulator)?;
 
     let mut results = Vec::new();
-    if ours {
-        let kernel = match parsed.value("--image") {
+    if with_ours {
+        let image = match parsed.value("--image") {
             Some(file) => PathBuf::from(file),
             None => build::sound_image()?.image,
         };
-        let system = System {
-            name: "Ristretto".to_owned(),
-            kernel,
-            initrd: None,
-        };
-        let mut figures = measure_boot(&emulator, &system, first_discover)?;
-        figures.extend(measure_service(&emulator, &system, &effort)?);
-        figures.extend(measure_memory(
-            &emulator,
-            &system,
-            &[4, 6, 8, 10, 12, 16, 24, 32, 64, 128, 256],
-            &effort,
-        )?);
-        results.push(Results {
-            system: system.name,
-            ours: true,
-            figures,
-        });
+        results.push(measure(&emulator, ours(image), &effort)?);
     }
-    if linux {
-        let system = linux::build()?;
-        let mut figures = measure_boot(&emulator, &system, ready_line)?;
-        figures.extend(measure_service(&emulator, &system, &effort)?);
-        if !quick {
-            figures.extend(measure_memory(
-                &emulator,
-                &system,
-                &[64, 80, 96, 112, 128, 160, 192, 256],
-                &effort,
-            )?);
-        }
-        results.push(Results {
-            system: system.name,
-            ours: false,
-            figures,
-        });
+    if with_linux {
+        results.push(measure(&emulator, linux()?, &effort)?);
     }
     let json = workspace::out_dir()?.join("bench.json");
     workspace::write_whole(&json, report::json(&results).as_bytes())?;
@@ -162,21 +119,115 @@ fn run(parsed: &Parsed) -> Result<()> {
     report::judge(&results)
 }
 
-/// Instructions from entry until a system has got so far.
-fn measure_boot(
-    emulator: &Emulator,
-    system: &System,
+/// Makes sure that the counter counts: a program of which the number of instructions is known, run twice with another
+/// number of rounds, must differ by exactly the instructions of these rounds.
+fn calibrate(emulator: &Emulator) -> Result<()> {
+    const ROUNDS: [u16; 2] = [10, 25];
+    const WORDS_PER_ROUND: u64 = 2;
+
+    let program = |rounds: u16| {
+        [
+            0xd2a0_0000 | u32::from(rounds) << 5, // movz x0, #rounds, lsl #16
+            0xd100_0400,                          // sub x0, x0, #1
+            0xb5ff_ffe0,                          // cbnz x0, the line above
+            0xd503_207f,                          // wfi
+            0x17ff_ffff,                          // b the line above
+        ]
+        .map(u32::to_le_bytes)
+        .concat()
+    };
+    let file = workspace::cache_dir()?.join(format!("calibration-{}", std::process::id()));
+    let count = |rounds| {
+        fs::write(&file, program(rounds)).map_err(at(&file))?;
+        let system = System {
+            name: String::new(),
+            kernel: file.clone(),
+            initrd: None,
+        };
+        let least = (u64::from(rounds) << 16) * WORDS_PER_ROUND;
+        let mut guest = Guest::start(emulator, &system, MEMORY, &Wire::UserNetwork)?;
+        guest.wait_until("end of the calibration", BOOT_LIMIT, |counter| {
+            thread::sleep(Duration::from_millis(50));
+            counter.instructions().is_ok_and(|count| count >= least)
+        })?;
+        // It sleeps for ever from here on, but it may not have got there yet.
+        thread::sleep(Duration::from_millis(50));
+        guest.instructions()
+    };
+    let counts = ROUNDS.map(count);
+    // What failed before is the better error.
+    let removed = fs::remove_file(&file).map_err(at(&file));
+    let [fewer, more] = counts;
+    let found = more? - fewer?;
+    removed?;
+    let expected = (u64::from(ROUNDS[1] - ROUNDS[0]) << 16) * WORDS_PER_ROUND;
+    if found != expected {
+        return failure(format!(
+            "the plugin counts {found} instructions where there are {expected}"
+        ));
+    }
+    println!("calibration: {found} instructions counted of {expected}");
+    Ok(())
+}
+
+/// What is measured, and how it differs from the other.
+struct Subject {
+    system: System,
+    ours: bool,
+    /// Boots it and counts until it has got where a boot is over.
     boot: fn(&Emulator, &System) -> Result<u64>,
-) -> Result<Vec<(Figure, Measured)>> {
+    /// Amounts of memory to try, in MiB, smallest first.
+    memories_mib: &'static [usize],
+    /// How long it may take to serve, or else it has too little memory.
+    memory_limit: Duration,
+}
+
+fn ours(kernel: PathBuf) -> Subject {
+    Subject {
+        system: System {
+            name: "Ristretto".to_owned(),
+            kernel,
+            initrd: None,
+        },
+        ours: true,
+        boot: first_discover,
+        memories_mib: &[4, 6, 8, 10, 12, 16, 24, 32, 64, 128, 256],
+        memory_limit: Duration::from_secs(8),
+    }
+}
+
+fn linux() -> Result<Subject> {
+    Ok(Subject {
+        system: linux::build()?,
+        ours: false,
+        boot: ready_line,
+        memories_mib: &[48, 64, 80, 96, 128, 192, 256],
+        memory_limit: Duration::from_secs(30),
+    })
+}
+
+/// Every figure of one of the two.
+fn measure(emulator: &Emulator, subject: Subject, effort: &Effort) -> Result<Results> {
+    let Subject { system, ours, .. } = &subject;
+    let (size, footprint) = image_sizes(&system.kernel)?;
+    let mut figures = vec![
+        (Figure::ImageSize, Measured::exactly(size as f64)),
+        (Figure::Footprint, Measured::exactly(footprint as f64)),
+    ];
     progress(system, "boot");
-    let counts = repeat(|| Ok(boot(emulator, system)? as f64))?;
-    Ok(vec![
-        (Figure::Boot, counts),
-        (
-            Figure::ImageSize,
-            Measured::exactly(file_size(system)? as f64),
-        ),
-    ])
+    figures.push((
+        Figure::Boot,
+        repeat(|| Ok((subject.boot)(emulator, system)? as f64))?,
+    ));
+    figures.extend(measure_service(emulator, system, effort)?);
+    if let Some(memory) = smallest_memory(emulator, &subject) {
+        figures.push((Figure::Memory, Measured::exactly(memory as f64)));
+    }
+    Ok(Results {
+        system: system.name.clone(),
+        ours: *ours,
+        figures,
+    })
 }
 
 /// Boots with a first card that is connected to us alone, until a DHCP DISCOVER comes out of it.
@@ -187,7 +238,7 @@ fn first_discover(emulator: &Emulator, system: &System) -> Result<u64> {
         .map_err(network)?;
     let mut guest = Guest::start(emulator, system, MEMORY, &Wire::Ear(&ear))?;
     let mut frame = [0; 2048];
-    guest.wait_until("DHCP DISCOVER on the wire", BOOT_LIMIT, || {
+    guest.wait_until("DHCP DISCOVER on the wire", BOOT_LIMIT, |_| {
         ear.recv(&mut frame)
             .is_ok_and(|size| is_discover(&frame[..size]))
     })?;
@@ -255,31 +306,26 @@ fn measure_service(
     Ok(figures)
 }
 
-/// The smallest of these amounts of memory, in MiB, with which the system comes up and serves 64 connections at once.
-/// What the image occupies is another figure: the part of the image header that says how far it reaches.
-fn measure_memory(
-    emulator: &Emulator,
-    system: &System,
-    sizes_mib: &[usize],
-    effort: &Effort,
-) -> Result<Vec<(Figure, Measured)>> {
+/// The smallest of the subject's amounts of memory with which it comes up and serves 64 connections at once, in bytes.
+fn smallest_memory(emulator: &Emulator, subject: &Subject) -> Option<usize> {
     let serves = |size: usize| -> Result<()> {
-        let mut guest = Guest::start(emulator, system, &format!("{size}M"), &Wire::UserNetwork)?;
-        wait_until_serving(&mut guest, effort.ram_limit)?;
+        let mut guest = Guest::start(
+            emulator,
+            &subject.system,
+            &format!("{size}M"),
+            &Wire::UserNetwork,
+        )?;
+        wait_until_serving(&mut guest, subject.memory_limit)?;
         load::volley(&mut connect_all(&guest)?)
     };
-    let mut figures = vec![(
-        Figure::Footprint,
-        Measured::exactly(footprint(system)? as f64),
-    )];
-    for size in sizes_mib {
-        progress(system, &format!("{CONNECTIONS} connections in {size} MiB"));
-        if serves(*size).is_ok() {
-            figures.push((Figure::Memory, Measured::exactly((size << 20) as f64)));
-            break;
-        }
-    }
-    Ok(figures)
+    let smallest = subject.memories_mib.iter().find(|size| {
+        progress(
+            &subject.system,
+            &format!("{CONNECTIONS} connections in {size} MiB"),
+        );
+        serves(**size).is_ok()
+    });
+    smallest.map(|size| size << 20)
 }
 
 /// A guest serves when both services have answered once.
@@ -289,13 +335,13 @@ fn wait_until_serving(guest: &mut Guest, limit: Duration) -> Result<()> {
 
     let echo = guest.udp_echo;
     // A new client each time, to which the late answer to another one is no wrong answer.
-    guest.wait_until("answer to a UDP echo", limit, || {
+    guest.wait_until("answer to a UDP echo", limit, |_| {
         UdpEcho::new(echo, 18, TRY)
             .and_then(|mut client| client.exchange())
             .is_ok()
     })?;
     let http = guest.http;
-    guest.wait_until("answer to an HTTP request", limit, || {
+    guest.wait_until("answer to an HTTP request", limit, |_| {
         let served = load::connect_request_close(http).is_ok();
         if !served {
             thread::sleep(TRY);
@@ -343,29 +389,21 @@ fn repeat(measure: impl FnMut() -> Result<f64>) -> Result<Measured> {
     let values = std::iter::repeat_with(measure)
         .take(REPETITIONS)
         .collect::<Result<Vec<_>>>()?;
-    Ok(Measured::of(&values))
+    Ok(Measured::of(values))
 }
 
 fn progress(system: &System, what: &str) {
     println!("{}: {what}", system.name);
 }
 
-fn file_size(system: &System) -> Result<u64> {
-    Ok(fs::metadata(&system.kernel)
-        .map_err(at(&system.kernel))?
-        .len())
-}
-
-/// `image_size` of an arm64 `Image`: how much memory it takes from its load address on, variables and stacks included.
-/// Spec: Documentation/arch/arm64/booting.rst, the 64-byte header.
-fn footprint(system: &System) -> Result<u64> {
-    let image = fs::read(&system.kernel).map_err(at(&system.kernel))?;
+/// The size of an arm64 `Image` as a file, and in memory: how much it takes from its load address on, variables and
+/// stacks included.
+/// Spec: Documentation/arch/arm64/booting.rst, the 64-byte header, `image_size`.
+fn image_sizes(file: &Path) -> Result<(usize, u64)> {
+    let image = fs::read(file).map_err(at(file))?;
     match image.get(16..24).and_then(|field| field.try_into().ok()) {
-        Some(field) => Ok(u64::from_le_bytes(field)),
-        None => failure(format!(
-            "{}: too short for an Image",
-            system.kernel.display()
-        )),
+        Some(field) => Ok((image.len(), u64::from_le_bytes(field))),
+        None => failure(format!("{}: too short for an Image", file.display())),
     }
 }
 
