@@ -326,11 +326,9 @@ impl BootArgs {
             None if device.is_empty() => self.others,
             None => InterfaceArgs::default(),
         };
-        args.dns = [
-            optional_address(dns0, Field::Dns)?,
-            optional_address(dns1, Field::Dns)?,
-        ];
-        args.ntp = optional_address(ntp, Field::Ntp)?;
+        args.dns[0] = optional_address(dns0, Field::Dns)?.or(args.dns[0]);
+        args.dns[1] = optional_address(dns1, Field::Dns)?.or(args.dns[1]);
+        args.ntp = optional_address(ntp, Field::Ntp)?.or(args.ntp);
         match (network, way) {
             // As in Linux, an own address is used whatever the way of configuration is said to be.
             (Some(Network::V4(method)), _) => args.ipv4 = method,

@@ -30,7 +30,7 @@ pub const TRANSMIT_BYTES: usize = 16 * 1024;
 const PEER_TIMEOUT: Duration = Duration::from_secs(60);
 /// Keep-alive interval of connections that may be silent for as long as they like.
 const KEEP_ALIVE: Duration = Duration::from_secs(25);
-/// A handshake that takes longer is given up.
+/// A handshake, or a farewell, that takes longer is given up: smoltcp would wait for ever.
 const HANDSHAKE_LIMIT_US: u64 = 10_000_000;
 /// Nobody is evicted who moved this recently: a SYN that finds no place is dropped, and comes again after a second.
 const EVICTABLE_AFTER_US: u64 = 500_000;
@@ -87,6 +87,13 @@ pub struct Segment {
     pub opens: bool,
     /// Our address.
     pub local: IpAddress,
+}
+
+impl Segment {
+    /// The service it is for, if its port has one.
+    pub fn service(&self) -> Option<Service> {
+        Service::at(self.key.local_port)
+    }
 }
 
 /// What a frame is, as far as the poll loop cares.
@@ -175,6 +182,11 @@ impl Connection {
         &mut self.sockets
     }
 
+    /// Its socket, and what the HTTP service remembers.
+    pub fn http_parts(&mut self) -> (&mut Socket<'static>, &mut http::Connection) {
+        (self.sockets.get_mut(self.handle), &mut self.http)
+    }
+
     /// The number of its interface.
     pub fn interface(&self) -> usize {
         usize::from(self.key.interface)
@@ -208,11 +220,11 @@ impl Connections {
     /// Allocates all places and their buffers.
     pub fn new() -> Self {
         let place = || {
-            let mut socket = Socket::new(SocketBuffer::new(vec![0; RECEIVE_BYTES]), SocketBuffer::new(vec![0; TRANSMIT_BYTES]));
+            let mut socket = Socket::new(SocketBuffer::new(vec![0; RECEIVE_BYTES].leak()), SocketBuffer::new(vec![0; TRANSMIT_BYTES].leak()));
             socket.set_nagle_enabled(false);
             socket.set_ack_delay(None);
             socket.set_timeout(Some(PEER_TIMEOUT));
-            let mut sockets = SocketSet::new(vec![SocketStorage::EMPTY]);
+            let mut sockets = SocketSet::new(vec![SocketStorage::EMPTY].leak());
             let handle = sockets.add(socket);
             Connection {
                 sockets,
@@ -263,7 +275,7 @@ impl Connections {
     /// A place for a new connection, its socket listening for the segment at hand. `None` if the port is not served, or
     /// everybody is busy. An evicted connection is reset through `reset` first.
     pub fn open_for(&mut self, segment: &Segment, now_us: u64, reset: impl FnOnce(&mut Connection)) -> Option<usize> {
-        let service = Service::at(segment.key.local_port)?;
+        let service = segment.service()?;
         let free = self.places.iter().position(|place| place.service.is_none());
         let index = match free {
             Some(index) => index,
@@ -354,6 +366,15 @@ impl Connections {
         self.dirty[index / 64] |= 1 << (index % 64);
     }
 
+    /// Notes all connections of an interface.
+    pub fn touch_all(&mut self, interface: usize) {
+        for index in 0..CONNECTIONS {
+            if self.places[index].service.is_some() && self.places[index].interface() == interface {
+                self.touch(index);
+            }
+        }
+    }
+
     /// The next connection noted by [`Self::touch`], in the order of places from `from` on.
     #[inline]
     pub fn next_touched(&mut self, from: usize) -> Option<usize> {
@@ -400,16 +421,18 @@ impl Connections {
         }
     }
 
-    /// Ends handshakes that take too long. Returns when to look again, `u64::MAX` once it is complete.
-    pub fn handshake_deadline(&mut self, index: usize, now_us: u64) -> u64 {
+    /// Ends handshakes and farewells that take too long. Returns when to look again, `u64::MAX` while the connection is
+    /// established.
+    pub fn patience_us(&mut self, index: usize, now_us: u64) -> u64 {
         let place = &mut self.places[index];
         let limit_us = place.active_us + HANDSHAKE_LIMIT_US;
         match place.socket().state() {
-            State::SynReceived if now_us >= limit_us => {
-                place.socket().abort();
-                u64::MAX
+            State::SynReceived | State::FinWait1 | State::FinWait2 | State::Closing | State::LastAck => {
+                if now_us >= limit_us {
+                    place.socket().abort();
+                }
+                limit_us
             }
-            State::SynReceived => limit_us,
             _ => u64::MAX,
         }
     }

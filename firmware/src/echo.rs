@@ -19,7 +19,7 @@ pub fn serve_tcp(socket: &mut tcp::Socket, scratch: &mut [u8]) -> bool {
         let _ = socket.send_slice(&scratch[..len]);
         moved = true;
     }
-    if !socket.may_recv() && socket.recv_queue() == 0 && socket.is_active() {
+    if socket.state() == tcp::State::CloseWait && socket.recv_queue() == 0 {
         socket.close();
     }
     moved

@@ -49,12 +49,14 @@ struct Flow {
 pub struct Flows {
     /// When the frames now passing are sent, in microseconds.
     pub now_us: u64,
+    /// The stack asked for a neighbour (ARP, neighbour solicitation): somebody waits for the answer.
+    pub asked: bool,
     flows: [Flow; FLOWS],
 }
 
 impl Default for Flows {
     fn default() -> Self {
-        Flows { now_us: 0, flows: [Flow::default(); FLOWS] }
+        Flows { now_us: 0, asked: false, flows: [Flow::default(); FLOWS] }
     }
 }
 
@@ -80,6 +82,8 @@ impl Observer for Flows {
     fn sent(&mut self, frame: &[u8]) {
         let Some(head) = frame.first_chunk::<{ ETHERNET + IPV4 }>() else { return };
         if head[12..14] != [0x08, 0x00] || head[0] & 1 != 0 {
+            // Anything else is rare; that it asks for a neighbour need not be told apart from what else it may be.
+            self.asked |= head[12..14] != [0x08, 0x00] && head[0] & 1 != 0;
             return;
         }
         let remote = word(head, 30);

@@ -4,8 +4,17 @@
 extern crate alloc;
 
 pub mod addressing;
+pub mod api;
 pub mod bootargs;
+pub mod connections;
+pub mod echo;
 pub mod fast_path;
 pub mod http;
 #[cfg(target_os = "none")]
 pub mod machine;
+pub mod metrics;
+pub mod network;
+pub mod page;
+pub mod random;
+pub mod snapshot;
+pub mod status;

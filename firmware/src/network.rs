@@ -22,23 +22,25 @@ use hal::net::smoltcp::Lent;
 use hal::net::{Frame, Link, Nic, Pool};
 use heapless::String;
 use log::{info, warn};
-use smoltcp::iface::{Config, Interface, PollResult, SocketHandle, SocketSet};
+use smoltcp::iface::{Config, Interface, PollResult, SocketHandle, SocketSet, SocketStorage};
 use smoltcp::socket::tcp::State;
 use smoltcp::socket::udp;
 use smoltcp::time::Instant;
 use smoltcp::wire::{EthernetAddress, HardwareAddress, IpAddress};
 
 use crate::addressing::{self, Addressing, Event};
-use crate::connections::{CONNECTIONS, Class, Connections, RECEIVE_BYTES, Service, TRANSMIT_BYTES, classify};
+use crate::connections::{Class, Connections, RECEIVE_BYTES, Service, TRANSMIT_BYTES, classify};
 use crate::echo;
 use crate::fast_path::{self, Flows, Verdict};
 use crate::http;
-use crate::status::{Status, System};
+use crate::snapshot::{Snapshot, System};
 
 /// Frames one interface may have handled before the others, the timers and the services get their turn.
 const BUDGET: usize = 64;
 /// Segments one connection may send in one round.
 const SEGMENTS: usize = 16;
+/// Requests one connection may have answered in one round.
+const REQUESTS: usize = 16;
 /// When the stack wants to be polled at once although it could not do anything, it waits this long.
 const RETRY_US: u64 = 1_000;
 /// A request must be complete this long after its first byte. Spec: RFC 9110, 15.5.9.
@@ -114,11 +116,14 @@ impl<N: Nic> Port<N> {
         let mut flows = Flows::default();
         let mut lent = Lent { nic: &mut nic, pool, observer: &mut flows, frame: None };
         let mut iface = Interface::new(config, &mut lent, Instant::ZERO);
-        let buffer = || udp::PacketBuffer::new(vec![udp::PacketMetadata::EMPTY; UDP_DATAGRAMS], vec![0; 2 * TRANSMIT_BYTES]);
+        let buffer = || {
+            let metadata = vec![udp::PacketMetadata::EMPTY; UDP_DATAGRAMS].leak();
+            udp::PacketBuffer::new(metadata, vec![0; TRANSMIT_BYTES].leak())
+        };
         let mut socket = udp::Socket::new(buffer(), buffer());
         // Cannot fail: the socket is new, the port is not 0.
         let _ = socket.bind(7);
-        let mut sockets = SocketSet::new(Vec::with_capacity(4));
+        let mut sockets = SocketSet::new(vec![SocketStorage::EMPTY, SocketStorage::EMPTY, SocketStorage::EMPTY].leak());
         let udp_echo = sockets.add(socket);
         let mut addressing = addressing;
         addressing.attach(&mut iface, &mut sockets);
@@ -204,14 +209,13 @@ impl<N: Nic> Network<N> {
         }
         let mut next_us = self.connections.earliest_us();
         let mut again = false;
-        for (index, port) in self.ports.iter_mut().enumerate() {
+        for port in &mut self.ports {
             if port.touched || port.deadline_us <= now_us {
                 poll_sockets(port, &mut self.pool, &mut self.input[..], now_us);
             }
             port.nic.flush();
             again |= port.backlog && !port.blocked;
             next_us = next_us.min(port.deadline_us);
-            let _ = index;
         }
         match next_us {
             _ if again => Next::Again,
@@ -301,7 +305,7 @@ impl<N: Nic> Network<N> {
                 };
                 if found.is_none()
                     && segment.opens
-                    && Service::at(segment.key.local_port).is_some()
+                    && segment.service().is_some()
                     && self.ports[index].iface.has_ip_addr(segment.local)
                 {
                     match self.open(&segment, now_us) {
@@ -337,6 +341,10 @@ impl<N: Nic> Network<N> {
                 }
                 port.iface.poll_ingress_single(now, &mut lent, &mut port.sockets);
                 port.touched = true;
+                if port.flows.asked && is_neighbour_answer(frame.bytes()) {
+                    port.flows.asked = false;
+                    self.connections.touch_all(index);
+                }
             }
         }
         self.pool.put(frame);
@@ -355,7 +363,7 @@ impl<N: Nic> Network<N> {
     /// Lets the service of a connection read and write, sends what there is, and sets the next deadline.
     fn poll_connection(&mut self, index: usize, now_us: u64) {
         let now = instant(now_us);
-        let mut service_deadline_us = self.connections.handshake_deadline(index, now_us);
+        let mut service_deadline_us = self.connections.patience_us(index, now_us);
         let connection = self.connections.get(index);
         let interface = connection.interface();
         match connection.service {
@@ -390,13 +398,91 @@ impl<N: Nic> Network<N> {
         }
     }
 
-    /// Answers the requests that have arrived. Returns when patience with the peer ends.
+    /// Answers the requests that have arrived. Returns when patience with the peer ends, in microseconds.
     fn serve_http(&mut self, index: usize, now_us: u64) -> u64 {
+        let (open, counters) = Snapshot::<N>::counts(&self.connections);
         let connection = self.connections.get(index);
         if connection.socket().state() == State::SynReceived {
             return u64::MAX;
         }
-        let _ = connection;
+        let system = &self.system;
+        let mut steps = REQUESTS;
+        while steps > 0 {
+            steps -= 1;
+            let (socket, http) = connection.http_parts();
+            if !socket.may_send() {
+                // Closed on our side: what still comes is of no interest, but must not fill the window.
+                while socket.recv(|data| (data.len(), !data.is_empty())) == Ok(true) {}
+                break;
+            }
+            let at_eof = !socket.may_recv();
+            let waiting = socket.recv_queue();
+            if waiting == 0 && !at_eof {
+                break;
+            }
+            let room = (socket.send_capacity() - socket.send_queue()).min(self.output.len());
+            let output = &mut self.output[..room];
+            let status =
+                Snapshot { ports: &self.ports, open, connections: counters, answers: &self.answers, system, now_us };
+            let contiguous = socket.peek(waiting).map_or(0, <[u8]>::len);
+            let step = if contiguous == waiting {
+                let step = socket.recv(|input| {
+                    let step = http.step(input, at_eof, output, &status);
+                    (step.consumed, step)
+                });
+                // At the end of the stream there is nothing to receive, but something to decide.
+                step.unwrap_or_else(|_| http.step(&[], true, output, &status))
+            } else {
+                // The receive buffer wraps inside a request: HTTP wants it in one piece.
+                let len = socket.peek_slice(&mut self.input[..]).unwrap_or(0);
+                let step = http.step(&self.input[..len], at_eof, output, &status);
+                let mut left = step.consumed;
+                while left > 0 {
+                    left -= socket.recv(|data| (data.len().min(left), data.len().min(left))).unwrap_or(left);
+                }
+                step
+            };
+            // There is room for what was written: `output` is as long as the free part of the send buffer.
+            let _ = socket.send_slice(&self.output[..step.written]);
+            if let Some(code) = step.answered {
+                self.answers.count(code);
+            }
+            if step.consumed > 0 || step.written > 0 {
+                connection.active_us = now_us;
+                connection.request_since_us = None;
+            }
+            match step.next {
+                http::Next::Step => {}
+                http::Next::Input | http::Next::Room(_) => break,
+                http::Next::Close => {
+                    connection.socket().close();
+                    break;
+                }
+            }
+        }
+        if steps == 0 {
+            self.connections.touch(index);
+        }
+        let connection = self.connections.get(index);
+        let (socket, http) = connection.http_parts();
+        if !socket.may_send() {
+            return u64::MAX;
+        }
+        let limit_us = match http.is_idle() && socket.recv_queue() == 0 {
+            true => connection.active_us + IDLE_LIMIT_US,
+            false => *connection.request_since_us.get_or_insert(now_us) + REQUEST_LIMIT_US,
+        };
+        if now_us < limit_us {
+            return limit_us;
+        }
+        let (socket, http) = connection.http_parts();
+        let room = (socket.send_capacity() - socket.send_queue()).min(self.output.len());
+        let len = http.timeout(&mut self.output[..room]);
+        let _ = socket.send_slice(&self.output[..len]);
+        if len > 0 {
+            self.answers.count(http::Code::RequestTimeout);
+        }
+        socket.close();
         u64::MAX
     }
 }
@@ -458,6 +544,16 @@ fn report(name: &Name, event: &Event) {
     }
 }
 
+/// An ARP reply or a neighbour advertisement: connections that wait for a neighbour can go on. smoltcp looks after the
+/// sockets of the set it is given; those of the connections are in other sets.
+fn is_neighbour_answer(frame: &[u8]) -> bool {
+    match frame.get(12..14) {
+        Some([0x08, 0x06]) => frame.get(20..22) == Some(&[0, 2]),
+        Some([0x86, 0xdd]) => frame.get(20) == Some(&58) && frame.get(54) == Some(&136),
+        _ => false,
+    }
+}
+
 /// A link as a log line says it.
 struct LinkLine(Link);
 
@@ -472,4 +568,3 @@ impl fmt::Display for LinkLine {
         }
     }
 }
-const _: () = assert!(CONNECTIONS > 0);

@@ -190,7 +190,14 @@ fn clippy_steps(_: Tier) -> Result<Vec<Step>> {
 }
 
 fn doc_steps(_: Tier) -> Result<Vec<Step>> {
-    let strict = |step: Step| step.arg("--no-deps").env("RUSTDOCFLAGS", "-Dwarnings");
+    // Private items too, and links to them: this is a program, and its readers read the source.
+    let strict = |step: Step| {
+        let step = step.words("--no-deps --document-private-items");
+        step.env(
+            "RUSTDOCFLAGS",
+            "-Dwarnings -Arustdoc::private-intra-doc-links",
+        )
+    };
     Ok(vec![
         strict(toolchain::host("doc").arg("--workspace")),
         strict(
@@ -222,11 +229,8 @@ fn system_steps(tier: Tier) -> Result<Vec<Step>> {
 
 /// Another command of `./x` as a step, so that it is bounded and counted like every other program.
 fn ours(args: &[&str]) -> Result<Vec<Step>> {
-    let program = env::current_exe()
-        .map_err(|error| Error::Failure(format!("the path of xtask is unknown: {error}")))?;
-    Ok(vec![
-        Step::new(program.display().to_string()).args(args.iter().copied()),
-    ])
+    let step = Step::new("./x").args(args.iter().copied());
+    Ok(vec![step.dir(&workspace::root())])
 }
 
 /// How many tests came out how.

@@ -7,6 +7,7 @@
 //!    for machines where rustup can download nothing.
 //!
 //! The answer is kept in the cache, so that a second run asks no server, until the host's compiler changes.
+//! `RISTRETTO_TOOLCHAIN=host` or `=distribution` in the environment decides instead, to try either on one machine.
 
 use std::env;
 use std::fs;
@@ -69,6 +70,9 @@ impl Toolchain {
     ///
     /// If neither way can be had; the error says what is missing.
     pub fn find() -> Result<Self> {
+        if let Ok(forced) = env::var("RISTRETTO_TOOLCHAIN") {
+            return Self::forced(&forced);
+        }
         let host = Step::new("rustc")
             .words("--version --verbose")
             .output()
@@ -90,6 +94,23 @@ impl Toolchain {
             workspace::write_whole(&note, current.as_bytes())?;
         }
         Ok(toolchain)
+    }
+
+    fn forced(name: &str) -> Result<Self> {
+        let ways = [Self::Host, Self::Distribution];
+        match ways.into_iter().find(|way| way.name() == name) {
+            Some(Self::Distribution) => {
+                packages::ensure(DISTRIBUTION)?;
+                Ok(Self::Distribution)
+            }
+            Some(Self::Host) if sysroot_has_target() || rustup_adds_target() => Ok(Self::Host),
+            Some(Self::Host) => failure(format!(
+                "RISTRETTO_TOOLCHAIN=host, but the host's toolchain has no {TARGET}"
+            )),
+            None => failure(format!(
+                "RISTRETTO_TOOLCHAIN is host or distribution, not `{name}`"
+            )),
+        }
     }
 
     /// A `cargo` command for the image's target: `build`, `clippy`, `doc`.
@@ -127,14 +148,13 @@ impl Toolchain {
 
     /// `--remap-path-prefix` for everything whose path would end up in the image, as a `--config` value for cargo.
     pub fn remap_config(self) -> String {
-        let mut remaps = vec![
-            (workspace::root(), "ristretto"),
-            (workspace::target_dir(), "target"),
-            (workspace::cargo_home().join("registry/src"), "crates"),
-        ];
-        if let Some(library) = self.library() {
-            remaps.push((library, "library"));
-        }
+        // The last prefix that fits counts, so the checkout, which may contain the others, comes first.
+        let (root, target) = (workspace::root(), workspace::target_dir());
+        let outside = (!target.starts_with(&root)).then_some((target, "target"));
+        let mut remaps = vec![(root, "ristretto")];
+        remaps.extend(outside);
+        remaps.push((workspace::cargo_home().join("registry/src"), "crates"));
+        remaps.extend(self.library().map(|library| (library, "library")));
         let flags = remaps
             .iter()
             .map(|(from, to)| format!("'--remap-path-prefix={}=/{to}'", from.display()))
@@ -242,7 +262,11 @@ fn rustup_adds_target() -> bool {
         .words("target add")
         .arg(TARGET)
         .env("RUSTUP_MAX_RETRIES", "1");
-    step.watch(DOWNLOAD_LIMIT, |_| {}).is_ok() && sysroot_has_target()
+    let added = step.watch(DOWNLOAD_LIMIT, |_| {}).is_ok() && sysroot_has_target();
+    if !added {
+        println!("that did not work; the distribution's compiler will do");
+    }
+    added
 }
 
 #[cfg(test)]

@@ -17,7 +17,12 @@ impl log::Log for Logger {
     fn log(&self, record: &log::Record) {
         if self.enabled(record.metadata()) {
             let now = hal::arch::timer::now_us();
-            print(format_args!("[{:5}.{:06}] {}\n", now / 1_000_000, now % 1_000_000, record.args()));
+            print(format_args!(
+                "[{:5}.{:06}] {}\n",
+                now / 1_000_000,
+                now % 1_000_000,
+                record.args()
+            ));
         }
     }
 

@@ -6,26 +6,15 @@ use hal::arch::exceptions::{Cause, Frame};
 use hal::arch::{mmu, psci};
 
 use super::console::print;
+use crate::bootargs::PanicAction;
 
-/// What happens after the report.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Action {
-    /// Restart the machine.
-    Reset = 0,
-    /// Stop the core.
-    Halt = 1,
-    /// Switch the machine off.
-    Off = 2,
-}
-
-static ACTION: AtomicU8 = AtomicU8::new(Action::Reset as u8);
+static ACTION: AtomicU8 = AtomicU8::new(PanicAction::Reset as u8);
 static SEMIHOSTING: AtomicBool = AtomicBool::new(false);
 static ENDING: AtomicBool = AtomicBool::new(false);
 
 /// Sets what happens after a panic, and whether the host hears of it by semihosting: on silicon without a debugger
 /// that instruction is an exception itself.
-pub(super) fn configure(action: Action, semihosting: bool) {
+pub(super) fn configure(action: PanicAction, semihosting: bool) {
     ACTION.store(action as u8, Ordering::Relaxed);
     SEMIHOSTING.store(semihosting, Ordering::Relaxed);
 }
@@ -51,14 +40,26 @@ pub(super) fn exception(cause: Cause, frame: &Frame) -> ! {
         Cause::Nested => "exception inside a handler",
     };
     print(format_args!("\nEXCEPTION: {what}\n"));
-    print(format_args!("  esr {:#010x}  far {:#018x}  elr {:#018x}  spsr {:#x}\n", frame.esr, frame.far, frame.elr, frame.spsr));
+    print(format_args!(
+        "  esr {:#010x}  far {:#018x}  elr {:#018x}  spsr {:#x}\n",
+        frame.esr, frame.far, frame.elr, frame.spsr
+    ));
     if is_abort(frame.esr) {
         let access = if frame.esr >> 26 & 0x3f >= 0x24 {
-            if frame.esr & 1 << 6 != 0 { "writing" } else { "reading" }
+            if frame.esr & 1 << 6 != 0 {
+                "writing"
+            } else {
+                "reading"
+            }
         } else {
             "fetching"
         };
-        print(format_args!("  {} while {access} {:#x}{}\n", fault(frame.esr), frame.far, guard_hint(frame.far)));
+        print(format_args!(
+            "  {} while {access} {:#x}{}\n",
+            fault(frame.esr),
+            frame.far,
+            guard_hint(frame.far)
+        ));
     }
     for row in 0..8 {
         for column in 0..4 {
@@ -93,19 +94,21 @@ fn end(status: u32) -> ! {
         use qemu_exit::QEMUExit;
         qemu_exit::AArch64::new().exit(status);
     }
+    const RESET: u8 = PanicAction::Reset as u8;
+    const OFF: u8 = PanicAction::Off as u8;
     match ACTION.load(Ordering::Relaxed) {
-        0 => {
+        RESET => {
             print(format_args!("resetting\n"));
             psci::reset();
         }
-        2 => {
+        OFF => {
             print(format_args!("powering off\n"));
             psci::power_off();
         }
         _ => {}
     }
     print(format_args!("halted\n"));
-    park(Park::EarlyPanic)
+    park(Park::Halted)
 }
 
 /// Ends the run with success, for tests.
@@ -115,15 +118,18 @@ pub(super) fn succeed() -> ! {
         qemu_exit::AArch64::new().exit_success();
     }
     psci::power_off();
-    park(Park::EarlyPanic)
+    park(Park::Halted)
 }
 
 /// Follows the frame pointers, as far as they stay inside the image.
 fn backtrace(mut frame_pointer: u64) {
     let image = mmu::Image::here();
-    print(format_args!("backtrace (addr2line -e ristretto.elf ADDRESS):\n"));
+    print(format_args!(
+        "backtrace (addr2line -e ristretto.elf ADDRESS):\n"
+    ));
     for depth in 1..32 {
-        if frame_pointer % 16 != 0 || frame_pointer < image.data || frame_pointer >= image.end - 16 {
+        if frame_pointer % 16 != 0 || frame_pointer < image.data || frame_pointer >= image.end - 16
+        {
             return;
         }
         let pointer = frame_pointer as *const u64;
@@ -143,7 +149,10 @@ fn backtrace(mut frame_pointer: u64) {
 
 fn print_address(depth: usize, address: u64) {
     let base = mmu::Image::here().start;
-    print(format_args!("  {depth:2}: {:#x}\n", address.wrapping_sub(base)));
+    print(format_args!(
+        "  {depth:2}: {:#x}\n",
+        address.wrapping_sub(base)
+    ));
 }
 
 fn guard_hint(address: u64) -> &'static str {

@@ -34,7 +34,9 @@ unsafe impl GlobalAlloc for StartupHeap {
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        let Some(memory) = NonNull::new(memory) else { return };
+        let Some(memory) = NonNull::new(memory) else {
+            return;
+        };
         self.used.fetch_sub(layout.size(), Ordering::Relaxed);
         // SAFETY: the caller returns what `alloc` gave for this layout.
         unsafe { self.heap.lock().deallocate(memory, layout) };
@@ -59,7 +61,10 @@ pub(super) fn seal() {
 
 /// Bytes in use, and bytes there are.
 pub(super) fn usage() -> (usize, usize) {
-    (HEAP.used.load(Ordering::Relaxed), hal::arch::mmu::heap_region().1)
+    (
+        HEAP.used.load(Ordering::Relaxed),
+        hal::arch::mmu::heap_region().1,
+    )
 }
 
 /// Bytes that can still be had at start-up.

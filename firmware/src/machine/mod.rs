@@ -2,25 +2,44 @@
 //!
 //! Everything about the machine comes from the tree. A device whose node makes no sense is named in one line and left
 //! out; the others start.
-#![expect(unsafe_code, reason = "start-up turns addresses of the devicetree into drivers")]
+#![expect(
+    unsafe_code,
+    reason = "start-up turns addresses of the devicetree into drivers"
+)]
 
 mod console;
 mod fatal;
 mod heap;
+mod self_test;
 mod virtio;
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::fmt::Display;
+use core::fmt::{Display, Write};
+use core::ptr::NonNull;
+
 use hal::arch::boot::{Park, park};
 use hal::arch::irq::{Gic, Slot};
 use hal::arch::mmu::{self, Kind, Mapper};
 use hal::arch::{exceptions, irq, psci, timer};
 use hal::devicetree::{HEADER_BYTES, Node, Tree, Trigger};
-use hal::net::virtio::VirtioNic;
+use hal::net::virtio::{BUFFERS, VirtioNic};
 use hal::net::{Nic, Pool};
+use heapless::String;
 use log::{error, info, warn};
+use smoltcp::wire::{EthernetAddress, Ipv4Cidr, Ipv6Cidr};
 use virtio_drivers::transport::mmio::{MmioError, MmioTransport, VirtIOHeader};
+use virtio_drivers::transport::{DeviceType, Transport};
+
+use crate::addressing::{Addressing, Config, Ipv4Config, Ipv6Config};
+use crate::bootargs::{BootArgs, Method};
+use crate::network::{Name, Network, Next, Port};
+use crate::random::Random;
+use crate::snapshot::System;
+use crate::status::MAX_INTERFACES;
+
+/// What one interface needs of the heap: its buffers, rings and sockets, rounded up.
+const HEAP_PER_PORT: usize = 700 << 10;
 
 /// The network card of this machine.
 type Card = VirtioNic<virtio::Platform, MmioTransport<'static>>;
@@ -35,12 +54,16 @@ struct Machine {
 pub fn start(devicetree: usize) -> ! {
     // SAFETY: the boot code calls this once.
     let mapper = unsafe { Mapper::take_over() };
-    let Ok(mut mapper) = mapper else { park(Park::NoTables) };
+    let Ok(mut mapper) = mapper else {
+        park(Park::NoTables)
+    };
     // SAFETY: nothing was allocated before.
     unsafe { heap::init() };
     exceptions::on_fatal(fatal::exception);
     let blob = map_devicetree(&mut mapper, devicetree);
-    let Ok(tree) = Tree::new(blob) else { park(Park::BadDevicetree) };
+    let Ok(tree) = Tree::new(blob) else {
+        park(Park::BadDevicetree)
+    };
     let tree: &'static Tree<'static> = Box::leak(Box::new(tree));
     let mut machine = Machine { mapper, tree };
     machine.forbid_reserved();
@@ -53,7 +76,10 @@ fn map_devicetree(mapper: &mut Mapper, address: usize) -> &'static [u8] {
         park(Park::NoDevicetree);
     }
     let mut map = |len: usize| -> &'static [u8] {
-        if mapper.map(address as u64, len as u64, Kind::ReadOnly).is_err() {
+        if mapper
+            .map(address as u64, len as u64, Kind::ReadOnly)
+            .is_err()
+        {
             park(Park::NoDevicetree);
         }
         // SAFETY: just mapped, read-only, and nobody else writes there.
@@ -79,7 +105,8 @@ impl Machine {
         }
         for reserved in self.tree.reserved_memory().flatten() {
             if reserved.no_map {
-                self.mapper.forbid(reserved.region.address, reserved.region.size);
+                self.mapper
+                    .forbid(reserved.region.address, reserved.region.size);
             }
         }
     }
@@ -103,18 +130,222 @@ impl Machine {
     }
 
     fn start_console(&mut self) {
-        let chosen = self.tree.stdout().ok().map(|(node, _)| node).filter(|node| node.is_compatible("arm,pl011"));
-        let Some(node) = chosen.or_else(|| self.tree.compatible("arm,pl011").next()) else { return };
-        let Some((address, _)) = self.registers(&node, 0) else { return };
+        let chosen = self
+            .tree
+            .stdout()
+            .ok()
+            .map(|(node, _)| node)
+            .filter(|node| node.is_compatible("arm,pl011"));
+        let Some(node) = chosen.or_else(|| self.tree.compatible("arm,pl011").next()) else {
+            return;
+        };
+        let Some((address, _)) = self.registers(&node, 0) else {
+            return;
+        };
         // SAFETY: the tree says that a PL011 is there; it was just mapped, and nobody else uses it.
         if let Some(uart) = unsafe { hal::uart::pl011::Pl011::new(address) } {
             console::init(uart);
         }
     }
 
-    fn run(mut self) -> ! {
-        self.start_console();
-        info!("hello");
-        fatal::succeed()
+    /// Starts time, interrupts and power control; a machine without them cannot go on.
+    fn start_core(&mut self) -> Result<(Gic, Slot), &'static str> {
+        let node = self.tree.compatible("arm,psci-1.0").chain(self.tree.compatible("arm,psci-0.2")).next();
+        match node.and_then(|node| node.str("method").ok()) {
+            Some("hvc") => psci::init(psci::Conduit::Hvc),
+            Some("smc") => psci::init(psci::Conduit::Smc),
+            _ => None,
+        }
+        .map_or_else(
+            || warn!("no PSCI: this machine cannot be reset or switched off by software"),
+            |(major, minor)| info!("psci: version {major}.{minor}"),
+        );
+
+        let node = self.tree.compatible("arm,gic-v3").next().ok_or("the devicetree has no arm,gic-v3")?;
+        let (distributor, redistributor) = match (self.registers(&node, 0), self.registers(&node, 1)) {
+            (Some((distributor, _)), Some((redistributor, _))) => (distributor, redistributor),
+            _ => return Err("the interrupt controller's registers cannot be mapped"),
+        };
+        // SAFETY: the tree says that a GICv3 is there; both blocks were just mapped, and nobody else uses them.
+        let mut gic = unsafe { Gic::new(distributor, redistributor) }.map_err(|_| "the GICv3 has no redistributor")?;
+
+        let node = self.tree.compatible("arm,armv8-timer").next().ok_or("the devicetree has no arm,armv8-timer")?;
+        // Secure physical, physical, virtual, hypervisor. Spec: Linux, bindings/timer/arm,arch_timer.yaml.
+        let line = node.interrupt_named("virt").or_else(|_| node.interrupt(2)).and_then(|interrupt| interrupt.gic());
+        let line = line.map_err(|error| {
+            left_out(&node, error);
+            "the timer has no virtual interrupt"
+        })?;
+        let slot = gic.enable(line.intid(), line.trigger == Trigger::Level).map_err(|error| {
+            left_out(&node, error);
+            "the timer's interrupt cannot be routed"
+        })?;
+        Ok((gic, slot))
     }
+
+    /// Brings up every network device that the tree names and that answers.
+    fn start_network(&mut self, gic: &mut Gic, args: &BootArgs, hostname: &str, random: &mut Random) -> (Vec<Port<Card>>, Pool) {
+        let mut pool = Pool::new(0);
+        let mut ports = Vec::with_capacity(MAX_INTERFACES);
+        if self.tree.compatible("virtio,mmio").any(|node| !node.dma_coherent()) {
+            virtio::not_coherent();
+        }
+        for node in self.tree.compatible("virtio,mmio") {
+            let Some((address, len)) = self.registers(&node, 0) else { continue };
+            let Some(header) = NonNull::new(address as *mut VirtIOHeader) else { continue };
+            // SAFETY: the tree says that virtio registers are there; they were just mapped, and nobody else uses them.
+            let transport = match unsafe { MmioTransport::new(header, len) } {
+                Ok(transport) => transport,
+                // An empty place has device type 0; of `virt`'s 32 places most are empty.
+                Err(MmioError::InvalidDeviceID(_)) => continue,
+                Err(error) => {
+                    left_out(&node, error);
+                    continue;
+                }
+            };
+            if transport.device_type() != DeviceType::Network {
+                info!("{}: {:?} device, not used", node.path(), transport.device_type());
+                continue;
+            }
+            if ports.len() == MAX_INTERFACES {
+                left_out(&node, format_args!("there are {MAX_INTERFACES} interfaces already"));
+                continue;
+            }
+            if heap::free() < HEAP_PER_PORT {
+                left_out(&node, "no memory left for its buffers");
+                continue;
+            }
+            pool.grow(BUFFERS);
+            let nic = match VirtioNic::bring_up(transport, &mut pool) {
+                Ok(nic) => nic,
+                Err(error) => {
+                    left_out(&node, error);
+                    continue;
+                }
+            };
+            let slot = node.interrupt(0).and_then(|interrupt| interrupt.gic()).map_err(|error| left_out(&node, error));
+            let Ok(line) = slot else { continue };
+            let slot = match gic.enable(line.intid(), line.trigger == Trigger::Level) {
+                Ok(slot) => slot,
+                Err(error) => {
+                    left_out(&node, error);
+                    continue;
+                }
+            };
+            let mut name = Name::new();
+            // Two characters and one digit always fit.
+            let _ = write!(name, "eth{}", ports.len());
+            info!("{name}: {} at {address:#x}, {}, interrupt {}", nic.driver(), EthernetAddress(nic.mac()), line.intid());
+            let config = addressing_config(args, &name, hostname);
+            let addressing = Addressing::new(config, EthernetAddress(nic.mac()), random.next());
+            ports.push(Port::new(name, nic, slot.mask(), addressing, random.next(), &mut pool));
+        }
+        for device in args.devices() {
+            if !ports.iter().any(|port: &Port<Card>| port.name == device) {
+                warn!("bootargs: ip= names {device}, which does not exist");
+            }
+        }
+        (ports, pool)
+    }
+
+    fn run(mut self) -> ! {
+        let node = self.tree.compatible("arm,armv8-timer").next();
+        let hz = timer::init(node.and_then(|node| node.u32("clock-frequency").ok()));
+        self.start_console();
+        let root = self.tree.root();
+        let board = root.str("model").or_else(|_| root.str("compatible")).unwrap_or("unknown board");
+        let line = self.tree.chosen().and_then(|chosen| chosen.property("bootargs")).unwrap_or_default();
+        let args = BootArgs::parse(line, |complaint| warn!("bootargs: {complaint}"));
+        if let Some(level) = args.log_level {
+            log::set_max_level(level);
+        }
+        fatal::configure(args.panic, args.exit_by_semihosting);
+        let image = mmu::Image::here();
+        info!("Ristretto {} on {board}", env!("CARGO_PKG_VERSION"));
+        if let Some(damage) = self.tree.damage() {
+            warn!("devicetree: {damage}");
+        }
+        let mut memory_bytes = 0;
+        let mut inside = false;
+        for region in self.tree.memory().flatten() {
+            memory_bytes += region.size;
+            inside |= image.start >= region.address && image.end <= region.address.saturating_add(region.size);
+        }
+        info!("image at {:#x}..{:#x}, {} MiB of memory", image.start, image.end, memory_bytes >> 20);
+        if !inside {
+            warn!("devicetree: the image lies outside of the memory it describes");
+        }
+        let Some(hz) = hz else { stop("the generic timer has no frequency") };
+        info!("timer: {}.{:02} MHz", hz / 1_000_000, hz / 10_000 % 100);
+        let (mut gic, timer_slot) = match self.start_core() {
+            Ok(started) => started,
+            Err(why) => stop(why),
+        };
+        let hostname = args.hostname.clone().unwrap_or_else(|| String::try_from("ristretto").unwrap_or_default());
+        let seed = self.tree.chosen().and_then(|chosen| chosen.property("rng-seed"));
+        let mut random = Random::new(seed);
+        if seed.is_none_or(|seed| seed.len() < 16) {
+            warn!("no rng-seed in the devicetree: sequence numbers are seeded from counter jitter, which can be guessed");
+        }
+        let (ports, pool) = self.start_network(&mut gic, &args, &hostname, &mut random);
+        if ports.is_empty() {
+            warn!("no network device: nothing to do");
+        }
+        let cpu = self.tree.nodes().find(|node| node.str("device_type") == Ok("cpu"));
+        let cpu = cpu.and_then(|cpu| cpu.compatible().next()).unwrap_or("unknown");
+        let system = System { hostname, board, cpu, memory_bytes, image_bytes: image.end - image.start, heap_bytes: (0, 0) };
+        let mut network = Network::new(ports, pool, system);
+        let (used, size) = heap::usage();
+        network.system.heap_bytes = (used as u64, size as u64);
+        info!("heap: {} of {} KiB used, sealed", used >> 10, size >> 10);
+        heap::seal();
+        irq::unmask();
+        if let Some(test) = &args.test {
+            self_test::run(test);
+        }
+        serve(&mut network, timer_slot)
+    }
+}
+
+/// The poll loop: works while there is work, and sleeps until an interrupt or the next deadline.
+fn serve(network: &mut Network<Card>, timer_slot: Slot) -> ! {
+    loop {
+        let pending = irq::take();
+        if pending & timer_slot.mask() != 0 {
+            timer::set_alarm(None);
+            irq::done(timer_slot);
+        }
+        let next = network.poll(timer::now_us(), pending, irq::done_mask);
+        match next {
+            Next::Again => {}
+            Next::At(at_us) => irq::wait(|| timer::set_alarm(Some(at_us))),
+            Next::Idle => irq::wait(|| timer::set_alarm(None)),
+        }
+    }
+}
+
+/// How an interface gets its addresses, by the command line.
+fn addressing_config<'a>(args: &BootArgs, name: &str, hostname: &'a str) -> Config<'a> {
+    let args = args.interface(name);
+    let ipv4 = match args.ipv4 {
+        Method::Auto => Ipv4Config::Automatic,
+        Method::Off => Ipv4Config::Off,
+        Method::Static { address, prefix_len, gateway } => {
+            Ipv4Config::Static { cidr: Ipv4Cidr::new(address, prefix_len), gateway }
+        }
+    };
+    let ipv6 = match args.ipv6 {
+        Method::Auto => Ipv6Config::Automatic,
+        Method::Off => Ipv6Config::Off,
+        Method::Static { address, prefix_len, gateway } => {
+            Ipv6Config::Static { cidr: Ipv6Cidr::new(address, prefix_len), gateway }
+        }
+    };
+    Config { hostname, ipv4, ipv6 }
+}
+
+/// Stops with one line, where nothing can be served.
+fn stop(why: &str) -> ! {
+    error!("cannot start: {why}");
+    park(Park::Unusable)
 }

@@ -24,7 +24,9 @@ pub(super) struct Platform;
 unsafe impl Hal for Platform {
     fn dma_alloc(pages: usize, _direction: BufferDirection) -> (PhysAddr, NonNull<u8>) {
         let failed = (0, NonNull::dangling());
-        let Ok(layout) = Layout::from_size_align(pages * PAGE, PAGE) else { return failed };
+        let Ok(layout) = Layout::from_size_align(pages * PAGE, PAGE) else {
+            return failed;
+        };
         let memory = if COHERENT.load(Ordering::Relaxed) {
             // SAFETY: the size is not zero: the crate never asks for no pages.
             NonNull::new(unsafe { alloc::alloc::alloc_zeroed(layout) })

@@ -33,12 +33,14 @@ pub enum Park {
     NoDevicetree = 2,
     /// There is a devicetree, but its header makes no sense.
     BadDevicetree = 3,
-    /// There is a devicetree, but no console of ours in it.
-    NoConsole = 4,
+    /// The machine lacks something without which nothing runs; the console said what.
+    Unusable = 4,
     /// The page tables are used up before the console was mapped.
     NoTables = 5,
     /// A panic or an exception before the console was up.
     EarlyPanic = 6,
+    /// The end of `panic=halt`, or of a reset or power-off that did not happen.
+    Halted = 7,
 }
 
 const MAGIC: u64 = 0x5253_544f; // "RSTO"

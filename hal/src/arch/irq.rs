@@ -173,6 +173,15 @@ pub fn done(slot: Slot) {
     unsafe { core::arch::asm!("msr S3_0_C12_C11_1, {}", in(reg) intid, options(nostack)) };
 }
 
+/// The same for a set of sources: the bits of [`Slot::mask`].
+#[inline]
+pub fn done_mask(mut slots: u32) {
+    while slots != 0 {
+        done(Slot(slots.trailing_zeros() as u8));
+        slots &= slots - 1;
+    }
+}
+
 /// Interrupts taken, and those that nobody had asked for.
 pub fn counts() -> (u32, u32) {
     (TAKEN.load(Ordering::Relaxed), UNEXPECTED.load(Ordering::Relaxed))

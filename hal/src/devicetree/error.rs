@@ -195,9 +195,11 @@ impl fmt::Display for Error {
             }
             Self::Unresolved(place) => write!(f, "{place} names no node"),
             Self::NoInterruptParent(place) => write!(f, "{place} leads to no interrupt controller"),
-            Self::InterruptMap(place) => {
-                write!(f, "{place} needs an interrupt-map, which is not supported")
-            }
+            Self::InterruptMap(place) => write!(
+                f,
+                "{}: interrupts behind an `{}` are not supported",
+                place.node, place.property
+            ),
             Self::GicForm {
                 place,
                 cells: [a, b, c],

@@ -155,13 +155,7 @@ impl<'t> Node<'t> {
                 skip = skip.checked_sub(1).ok_or_else(none)?;
                 continue;
             }
-            let node = self
-                .tree
-                .by_phandle(phandle)
-                .ok_or_else(|| Error::Phandle {
-                    place: place(),
-                    phandle,
-                })?;
+            let node = self.by_phandle(property, phandle)?;
             let cells = node.u32(cells_name)?;
             let len = usize::try_from(cells)
                 .ok()
@@ -182,6 +176,23 @@ impl<'t> Node<'t> {
             rest = rest.get(len * 4..).unwrap_or_default();
         }
         Err(none())
+    }
+
+    /// The node that a property of one bare phandle names, as in `target("phy-handle")`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Missing`], [`Error::Length`], [`Error::Phandle`].
+    pub fn target(&self, property: &str) -> Result<Node<'t>, Error> {
+        let phandle = self.u32(property)?;
+        self.by_phandle(property, phandle)
+    }
+
+    fn by_phandle(&self, property: &str, phandle: u32) -> Result<Node<'t>, Error> {
+        self.tree.by_phandle(phandle).ok_or_else(|| Error::Phandle {
+            place: self.place(property),
+            phandle,
+        })
     }
 
     /// Interrupt `index`, from `interrupts-extended` or else from `interrupts`, the controller being found through
@@ -255,18 +266,10 @@ impl<'t> Node<'t> {
         let mut node = *self;
         // A sound tree needs fewer steps than it has levels; the phandles of a damaged one may form a circle.
         for _ in 0..2 * MAX_DEPTH {
-            node = match node.property("interrupt-parent") {
-                Some(_) => {
-                    let phandle = node.u32("interrupt-parent")?;
-                    let place = || node.place("interrupt-parent");
-                    self.tree
-                        .by_phandle(phandle)
-                        .ok_or_else(|| Error::Phandle {
-                            place: place(),
-                            phandle,
-                        })?
-                }
-                None => node.parent().ok_or_else(lost)?,
+            node = if node.has("interrupt-parent") {
+                node.target("interrupt-parent")?
+            } else {
+                node.parent().ok_or_else(lost)?
             };
             if node.has("#interrupt-cells") {
                 return Ok(node);

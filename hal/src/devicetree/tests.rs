@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod board;
 mod builder;
 mod damage;
 mod interrupts;

@@ -68,16 +68,24 @@ impl Frame {
 #[derive(Debug)]
 pub struct Pool {
     free: Vec<&'static mut Buffer>,
+    made: usize,
 }
 
 impl Pool {
     /// Allocates `count` buffers. They are never freed.
     pub fn new(count: usize) -> Self {
-        let mut free = Vec::with_capacity(count);
+        let mut pool = Pool { free: Vec::new(), made: 0 };
+        pool.grow(count);
+        pool
+    }
+
+    /// Allocates `count` more.
+    pub fn grow(&mut self, count: usize) {
+        self.made += count;
+        self.free.reserve_exact(self.made - self.free.len());
         for _ in 0..count {
-            free.push(Box::leak(Box::new(Buffer([0; BUFFER_BYTES]))));
+            self.free.push(Box::leak(Box::new(Buffer([0; BUFFER_BYTES]))));
         }
-        Pool { free }
     }
 
     /// An empty frame, if a buffer is free.
@@ -90,7 +98,7 @@ impl Pool {
     /// Takes a buffer back.
     #[inline]
     pub fn put(&mut self, frame: Frame) {
-        // Never grows: the pool made every frame there is.
+        // Never reallocates: there is room for every frame that the pool made.
         self.free.push(frame.buffer);
     }
 

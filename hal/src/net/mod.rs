@@ -75,6 +75,8 @@ impl Counters {
 ///
 /// Buffers change hands by value. No method waits.
 pub trait Nic {
+    /// The driver's name, for people.
+    fn driver(&self) -> &'static str;
     /// Its own address.
     fn mac(&self) -> MacAddr;
     /// The link as last seen by [`Nic::acknowledge`].

@@ -203,6 +203,10 @@ impl<H: Hal, T: Transport> VirtioNic<H, T> {
 }
 
 impl<H: Hal, T: Transport> Nic for VirtioNic<H, T> {
+    fn driver(&self) -> &'static str {
+        "virtio-net"
+    }
+
     fn mac(&self) -> MacAddr {
         self.mac
     }

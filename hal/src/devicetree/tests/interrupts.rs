@@ -186,7 +186,7 @@ fn damaged_interrupts_are_refused() {
     );
     assert_eq!(
         fault("/mapped"),
-        "/map: `interrupt-map` needs an interrupt-map, which is not supported"
+        "/map: interrupts behind an `interrupt-map` are not supported"
     );
     assert_eq!(
         fault("/too-wide"),

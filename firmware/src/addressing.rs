@@ -1,1 +1,0 @@
-//! Address configuration of one interface: static, DHCP, link-local, SLAAC, mDNS.

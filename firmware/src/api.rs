@@ -1,0 +1,133 @@
+//! `/api/v1/status`: the status as one JSON object (RFC 8259).
+//!
+//! Fields are only ever added within `v1`. Counters are numbers of up to 64 bits.
+
+use crate::http::{Code, Out};
+use crate::status::{Address, Counter, Interface, Link, Service, Status};
+use core::fmt::Write as _;
+
+/// Writes the object.
+pub fn write(out: &mut Out<'_>, status: &Status<'_>) {
+    for (key, value) in [
+        ("{\"hostname\":", status.hostname),
+        (",\"board\":", status.board),
+        (",\"version\":", status.version),
+        (",\"cpu\":", status.cpu),
+    ] {
+        out.text(key);
+        string(out, value);
+    }
+    out.text(",\"uptime_seconds\":");
+    out.seconds(status.uptime_us);
+    for (key, value) in [
+        (",\"memory_bytes\":", status.memory_bytes),
+        (",\"image_bytes\":", status.image_bytes),
+        (",\"heap_used_bytes\":", status.heap_used_bytes),
+        (",\"heap_size_bytes\":", status.heap_size_bytes),
+    ] {
+        out.text(key);
+        out.decimal(value);
+    }
+    out.text(",\"urls\":");
+    array(out, status.urls, |out, url| string(out, url));
+    out.text(",\"interfaces\":");
+    array(out, status.interfaces, interface);
+    out.text(",\"services\":");
+    array(out, status.services, service);
+    out.text(",\"http_responses\":{");
+    for (index, code) in Code::ALL.into_iter().enumerate() {
+        out.texts(&[if index == 0 { "\"" } else { ",\"" }, code.number(), "\":"]);
+        out.decimal(status.http_answers.get(code));
+    }
+    out.text("},\"counters\":");
+    counters(out, status.counters);
+    out.text("}\n");
+}
+
+fn interface(out: &mut Out<'_>, interface: &Interface<'_>) {
+    out.text("{\"name\":");
+    string(out, interface.name);
+    out.text(",\"driver\":");
+    string(out, interface.driver);
+    let [a, b, c, d, e, f] = interface.mac;
+    let _ = write!(
+        out,
+        ",\"mac\":\"{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}\""
+    );
+    match interface.link {
+        Link::Down => out.text(",\"link\":{\"up\":false}"),
+        Link::Up { speed_mbps, duplex } => {
+            out.text(",\"link\":{\"up\":true");
+            if let Some(speed) = speed_mbps {
+                out.text(",\"speed_mbps\":");
+                out.decimal(speed.into());
+            }
+            if let Some(duplex) = duplex {
+                out.texts(&[",\"duplex\":\"", duplex.word(), "\""]);
+            }
+            out.text("}");
+        }
+    }
+    out.text(",\"addresses\":");
+    array(out, interface.addresses, address);
+    out.text(",\"counters\":");
+    counters(out, interface.counters);
+    out.text("}");
+}
+
+fn address(out: &mut Out<'_>, address: &Address) {
+    let Address {
+        ip,
+        prefix_len,
+        origin,
+    } = address;
+    let _ = write!(
+        out,
+        "{{\"cidr\":\"{ip}/{prefix_len}\",\"origin\":\"{}\"}}",
+        origin.word()
+    );
+}
+
+fn service(out: &mut Out<'_>, service: &Service<'_>) {
+    out.text("{\"name\":");
+    string(out, service.name);
+    if let Some(connections) = service.connections {
+        out.text(",\"connections\":");
+        out.decimal(connections.into());
+    }
+    out.text(",\"counters\":");
+    counters(out, service.counters);
+    out.text("}");
+}
+
+fn counters(out: &mut Out<'_>, counters: &[Counter<'_>]) {
+    out.text("{");
+    for (index, counter) in counters.iter().enumerate() {
+        out.text(if index == 0 { "" } else { "," });
+        string(out, counter.name);
+        out.text(":");
+        out.decimal(counter.value);
+    }
+    out.text("}");
+}
+
+fn array<T>(out: &mut Out<'_>, items: &[T], write: impl Fn(&mut Out<'_>, &T)) {
+    out.text("[");
+    for (index, item) in items.iter().enumerate() {
+        out.text(if index == 0 { "" } else { "," });
+        write(out, item);
+    }
+    out.text("]");
+}
+
+fn string(out: &mut Out<'_>, value: &str) {
+    out.text("\"");
+    out.foreign(value, |character| match character {
+        '"' => Some("\\\""),
+        '\\' => Some("\\\\"),
+        '\n' => Some("\\n"),
+        '\0'..='\x1f' | '\x7f' => Some("\\ufffd"),
+        _ => None,
+    });
+    out.text("\"");
+}

@@ -1,0 +1,245 @@
+//! HTTP/1.1 as a state machine over byte slices: no sockets, no clock, no allocation.
+//!
+//! Owns what a request means and what is answered (RFC 9110, RFC 9112). Leaves to the caller: moving bytes, time limits
+//! and which connection is served when.
+//!
+//! ```text
+//!            head whole            body skipped
+//!   Head ───────────────▶ Body ───────────────▶ Answer ──▶ Head, or Closed
+//!    │ refused                │ refused             ▲
+//!    └────────────────────────┴─────────────────────┘
+//! ```
+//!
+//! One request gets one final answer, after its body has been skipped. There is no `Date` field, on purpose: the machine
+//! has no clock that knows the date (RFC 9110 section 6.6.1).
+//!
+//! | file | is about |
+//! | --- | --- |
+//! | `head` | where a head ends; line endings, control characters, size limits |
+//! | `request` | request line, fields, targets |
+//! | `body` | skipping bodies, chunked or not |
+//! | `answer` | what is sent |
+//! | `refusal` | status codes and the reasons for them |
+//! | `memo` | not parsing what was parsed before |
+//! | `out` | writing text into a fixed buffer |
+
+mod answer;
+mod body;
+mod head;
+mod memo;
+mod out;
+mod refusal;
+mod request;
+#[cfg(test)]
+mod tests;
+
+use crate::status::StatusSource;
+use answer::{Answer, CONTINUE};
+use body::Body;
+use head::Scan;
+use memo::Memo;
+use refusal::Refusal;
+use request::{Persistence, Request, RequestLine};
+
+pub use answer::{MAX_ANSWER, SMALL_ANSWER};
+pub use body::MAX_BODY;
+pub use head::{MAX_HEAD, MAX_REQUEST_LINE};
+pub use out::Out;
+pub use refusal::{AnswerCounters, Code};
+pub use request::MAX_FIELDS;
+
+/// What one [`Connection::step`] did and what it needs next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Bytes of input that are done with.
+    pub consumed: usize,
+    /// Bytes of `out` to be sent; what stands after them means nothing.
+    pub written: usize,
+    /// The code of the final answer, if this step wrote one (for [`AnswerCounters`]).
+    pub answered: Option<Code>,
+    /// What to do after sending.
+    pub next: Next,
+}
+
+/// What a connection needs next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// More bytes; the caller applies its time limit.
+    Input,
+    /// Another step with the rest of the input.
+    Step,
+    /// Another step with at least this much room for the answer. Never more than [`MAX_ANSWER`].
+    Room(usize),
+    /// Close once everything is sent; whatever else arrives is of no interest.
+    Close,
+}
+
+/// One HTTP connection.
+#[derive(Clone, Debug, Default)]
+pub struct Connection {
+    phase: Phase,
+    scan: Scan,
+    memo: Memo,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+enum Phase {
+    #[default]
+    Head,
+    Body(Body, Answer),
+    Closed,
+}
+
+impl Connection {
+    /// Whether the connection is between two requests: nothing of the next one arrived yet.
+    pub fn is_idle(&self) -> bool {
+        matches!(self.phase, Phase::Head) && self.scan.is_idle()
+    }
+
+    /// Goes one step: at most one answer.
+    ///
+    /// `input` holds the received bytes that no earlier step consumed, contiguous; it has to be able to grow to
+    /// [`MAX_HEAD`] bytes. `at_eof` says that nothing will follow them. `out` may be of any size: if the answer needs
+    /// more room, the step ends with [`Next::Room`]. `status` is asked by the pages only.
+    pub fn step(
+        &mut self,
+        input: &[u8],
+        at_eof: bool,
+        out: &mut [u8],
+        status: &impl StatusSource,
+    ) -> Step {
+        let mut consumed = 0;
+        if let Phase::Head = self.phase {
+            match self.read_head(input) {
+                Ok(Some((len, request))) => {
+                    consumed = len;
+                    self.scan = Scan::default();
+                    self.phase = Phase::Body(request.body, request.answer);
+                    if request.expects_continue && input.len() == len && !at_eof {
+                        return Step::without_answer(len, say_continue(out), Next::Input);
+                    }
+                }
+                Ok(None) if !at_eof => return Step::without_answer(0, 0, Next::Input),
+                Ok(None) if input.is_empty() => self.phase = Phase::Closed,
+                Ok(None) => self.refuse(input, Refusal::Incomplete),
+                Err(refusal) => self.refuse(input, refusal),
+            }
+        }
+        let Phase::Body(body, answer) = &mut self.phase else {
+            return Step::without_answer(input.len(), 0, Next::Close);
+        };
+        match body.skip(&input[consumed..]) {
+            Ok(len) => consumed += len,
+            Err(refusal) => (*body, answer.content) = (Body::Done, Err(refusal)),
+        }
+        if *body != Body::Done {
+            if !at_eof {
+                return Step::without_answer(consumed, 0, Next::Input);
+            }
+            (*body, answer.content) = (Body::Done, Err(Refusal::Incomplete));
+        }
+        if out.len() < answer.room() {
+            return Step::without_answer(consumed, 0, Next::Room(answer.room()));
+        }
+        let (code, written) = answer.write(out, status);
+        let next = if answer.persistence == Persistence::Close {
+            self.phase = Phase::Closed;
+            consumed = input.len();
+            Next::Close
+        } else {
+            self.phase = Phase::Head;
+            if consumed == input.len() && !at_eof {
+                Next::Input
+            } else {
+                Next::Step
+            }
+        };
+        Step {
+            consumed,
+            written,
+            answered: Some(code),
+            next,
+        }
+    }
+
+    /// The answer when the caller's time limit has passed: how many bytes of `out` to send (408, if a request had begun
+    /// and [`SMALL_ANSWER`] bytes fit) before the connection is closed.
+    pub fn timeout(&mut self, out: &mut [u8]) -> usize {
+        let was_idle = self.is_idle();
+        let was_closed = matches!(self.phase, Phase::Closed);
+        self.phase = Phase::Closed;
+        if was_idle || was_closed || out.len() < SMALL_ANSWER {
+            return 0;
+        }
+        Answer {
+            content: Err(Refusal::Timeout),
+            is_head_only: false,
+            persistence: Persistence::Close,
+        }
+        .write_refusal(out, Refusal::Timeout)
+        .1
+    }
+
+    /// The request and the length of its head, once that is whole.
+    ///
+    /// The request line is judged as soon as it is whole, before anything after it is looked at: an HTTP/0.9 client
+    /// sends nothing more, and the verdict must not depend on how the bytes arrived.
+    fn read_head(&mut self, input: &[u8]) -> Result<Option<(usize, Request)>, Refusal> {
+        if self.scan.is_idle()
+            && let Some(known) = self.memo.recall(input)
+        {
+            return Ok(Some(known));
+        }
+        let (line, is_fresh) = match self.scan.request_line(input) {
+            Some(line) => (line, false),
+            None => match self.scan.find_request_line(input)? {
+                Some(line) => (line, true),
+                None => return Ok(None),
+            },
+        };
+        let early = if is_fresh {
+            Some(RequestLine::parse(line)?)
+        } else {
+            None
+        };
+        let Some(end) = self.scan.find_end(input)? else {
+            return Ok(None);
+        };
+        let line = early.map_or_else(|| RequestLine::parse(line), Ok)?;
+        let request = Request::parse(line, self.scan.fields(input, end))?;
+        self.memo.remember(&input[..end], request);
+        Ok(Some((end, request)))
+    }
+
+    #[cold]
+    fn refuse(&mut self, input: &[u8], refusal: Refusal) {
+        let line = self.scan.request_line(input).unwrap_or_default();
+        let answer = Answer {
+            content: Err(refusal),
+            is_head_only: line.starts_with(b"HEAD "),
+            persistence: Persistence::Close,
+        };
+        self.phase = Phase::Body(Body::Done, answer);
+    }
+}
+
+impl Step {
+    fn without_answer(consumed: usize, written: usize, next: Next) -> Self {
+        Self {
+            consumed,
+            written,
+            answered: None,
+            next,
+        }
+    }
+}
+
+/// Without room for the line, the client goes on by itself after a while (RFC 9110 section 10.1.1), so it may be lost.
+#[cold]
+fn say_continue(out: &mut [u8]) -> usize {
+    let Some(room) = out.get_mut(..CONTINUE.len()) else {
+        return 0;
+    };
+    room.copy_from_slice(CONTINUE.as_bytes());
+    CONTINUE.len()
+}

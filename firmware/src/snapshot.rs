@@ -1,0 +1,146 @@
+//! Shows the running network as a [`Status`]: the facts behind the pages, collected when one is asked for.
+
+use core::fmt::Write;
+
+use hal::net::Nic;
+use heapless::{String, Vec};
+use smoltcp::wire::IpAddress;
+
+use crate::connections::{Connections, Service as TcpService};
+use crate::http::AnswerCounters;
+use crate::network::Port;
+use crate::status::{
+    Address, Counter, Duplex, Interface, Link, MAX_ADDRESSES, MAX_COUNTERS, MAX_INTERFACES, Service, Status, StatusSource,
+};
+
+/// What does not change after start-up.
+#[derive(Clone, Debug, Default)]
+pub struct System {
+    /// The name the machine answers to.
+    pub hostname: String<63>,
+    /// `model` of the devicetree.
+    pub board: &'static str,
+    /// The processor, from the devicetree.
+    pub cpu: &'static str,
+    /// Memory according to the devicetree, in bytes.
+    pub memory_bytes: u64,
+    /// The image from its first to its last byte, heap included.
+    pub image_bytes: u64,
+    /// Bytes in use of the heap and bytes it has, since it was sealed.
+    pub heap_bytes: (u64, u64),
+}
+
+/// The network at one moment.
+pub struct Snapshot<'a, N: Nic> {
+    /// The interfaces.
+    pub ports: &'a [Port<N>],
+    /// TCP connections by service: echo, HTTP.
+    pub open: [usize; 2],
+    /// What happened to connections.
+    pub connections: crate::connections::ConnectionCounters,
+    /// HTTP answers by code.
+    pub answers: &'a AnswerCounters,
+    /// The rest.
+    pub system: &'a System,
+    /// The moment, in microseconds since start.
+    pub now_us: u64,
+}
+
+impl<'a, N: Nic> Snapshot<'a, N> {
+    /// Counts of the connection pool, taken before one of its connections is borrowed to be answered.
+    pub fn counts(connections: &Connections) -> ([usize; 2], crate::connections::ConnectionCounters) {
+        ([connections.open(TcpService::Echo), connections.open(TcpService::Http)], connections.counters)
+    }
+}
+
+impl<N: Nic> StatusSource for Snapshot<'_, N> {
+    fn with_status(&self, show: &mut dyn FnMut(&Status<'_>)) {
+        let mut addresses: Vec<Vec<Address, MAX_ADDRESSES>, MAX_INTERFACES> = Vec::new();
+        let mut counters: Vec<Vec<Counter<'_>, MAX_COUNTERS>, MAX_INTERFACES> = Vec::new();
+        let mut urls: Vec<String<64>, { MAX_INTERFACES * 2 }> = Vec::new();
+        for port in self.ports.iter().take(MAX_INTERFACES) {
+            let mut own = Vec::new();
+            for cidr in port.iface.ip_addrs() {
+                let ip = match cidr.address() {
+                    IpAddress::Ipv4(address) => address.into(),
+                    IpAddress::Ipv6(address) => address.into(),
+                };
+                // The stack holds at most eight addresses; what does not fit below is only left out of a page.
+                let _ = own.push(Address { ip, prefix_len: cidr.prefix_len(), origin: origin(port.addressing.origin(cidr)) });
+                let mut url = String::new();
+                let written = match cidr.address() {
+                    IpAddress::Ipv4(address) => write!(url, "http://{address}/"),
+                    IpAddress::Ipv6(address) if address.is_unicast_link_local() => continue,
+                    IpAddress::Ipv6(address) => write!(url, "http://[{address}]/"),
+                };
+                if written.is_ok() {
+                    let _ = urls.push(url);
+                }
+            }
+            let _ = addresses.push(own);
+            let all = port.nic.counters().each().into_iter().chain(port.counters.each());
+            let _ = counters.push(all.map(|(name, help, value)| Counter { name, help, value }).collect());
+        }
+        let interfaces: Vec<Interface<'_>, MAX_INTERFACES> = self
+            .ports
+            .iter()
+            .zip(addresses.iter().zip(&counters))
+            .map(|(port, (addresses, counters))| Interface {
+                name: &port.name,
+                driver: port.nic.driver(),
+                mac: port.nic.mac(),
+                link: link(port.nic.link()),
+                addresses,
+                counters,
+            })
+            .collect();
+        let count = |name, help, value| Counter { name, help, value };
+        let services = [
+            Service { name: "echo", connections: Some(self.open[0] as u32), counters: &[] },
+            Service { name: "http", connections: Some(self.open[1] as u32), counters: &[] },
+        ];
+        let own = [
+            count("connections_opened", "TCP handshakes begun", self.connections.opened),
+            count("connections_evicted", "TCP connections reset to make room for newer ones", self.connections.evicted),
+            count("connections_refused", "SYNs dropped because every place was taken", self.connections.refused),
+        ];
+        let urls: Vec<&str, { MAX_INTERFACES * 2 }> = urls.iter().map(String::as_str).collect();
+        show(&Status {
+            hostname: &self.system.hostname,
+            board: self.system.board,
+            version: env!("CARGO_PKG_VERSION"),
+            uptime_us: self.now_us,
+            cpu: self.system.cpu,
+            memory_bytes: self.system.memory_bytes,
+            image_bytes: self.system.image_bytes,
+            heap_used_bytes: self.system.heap_bytes.0,
+            heap_size_bytes: self.system.heap_bytes.1,
+            interfaces: &interfaces,
+            services: &services,
+            counters: &own,
+            http_answers: self.answers,
+            urls: &urls,
+        });
+    }
+}
+
+fn link(link: hal::net::Link) -> Link {
+    match link {
+        hal::net::Link::Down => Link::Down,
+        hal::net::Link::Up { speed_mbps: 0, .. } => Link::Up { speed_mbps: None, duplex: None },
+        hal::net::Link::Up { speed_mbps, full_duplex } => Link::Up {
+            speed_mbps: Some(speed_mbps),
+            duplex: Some(if full_duplex { Duplex::Full } else { Duplex::Half }),
+        },
+    }
+}
+
+fn origin(origin: crate::addressing::Origin) -> crate::status::Origin {
+    use crate::status::Origin;
+    match origin {
+        crate::addressing::Origin::Static => Origin::Static,
+        crate::addressing::Origin::Dhcp => Origin::Dhcp,
+        crate::addressing::Origin::LinkLocal => Origin::LinkLocal,
+        crate::addressing::Origin::Slaac => Origin::Slaac,
+    }
+}

@@ -1,0 +1,171 @@
+//! What the status page, `/metrics` and the JSON status show: borrowed facts about the running machine.
+//!
+//! Owns the shape of the facts, not the facts. New counters of a driver or service appear everywhere by being listed in
+//! a [`Counter`] table; nothing about HTTP changes. See [`MAX_INTERFACES`] for how much fits an answer.
+
+use crate::http::AnswerCounters;
+use core::net::IpAddr;
+
+/// So many interfaces, each with [`MAX_ADDRESSES`] addresses and [`MAX_COUNTERS`] counters, are sure to fit one answer.
+/// More are shown as long as they fit; what does not fit is answered with 500 and never cut.
+pub const MAX_INTERFACES: usize = 8;
+/// Addresses per interface; see [`MAX_INTERFACES`].
+pub const MAX_ADDRESSES: usize = 8;
+/// Counters per interface; see [`MAX_INTERFACES`].
+pub const MAX_COUNTERS: usize = 14;
+
+/// Where the facts come from. Asked when a page is shown, and never otherwise.
+pub trait StatusSource {
+    /// Collects the facts and hands them to `show`, once.
+    fn with_status(&self, show: &mut dyn FnMut(&Status<'_>));
+}
+
+/// The running machine at one moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Status<'a> {
+    /// The name the machine answers to, without `.local`.
+    pub hostname: &'a str,
+    /// `model` of the devicetree: foreign text.
+    pub board: &'a str,
+    /// Version of the image.
+    pub version: &'a str,
+    /// Time since entry, in microseconds.
+    pub uptime_us: u64,
+    /// The processor in words, such as `Cortex-A53`: foreign text.
+    pub cpu: &'a str,
+    /// Usable memory in bytes.
+    pub memory_bytes: u64,
+    /// The loaded image with its zeroed data, in bytes.
+    pub image_bytes: u64,
+    /// Heap in use, in bytes.
+    pub heap_used_bytes: u64,
+    /// The whole heap, in bytes.
+    pub heap_size_bytes: u64,
+    /// The network interfaces.
+    pub interfaces: &'a [Interface<'a>],
+    /// The services.
+    pub services: &'a [Service<'a>],
+    /// What belongs to no interface and no service.
+    pub counters: &'a [Counter<'a>],
+    /// HTTP answers by status code.
+    pub http_answers: &'a AnswerCounters,
+    /// The addresses under which this page can be reached.
+    pub urls: &'a [&'a str],
+}
+
+/// One network interface.
+#[derive(Clone, Copy, Debug)]
+pub struct Interface<'a> {
+    /// Such as `eth0`.
+    pub name: &'a str,
+    /// The driver, such as `virtio-net`.
+    pub driver: &'a str,
+    /// Hardware address.
+    pub mac: [u8; 6],
+    /// State of the link.
+    pub link: Link,
+    /// All addresses, in the order of configuration.
+    pub addresses: &'a [Address],
+    /// Counters of driver and stack.
+    pub counters: &'a [Counter<'a>],
+}
+
+/// State of a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Link {
+    /// No link.
+    Down,
+    /// A link; a virtual one may have neither speed nor duplex.
+    Up {
+        /// Speed in Mb/s.
+        speed_mbps: Option<u32>,
+        /// Whether both sides may send at once.
+        duplex: Option<Duplex>,
+    },
+}
+
+/// Whether both sides of a link may send at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Duplex {
+    /// They may not.
+    Half,
+    /// They may.
+    Full,
+}
+
+impl Duplex {
+    /// In one word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Half => "half",
+            Self::Full => "full",
+        }
+    }
+}
+
+/// One address of an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// The address.
+    pub ip: IpAddr,
+    /// Length of the network prefix in bits.
+    pub prefix_len: u8,
+    /// How the interface came by it.
+    pub origin: Origin,
+}
+
+/// How an interface came by an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Bootargs.
+    Static,
+    /// A DHCP lease.
+    Dhcp,
+    /// Chosen by the machine for this link only (RFC 3927, RFC 4291).
+    LinkLocal,
+    /// A router's prefix (RFC 4862).
+    Slaac,
+}
+
+impl Origin {
+    /// In one word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Static => "static",
+            Self::Dhcp => "dhcp",
+            Self::LinkLocal => "link-local",
+            Self::Slaac => "slaac",
+        }
+    }
+}
+
+/// One service.
+#[derive(Clone, Copy, Debug)]
+pub struct Service<'a> {
+    /// Such as `http` or `udp_echo`.
+    pub name: &'a str,
+    /// Connections open now; nothing for a service without connections.
+    pub connections: Option<u32>,
+    /// Counters of the service.
+    pub counters: &'a [Counter<'a>],
+}
+
+/// One event counter.
+#[derive(Clone, Copy, Debug)]
+pub struct Counter<'a> {
+    /// In snake case with the base unit, without `_total`: `receive_bytes`. [`is_counter_name`] tells whether it is one;
+    /// others are left out of `/metrics`.
+    pub name: &'a str,
+    /// What is counted, in a few words.
+    pub help: &'a str,
+    /// How many since entry.
+    pub value: u64,
+}
+
+/// Whether `name` can be part of a metric's name.
+pub fn is_counter_name(name: &str) -> bool {
+    !name.is_empty()
+        && name
+            .bytes()
+            .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'))
+}

@@ -1,0 +1,53 @@
+//! Hostile input for every parser: one module and one [`Target`] each.
+//!
+//! To add a parser: a module with `pub const TARGET`, its `mod` line, its place in [`TARGETS`].
+//! A target is a plain function over bytes, so that other fuzzers can use it as it is; for libFuzzer:
+//! `fuzz_target!(|data: &[u8]| fuzz::devicetree::target(data));`
+
+pub mod bootargs;
+pub mod devicetree;
+pub mod mutate;
+
+use mutate::Rng;
+
+/// Every target, in the order in which they run.
+pub const TARGETS: &[Target] = &[devicetree::TARGET, bootargs::TARGET];
+
+/// A parser under attack.
+pub struct Target {
+    /// What the command line calls it.
+    pub name: &'static str,
+    /// Feeds it one input. Panics if the parser does, or if what it says contradicts itself.
+    pub run: fn(&[u8]),
+    /// Sound inputs to start from.
+    pub corpus: &'static [&'static [u8]],
+    /// Bytes that mean something to the parser.
+    pub words: &'static [&'static [u8]],
+    /// Damages an input where a blind change would seldom hit.
+    pub mutate: fn(&mut Vec<u8>, &mut Rng),
+}
+
+impl Target {
+    /// Input number `iteration`: the same one for the same seed, whatever came before.
+    pub fn input(&self, seed: u64, iteration: u64) -> Vec<u8> {
+        let mut rng = Rng::new(seed ^ iteration.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let mut input = rng
+            .pick(self.corpus)
+            .map_or_else(Vec::new, |start| start.to_vec());
+        // The first inputs are the sound ones.
+        if let Some(sound) = usize::try_from(iteration)
+            .ok()
+            .and_then(|index| self.corpus.get(index))
+        {
+            return sound.to_vec();
+        }
+        for _ in 0..1 + rng.below(4) {
+            if rng.below(2) == 0 {
+                (self.mutate)(&mut input, &mut rng);
+            } else {
+                mutate::blindly(&mut input, self, &mut rng);
+            }
+        }
+        input
+    }
+}
