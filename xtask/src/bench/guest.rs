@@ -1,12 +1,12 @@
 //! One QEMU with the counting plugin: its command line, its console, its counter, and the host ports that lead into it.
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
-use std::sync::mpsc::{self, Receiver};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -29,6 +29,8 @@ pub struct Emulator {
     pub qemu: String,
     /// `libcount.so`.
     pub plugin: PathBuf,
+    /// Where the plugin is to list every block, if it is.
+    pub blocks: Option<PathBuf>,
 }
 
 /// What the first network card is connected to. The guest cannot tell.
@@ -106,6 +108,14 @@ impl Guest {
                 )
             }
         };
+        let mut plugin = format!(
+            "{},total={}",
+            emulator.plugin.display(),
+            counter_path.display()
+        );
+        if let Some(blocks) = &emulator.blocks {
+            plugin += &format!(",blocks={}", blocks.display());
+        }
         // The kernel has QEMU die with us, whatever ends us.
         let mut step = Step::new("setpriv")
             .words("--pdeathsig KILL")
@@ -113,7 +123,7 @@ impl Guest {
             .words("-M virt,gic-version=3 -cpu cortex-a53 -smp 1 -nographic -no-reboot -m")
             .arg(memory)
             .arg("-plugin")
-            .arg(format!("{},total={}", emulator.plugin.display(), counter_path.display()))
+            .arg(plugin)
             .arg("-netdev")
             .arg(first)
             .words("-device virtio-net-device,netdev=n0,mac=52:54:00:00:00:00")
@@ -128,7 +138,7 @@ impl Guest {
             .command()
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
+            .stderr(Stdio::piped())
             .spawn()
             .map_err(|error| Error::Failure(format!("{}: {error}", emulator.qemu)))?;
         let console = lines_of(&mut child);
@@ -228,23 +238,30 @@ impl Drop for Guest {
     }
 }
 
-/// Reads the console on a thread, so that waiting for a line can be bounded and a full pipe never stops the guest.
+/// Reads the console, and QEMU's own complaints, on threads, so that waiting for a line can be bounded and a full pipe
+/// never stops the guest.
 fn lines_of(child: &mut Child) -> Receiver<String> {
     let (sender, receiver) = mpsc::channel();
-    if let Some(stdout) = child.stdout.take() {
-        thread::spawn(move || {
-            for line in BufReader::new(stdout)
-                .split(b'\n')
-                .map_while(std::result::Result::ok)
-            {
-                let line = String::from_utf8_lossy(&line).trim_end().to_owned();
-                if sender.send(line).is_err() {
-                    break;
-                }
-            }
-        });
+    if let Some(console) = child.stdout.take() {
+        let sender = sender.clone();
+        thread::spawn(move || forward_lines(console, &sender));
+    }
+    if let Some(complaints) = child.stderr.take() {
+        thread::spawn(move || forward_lines(complaints, &sender));
     }
     receiver
+}
+
+fn forward_lines(pipe: impl Read, sender: &Sender<String>) {
+    for line in BufReader::new(pipe)
+        .split(b'\n')
+        .map_while(std::result::Result::ok)
+    {
+        let line = String::from_utf8_lossy(&line).trim_end().to_owned();
+        if sender.send(line).is_err() {
+            break;
+        }
+    }
 }
 
 fn local(port: u16) -> SocketAddr {

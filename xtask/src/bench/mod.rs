@@ -11,6 +11,7 @@ mod guest;
 mod linux;
 mod load;
 mod plugin;
+mod profile;
 mod report;
 
 use std::fs;
@@ -28,6 +29,7 @@ use crate::workspace;
 
 use guest::{Emulator, Guest, System, Wire, network};
 use load::{Http, UdpEcho};
+use profile::Blocks;
 use report::{Figure, Measured, Results};
 
 /// The row in the table of commands.
@@ -48,11 +50,18 @@ pub const COMMAND: Command = Command {
             "FILE",
             "measure this image instead of building out/Image",
         ),
+        Opt::value(
+            "--profile",
+            "FIGURE",
+            "say instead which functions of ours a figure's instructions are in",
+        ),
     ],
     details:
         "\
 Prints a table in Markdown and leaves the same numbers in out/bench.json. A unit of work that is
 lost or answered wrongly fails the run, and so does a figure of ours beyond what it must be.
+--profile takes a figure by its name in that file: boot, udp_echo_18, udp_echo_1400,
+http_keep_alive, http_64 or http_connection.
 
 The first run fetches the plugin header of the installed QEMU and, for Linux, Debian's arm64 kernel
 into the cache; nothing of either is installed on the system. docs/performance.md tells the method.",
@@ -65,6 +74,8 @@ const MEMORY: &str = "256M";
 const CONNECTIONS: usize = 64;
 /// Everything is measured so often: the figure is the median, and how far the others lie apart its spread.
 const REPETITIONS: usize = 3;
+/// Units that come before what is measured: caches, neighbours and congestion windows find their steady state.
+const WARM_UP: usize = 100;
 /// How long a guest may take to come up.
 const BOOT_LIMIT: Duration = Duration::from_secs(120);
 /// After boot, until nothing is left of it: DHCP, duplicate address detection, Linux's deferred work.
@@ -96,12 +107,16 @@ fn run(parsed: &Parsed) -> Result<()> {
     };
     let effort = if parsed.has("--quick") { QUICK } else { FULL };
     packages::ensure(&[QEMU])?;
-    let emulator = Emulator {
+    let mut emulator = Emulator {
         qemu: QEMU.brings.to_owned(),
         plugin: plugin::build(QEMU.brings)?,
+        blocks: None,
     };
     calibrate(&emulator)?;
 
+    if let Some(key) = parsed.value("--profile") {
+        return profile_ours(&mut emulator, key, &effort);
+    }
     let mut results = Vec::new();
     if with_ours {
         let image = match parsed.value("--image") {
@@ -230,6 +245,91 @@ fn measure(emulator: &Emulator, subject: Subject, effort: &Effort) -> Result<Res
     })
 }
 
+/// Prints where the instructions of a boot, or of a unit of work, are executed.
+fn profile_ours(emulator: &mut Emulator, key: &str, effort: &Effort) -> Result<()> {
+    let Some(figure) = Figure::ALL
+        .into_iter()
+        .find(|figure| figure.row().key == key)
+    else {
+        return usage(format!("--profile knows no figure `{key}`"));
+    };
+    let built = build::sound_image()?;
+    let blocks = workspace::cache_dir()?.join(format!("blocks-{}", std::process::id()));
+    emulator.blocks = Some(blocks.clone());
+    let table = profile(
+        emulator,
+        &ours(built.image).system,
+        figure,
+        effort.units,
+        &blocks,
+    )
+    .and_then(|(before, after, units)| after.table(&before, units, &built.elf));
+    fs::remove_file(&blocks).map_err(at(&blocks))?;
+    println!("\n{}\n{}", figure.row().name, table?);
+    Ok(())
+}
+
+/// The blocks before and after so many units of work; for a boot, nothing and everything.
+fn profile(
+    emulator: &Emulator,
+    system: &System,
+    figure: Figure,
+    units: usize,
+    blocks: &Path,
+) -> Result<(Blocks, Blocks, f64)> {
+    if figure == Figure::Boot {
+        first_discover(emulator, system)?;
+        return Ok((Blocks::default(), Blocks::read(blocks)?, 1.0));
+    }
+    let mut guest = Guest::start(emulator, system, MEMORY, &Wire::UserNetwork)?;
+    wait_until_serving(&mut guest, BOOT_LIMIT)?;
+    let mut work = Work::new(figure, &guest)?;
+    (0..WARM_UP).try_for_each(|_| (work.run)())?;
+    let before = Blocks::read(blocks)?;
+    (0..units / work.units).try_for_each(|_| (work.run)())?;
+    Ok((before, Blocks::read(blocks)?, units as f64))
+}
+
+/// What a client does again and again for a figure.
+struct Work {
+    run: Box<dyn FnMut() -> Result<()>>,
+    /// How many units one run is.
+    units: usize,
+}
+
+impl Work {
+    fn new(figure: Figure, guest: &Guest) -> Result<Self> {
+        let one = |run| Ok(Self { run, units: 1 });
+        let echo = |size| -> Result<Box<dyn FnMut() -> Result<()>>> {
+            let mut client = UdpEcho::new(guest.udp_echo, size, load::PATIENCE)?;
+            Ok(Box::new(move || client.exchange()))
+        };
+        let http = guest.http;
+        match figure {
+            Figure::UdpSmall => one(echo(18)?),
+            Figure::UdpLarge => one(echo(1400)?),
+            Figure::Request => {
+                let mut connection = Http::connect(http)?;
+                one(Box::new(move || connection.exchange()))
+            }
+            Figure::Volley => {
+                let mut connections = connect_all(guest)?;
+                let run = Box::new(move || load::volley(&mut connections));
+                Ok(Self {
+                    run,
+                    units: CONNECTIONS,
+                })
+            }
+            Figure::Connection => one(Box::new(move || load::connect_request_close(http))),
+            Figure::Boot
+            | Figure::Idle
+            | Figure::ImageSize
+            | Figure::Footprint
+            | Figure::Memory => usage(format!("`{}` is no work for a client", figure.row().key)),
+        }
+    }
+}
+
 /// Boots with a first card that is connected to us alone, until a DHCP DISCOVER comes out of it.
 fn first_discover(emulator: &Emulator, system: &System) -> Result<u64> {
     let ear = UdpSocket::bind("127.0.0.1:0").map_err(network)?;
@@ -270,39 +370,19 @@ fn measure_service(
         repeat(|| Ok(count_idle(&guest, effort.idle)? as f64 / seconds))?,
     )];
 
-    for (figure, size) in [(Figure::UdpSmall, 18), (Figure::UdpLarge, 1400)] {
-        progress(system, figure.row().name);
-        let mut client = UdpEcho::new(guest.udp_echo, size, load::PATIENCE)?;
-        figures.push((
-            figure,
-            unit_cost(&guest, effort.units, || client.exchange())?,
-        ));
-    }
-
-    progress(system, Figure::Request.row().name);
-    let mut connection = Http::connect(guest.http)?;
-    figures.push((
+    for figure in [
+        Figure::UdpSmall,
+        Figure::UdpLarge,
         Figure::Request,
-        unit_cost(&guest, effort.units, || connection.exchange())?,
-    ));
-    drop(connection);
-
-    progress(system, Figure::Volley.row().name);
-    let mut connections = connect_all(&guest)?;
-    let per_volley = unit_cost(&guest, effort.units / CONNECTIONS, || {
-        load::volley(&mut connections)
-    })?;
-    figures.push((Figure::Volley, per_volley.divided_by(CONNECTIONS)));
-    drop(connections);
-
-    progress(system, Figure::Connection.row().name);
-    let http = guest.http;
-    figures.push((
+        Figure::Volley,
         Figure::Connection,
-        unit_cost(&guest, effort.units / 2, || {
-            load::connect_request_close(http)
-        })?,
-    ));
+    ] {
+        progress(system, figure.row().name);
+        let mut work = Work::new(figure, &guest)?;
+        let batch = effort.units / work.units;
+        let cost = unit_cost(&guest, batch, &mut work.run)?;
+        figures.push((figure, cost.divided_by(work.units)));
+    }
     Ok(figures)
 }
 
@@ -375,8 +455,7 @@ fn unit_cost(
         (0..units).try_for_each(|_| unit())?;
         Ok((guest.instructions()? - before) as f64)
     };
-    // Caches, neighbours and congestion windows find their steady state.
-    batch(units.min(100))?;
+    batch(units.min(WARM_UP))?;
     repeat(|| {
         let once = batch(units)?;
         let twice = batch(2 * units)?;

@@ -191,6 +191,7 @@ pub fn markdown(results: &[Results]) -> String {
             let ratio = ours
                 .get(figure)
                 .zip(linux.get(figure))
+                .filter(|(ours, _)| ours.median > 0.0)
                 .map(|(ours, linux)| linux.median / ours.median);
             let _ = write!(
                 table,
@@ -220,7 +221,7 @@ fn cell(value: Option<Measured>) -> String {
 }
 
 /// A number with its thousands apart, as far as it says something.
-fn number(value: f64) -> String {
+pub fn number(value: f64) -> String {
     let digits = format!("{value:.0}");
     let mut text = String::new();
     for (i, digit) in digits.chars().enumerate() {
