@@ -169,3 +169,6 @@ pub fn is_counter_name(name: &str) -> bool {
             .bytes()
             .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'))
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

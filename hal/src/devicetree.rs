@@ -7,7 +7,7 @@
 //! ```text
 //!   blob  | header | reservations | structure: BEGIN name PROP PROP BEGIN ... END END | strings |
 //!                                                 ^                ^
-//!   Tree  [ record 0: root, record 1: first child, record 2 ... ]  depth first, 20 bytes each
+//!   Tree  [ record 0: root, record 1: first child, record 2 ... ]  depth first, 24 bytes each
 //!                        ^
 //!   Node  ---------------+   a Copy handle; its properties are read from the blob when asked for
 //! ```
@@ -30,7 +30,7 @@
 //! - a `Node` has 64 bytes, so an index of 1024 of them would not fit the stack;
 //! - its token parser cannot be built from outside (`StringsBlock` has a private field).
 //!
-//! So the 100 lines that walk tokens are ours. A test compares the result with `fdt`'s own walk of a sound tree.
+//! So the walk over the tokens is ours. A test compares the result with `fdt`'s own walk of a sound tree.
 //!
 //! Spec: Devicetree Specification 0.4, chapters 2 (properties), 3 (nodes) and 5 (flattened format).
 
@@ -47,9 +47,9 @@ pub use error::{Error, Place};
 pub use interrupt::{GicInterrupt, GicKind, Interrupt, Reference, Trigger};
 pub use memory::Reserved;
 pub use node::{Node, Path};
-pub use reg::Region;
+pub use reg::{MAX_REGIONS, Region};
+use walk::{BAD_PHANDLE, Blocks, NO_RECORD, Record};
 pub use walk::{Damage, DamageKind};
-use walk::{NO_RECORD, Record};
 
 /// Nodes that fit the index; a Linux tree for a large SoC has about 600, QEMU's `virt` about 60.
 pub const MAX_NODES: usize = 1024;
@@ -67,10 +67,10 @@ const VERSION: u32 = 17;
 
 /// An index over a devicetree blob: built in one pass, then all lookups are short.
 ///
-/// About 20 KiB in size (the index is inside): keep it in a static or near the bottom of the stack.
+/// 24 KiB in size (the index is inside): keep it in a static or near the bottom of the stack. [`new`](Self::new) needs
+/// the same again on the stack while it runs.
 pub struct Tree<'b> {
-    structs: &'b [u8],
-    strings: &'b [u8],
+    blocks: Blocks<'b>,
     /// From the start of the memory reservation block to the end of the blob: it ends with a zero entry.
     reservations: &'b [u8],
     records: heapless::Vec<Record, MAX_NODES>,
@@ -154,8 +154,10 @@ impl<'b> Tree<'b> {
         let blob = blob.get(..header.total).unwrap_or(blob);
         let fdt = fdt::Fdt::new_unaligned_fallible(blob).map_err(|_| Error::Magic(MAGIC))?;
         let mut tree = Self {
-            structs: fdt.structs_block(),
-            strings: fdt.strings_block(),
+            blocks: Blocks {
+                structs: fdt.structs_block(),
+                strings: fdt.strings_block(),
+            },
             reservations: blob.get(header.reservations_at..).unwrap_or_default(),
             records: heapless::Vec::new(),
             damage: None,
@@ -191,7 +193,7 @@ impl<'b> Tree<'b> {
     /// All enabled nodes that are compatible with `what`, in the order of the blob.
     pub fn compatible<'t>(&'t self, what: &'t str) -> impl Iterator<Item = Node<'t>> {
         self.nodes()
-            .filter(move |node| node.is_compatible(what) && node.is_enabled())
+            .filter(move |node| node.is_enabled() && node.is_compatible(what))
     }
 
     /// The node at `path`: `/soc/uart@12000`, or an alias as in `serial0` or `ethernet0/mdio`.
@@ -222,7 +224,7 @@ impl<'b> Tree<'b> {
 
     /// The node whose phandle is `phandle`.
     pub fn by_phandle(&self, phandle: u32) -> Option<Node<'_>> {
-        if phandle == 0 {
+        if phandle == 0 || phandle == BAD_PHANDLE {
             return None;
         }
         let index = self

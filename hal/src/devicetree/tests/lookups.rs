@@ -29,7 +29,8 @@ fn board() -> Vec<u8> {
                     })
                     .node("uart@13000", |node| node.text("status", "disabled"))
                     .node("ethernet@30000", |node| {
-                        node.cells("linux,phandle", &[9])
+                        node.cells("phandle", &[9])
+                            .cells("phandle", &[10])
                             .bytes("local-mac-address", &[0; 6])
                             .bytes("mac-address", &[1, 2, 3, 4, 5, 6])
                             .bytes("address", &[2, 0, 0, 0, 0, 1])
@@ -141,7 +142,11 @@ fn phandles_lead_to_nodes() {
     let tree = Tree::new(&blob).unwrap();
     assert_eq!(tree.by_phandle(7).unwrap().name(), "uart@12000");
     assert_eq!(tree.by_phandle(9).unwrap().name(), "ethernet@30000");
-    assert_eq!(tree.by_phandle(8), None);
+    assert_eq!(
+        tree.by_phandle(10),
+        None,
+        "the first property of a name counts"
+    );
     assert_eq!(tree.by_phandle(0), None, "most nodes have none");
 }
 
