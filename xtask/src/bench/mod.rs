@@ -105,6 +105,9 @@ fn run(parsed: &Parsed) -> Result<()> {
         Some("linux") => (false, true),
         Some(other) => return usage(format!("--only wants `ours` or `linux`, not `{other}`")),
     };
+    if parsed.has("--profile") && (parsed.has("--only") || parsed.has("--image")) {
+        return usage("--profile builds ours and goes with neither --only nor --image");
+    }
     let effort = if parsed.has("--quick") { QUICK } else { FULL };
     packages::ensure(&[QEMU])?;
     let mut emulator = Emulator {
