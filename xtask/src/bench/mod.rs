@@ -7,6 +7,8 @@
 //!
 //! The method in words, and the results: `docs/performance.md`.
 
+mod calibrate;
+mod discover;
 mod guest;
 mod linux;
 mod load;
@@ -15,7 +17,6 @@ mod profile;
 mod report;
 
 use std::fs;
-use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
@@ -27,7 +28,9 @@ use crate::packages;
 use crate::run::QEMU;
 use crate::workspace;
 
-use guest::{Emulator, Guest, System, Wire, network};
+use calibrate::calibrate;
+use discover::first_discover;
+use guest::{Emulator, Guest, System, Wire};
 use load::{Http, UdpEcho};
 use profile::Blocks;
 use report::{Figure, Measured, Results};
@@ -137,57 +140,6 @@ fn run(parsed: &Parsed) -> Result<()> {
     report::judge(&results)
 }
 
-/// Makes sure that the counter counts: a program of which the number of instructions is known, run twice with another
-/// number of rounds, must differ by exactly the instructions of these rounds.
-fn calibrate(emulator: &Emulator) -> Result<()> {
-    const ROUNDS: [u16; 2] = [10, 25];
-    const WORDS_PER_ROUND: u64 = 2;
-
-    let program = |rounds: u16| {
-        [
-            0xd2a0_0000 | u32::from(rounds) << 5, // movz x0, #rounds, lsl #16
-            0xd100_0400,                          // sub x0, x0, #1
-            0xb5ff_ffe0,                          // cbnz x0, the line above
-            0xd503_207f,                          // wfi
-            0x17ff_ffff,                          // b the line above
-        ]
-        .map(u32::to_le_bytes)
-        .concat()
-    };
-    let file = workspace::cache_dir()?.join(format!("calibration-{}", std::process::id()));
-    let count = |rounds| {
-        fs::write(&file, program(rounds)).map_err(at(&file))?;
-        let system = System {
-            name: String::new(),
-            kernel: file.clone(),
-            initrd: None,
-        };
-        let least = (u64::from(rounds) << 16) * WORDS_PER_ROUND;
-        let mut guest = Guest::start(emulator, &system, MEMORY, &Wire::UserNetwork)?;
-        guest.wait_until("end of the calibration", BOOT_LIMIT, |counter| {
-            thread::sleep(Duration::from_millis(50));
-            counter.instructions().is_ok_and(|count| count >= least)
-        })?;
-        // It sleeps for ever from here on, but it may not have got there yet.
-        thread::sleep(Duration::from_millis(50));
-        guest.instructions()
-    };
-    let counts = ROUNDS.map(count);
-    // What failed before is the better error.
-    let removed = fs::remove_file(&file).map_err(at(&file));
-    let [fewer, more] = counts;
-    let found = more? - fewer?;
-    removed?;
-    let expected = (u64::from(ROUNDS[1] - ROUNDS[0]) << 16) * WORDS_PER_ROUND;
-    if found != expected {
-        return failure(format!(
-            "the plugin counts {found} instructions where there are {expected}"
-        ));
-    }
-    println!("calibration: {found} instructions counted of {expected}");
-    Ok(())
-}
-
 /// What is measured, and how it differs from the other.
 struct Subject {
     system: System,
@@ -267,9 +219,10 @@ fn profile_ours(emulator: &mut Emulator, key: &str, effort: &Effort) -> Result<(
         &blocks,
     )
     .and_then(|(before, after, units)| after.table(&before, units, &built.elf));
-    fs::remove_file(&blocks).map_err(at(&blocks))?;
+    // What failed before is the better error.
+    let removed = fs::remove_file(&blocks).map_err(at(&blocks));
     println!("\n{}\n{}", figure.row().name, table?);
-    Ok(())
+    removed
 }
 
 /// The blocks before and after so many units of work; for a boot, nothing and everything.
@@ -289,8 +242,10 @@ fn profile(
     let mut work = Work::new(figure, &guest)?;
     (0..WARM_UP).try_for_each(|_| (work.run)())?;
     let before = Blocks::read(blocks)?;
-    (0..units / work.units).try_for_each(|_| (work.run)())?;
-    Ok((before, Blocks::read(blocks)?, units as f64))
+    let runs = units / work.units;
+    (0..runs).try_for_each(|_| (work.run)())?;
+    let units = (runs * work.units) as f64;
+    Ok((before, Blocks::read(blocks)?, units))
 }
 
 /// What a client does again and again for a figure.
@@ -331,21 +286,6 @@ impl Work {
             | Figure::Memory => usage(format!("`{}` is no work for a client", figure.row().key)),
         }
     }
-}
-
-/// Boots with a first card that is connected to us alone, until a DHCP DISCOVER comes out of it.
-fn first_discover(emulator: &Emulator, system: &System) -> Result<u64> {
-    let ear = UdpSocket::bind("127.0.0.1:0").map_err(network)?;
-    // Short, as a guest that died is looked for in between.
-    ear.set_read_timeout(Some(Duration::from_millis(20)))
-        .map_err(network)?;
-    let mut guest = Guest::start(emulator, system, MEMORY, &Wire::Ear(&ear))?;
-    let mut frame = [0; 2048];
-    guest.wait_until("DHCP DISCOVER on the wire", BOOT_LIMIT, |_| {
-        ear.recv(&mut frame)
-            .is_ok_and(|size| is_discover(&frame[..size]))
-    })?;
-    guest.instructions()
 }
 
 /// Boots until Linux's server says that it listens.
@@ -486,71 +426,5 @@ fn image_sizes(file: &Path) -> Result<(usize, u64)> {
     match image.get(16..24).and_then(|field| field.try_into().ok()) {
         Some(field) => Ok((image.len(), u64::from_le_bytes(field))),
         None => failure(format!("{}: too short for an Image", file.display())),
-    }
-}
-
-/// Whether an Ethernet frame is a DHCP DISCOVER: IPv4, UDP to port 67, message type 1. Checks no more than what could
-/// be mistaken for one.
-fn is_discover(frame: &[u8]) -> bool {
-    /// RFC 2131: the fixed part of a message; RFC 2132: the four bytes in front of the options.
-    const FIXED: usize = 236;
-    const COOKIE: [u8; 4] = [99, 130, 83, 99];
-    const MESSAGE_TYPE: [u8; 3] = [53, 1, 1];
-
-    let Some((ethernet, ip)) = frame.split_at_checked(14) else {
-        return false;
-    };
-    if ethernet[12..] != [0x08, 0x00] || ip.len() < 20 || ip[9] != 17 {
-        return false;
-    }
-    let Some((udp, message)) = ip
-        .get(usize::from(ip[0] & 15) * 4..)
-        .and_then(|rest| rest.split_at_checked(8))
-    else {
-        return false;
-    };
-    let Some(options) = message
-        .get(FIXED..)
-        .and_then(|rest| rest.strip_prefix(&COOKIE))
-    else {
-        return false;
-    };
-    let mut rest = options;
-    while let [code, length, tail @ ..] = rest {
-        match code {
-            // Padding is a byte without length.
-            0 => rest = &rest[1..],
-            255 => break,
-            _ if rest.starts_with(&MESSAGE_TYPE) => return udp[2..4] == 67u16.to_be_bytes(),
-            _ => rest = tail.get(usize::from(*length)..).unwrap_or_default(),
-        }
-    }
-    false
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn dhcp(message_type: u8) -> Vec<u8> {
-        let mut frame = vec![0; 14 + 20 + 8 + 236];
-        frame[12] = 8;
-        frame[14] = 0x45;
-        frame[14 + 9] = 17;
-        frame[14 + 20 + 3] = 67;
-        frame.extend([99, 130, 83, 99, 0, 61, 2, 53, 1, 53, 1, message_type, 255]);
-        frame
-    }
-
-    #[test]
-    fn a_discover_is_told_from_other_frames() {
-        assert!(is_discover(&dhcp(1)));
-        assert!(!is_discover(&dhcp(3)));
-        let mut other_port = dhcp(1);
-        other_port[14 + 20 + 3] = 68;
-        assert!(!is_discover(&other_port));
-        for end in 0..dhcp(1).len() - 1 {
-            assert!(!is_discover(&dhcp(1)[..end]), "{end}");
-        }
     }
 }
