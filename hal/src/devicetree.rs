@@ -198,8 +198,8 @@ impl<'b> Tree<'b> {
 
     /// The node at `path`: `/soc/uart@12000`, or an alias as in `serial0` or `ethernet0/mdio`.
     ///
-    /// Each part may leave out the unit address if an exact match does not exist (`/soc/uart`); the first such child
-    /// is taken. Options after a `:` are ignored.
+    /// Each part may leave out the unit address if an exact match does not exist (`/soc/uart`). Of several children
+    /// that match, the first one is taken. Options after a `:` are ignored.
     pub fn find(&self, path: &str) -> Option<Node<'_>> {
         let path = path.split_once(':').map_or(path, |(path, _options)| path);
         if path.starts_with('/') {
@@ -222,7 +222,8 @@ impl<'b> Tree<'b> {
         }
     }
 
-    /// The node whose phandle is `phandle`.
+    /// The node whose phandle is `phandle`. 0 and 0xffffffff are nobody's. `linux,phandle`, which compilers before 2017
+    /// wrote next to `phandle`, is not read.
     pub fn by_phandle(&self, phandle: u32) -> Option<Node<'_>> {
         if phandle == 0 || phandle == BAD_PHANDLE {
             return None;
