@@ -152,7 +152,11 @@ impl<'b> Tree<'b> {
     pub fn new(blob: &'b [u8]) -> Result<Self, Error> {
         let header = Header::check(blob)?;
         let blob = blob.get(..header.total).unwrap_or(blob);
-        let fdt = fdt::Fdt::new_unaligned_fallible(blob).map_err(|_| Error::Magic(MAGIC))?;
+        // Magic and sizes were checked above; all that it could still complain of is a blob that is too short.
+        let fdt = fdt::Fdt::new_unaligned_fallible(blob).map_err(|_| Error::Truncated {
+            len: blob.len(),
+            total: header.total,
+        })?;
         let mut tree = Self {
             blocks: Blocks {
                 structs: fdt.structs_block(),
