@@ -34,22 +34,25 @@
 //!
 //! Spec: Devicetree Specification 0.4, chapters 2 (properties), 3 (nodes) and 5 (flattened format).
 
+mod blocks;
+mod damage;
 mod error;
+mod index;
 mod interrupt;
 mod memory;
 mod node;
 mod reg;
 #[cfg(test)]
 mod tests;
-mod walk;
 
+use blocks::Blocks;
+pub use damage::{Damage, DamageKind};
 pub use error::{Error, Place};
+use index::{BAD_PHANDLE, NO_RECORD, Record};
 pub use interrupt::{GicInterrupt, GicKind, Interrupt, Reference, Trigger};
 pub use memory::Reserved;
 pub use node::{Node, Path};
 pub use reg::{MAX_REGIONS, Region};
-use walk::{BAD_PHANDLE, Blocks, NO_RECORD, Record};
-pub use walk::{Damage, DamageKind};
 
 /// Nodes that fit the index; a Linux tree for a large SoC has about 600, QEMU's `virt` about 60.
 pub const MAX_NODES: usize = 1024;
@@ -166,7 +169,7 @@ impl<'b> Tree<'b> {
             records: heapless::Vec::new(),
             damage: None,
         };
-        tree.walk(header.structs_at);
+        tree.index(header.structs_at);
         if tree.records.is_empty() {
             Err(Error::NoRoot)
         } else {
