@@ -45,6 +45,8 @@ mod reg;
 #[cfg(test)]
 mod tests;
 
+use core::ops::Range;
+
 use blocks::Blocks;
 pub use damage::{Damage, DamageKind};
 pub use error::{Error, Place};
@@ -74,7 +76,7 @@ const VERSION: u32 = 17;
 /// the same again on the stack while it runs.
 pub struct Tree<'b> {
     blocks: Blocks<'b>,
-    /// From the start of the memory reservation block to the end of the blob: it ends with a zero entry.
+    /// From the start of the memory reservation block to the next block: it ends with a zero entry, or should.
     reservations: &'b [u8],
     records: heapless::Vec<Record, MAX_NODES>,
     damage: Option<Damage>,
@@ -84,7 +86,7 @@ pub struct Tree<'b> {
 struct Header {
     total: usize,
     structs_at: usize,
-    reservations_at: usize,
+    reservations: Range<usize>,
 }
 
 impl Header {
@@ -106,11 +108,17 @@ impl Header {
                 total,
             }),
         };
-        block("strings", field(3), field(8))?;
+        let strings_at = block("strings", field(3), field(8))?;
+        let structs_at = block("structure", field(2), field(9))?;
+        let start = block("reservation", field(4), 0)?;
+        let end = [structs_at, strings_at, total]
+            .into_iter()
+            .filter(|&end| end >= start)
+            .min();
         Ok(Self {
             total,
-            structs_at: block("structure", field(2), field(9))?,
-            reservations_at: block("reservation", field(4), 0)?,
+            structs_at,
+            reservations: start..end.unwrap_or(total),
         })
     }
 }
@@ -165,7 +173,7 @@ impl<'b> Tree<'b> {
                 structs: fdt.structs_block(),
                 strings: fdt.strings_block(),
             },
-            reservations: blob.get(header.reservations_at..).unwrap_or_default(),
+            reservations: blob.get(header.reservations).unwrap_or_default(),
             records: heapless::Vec::new(),
             damage: None,
         };
