@@ -13,7 +13,7 @@
 //! | `exit=semihosting` | hand the exit status to the debugger or emulator |
 //! | `test=NAME` | run a self test |
 //!
-//! To add an item: a field of [`BootArgs`], a function that fills it, a line in [`ITEMS`].
+//! To add an item: a field of [`BootArgs`], a function that fills it, a line in `ITEMS`.
 //!
 //! Spec: Linux, Documentation/admin-guide/kernel-parameters.rst (quotes, `--`, `-` equals `_` in names) and
 //! Documentation/admin-guide/nfs/nfsroot.rst (`ip=`).

@@ -14,12 +14,12 @@ p{margin:.25rem 0}\
 section{border:1px solid var(--line);border-radius:.6rem;padding:.8rem 1rem;margin:1rem 0}\
 table{border-collapse:collapse;width:100%}\
 th,td{text-align:left;vertical-align:top;padding:.2rem 0;overflow-wrap:anywhere}\
-th{font-weight:400;color:var(--dim);width:9rem;padding-right:1rem}\
+th{font-weight:400;color:var(--dim);width:5.5rem;padding-right:.8rem}\
 details th{width:auto}\
 details td{text-align:right}\
 td,code{font-variant-numeric:tabular-nums}\
 summary{cursor:pointer;margin-top:.4rem}\
-small{color:var(--dim)}\
+small{color:var(--dim);font-weight:400}\
 .up{color:var(--up)}\
 .down{color:var(--down)}\
 nav a{margin-right:1rem}";
@@ -124,13 +124,7 @@ fn write_counters(out: &mut Out<'_>, counters: &[Counter<'_>]) {
     out.text("\n<details><summary>Counters</summary><table>");
     for counter in counters {
         out.text("\n<tr><th>");
-        out.foreign(counter.name, |character| {
-            if character == '_' {
-                Some(" ")
-            } else {
-                escape(character)
-            }
-        });
+        words(out, counter.name);
         out.text("<td>");
         out.decimal(counter.value);
     }
@@ -140,7 +134,7 @@ fn write_counters(out: &mut Out<'_>, counters: &[Counter<'_>]) {
 /// A row of a table; the end tags are optional in HTML, and eight interfaces have many rows.
 fn row(out: &mut Out<'_>, name: &str, value: impl FnOnce(&mut Out<'_>)) {
     out.text("\n<tr><th>");
-    foreign(out, name);
+    words(out, name);
     out.text("<td>");
     value(out);
 }
@@ -162,15 +156,30 @@ fn uptime(out: &mut Out<'_>, us: u64) {
     }
 }
 
-/// Bytes in the largest unit of which there are ten at least, rounded down.
+/// Bytes in the largest unit in which they are a whole number or at least ten, rounded down.
 fn size(out: &mut Out<'_>, bytes: u64) {
+    let is_good = |shift: u32| {
+        let (count, rest) = (bytes >> shift, bytes & ((1 << shift) - 1));
+        count >= 10 || (count > 0 && rest == 0)
+    };
     let units = [(30, " GiB"), (20, " MiB"), (10, " KiB")];
     let (shift, unit) = units
         .into_iter()
-        .find(|(shift, _)| bytes >> shift >= 10)
+        .find(|&(shift, _)| is_good(shift))
         .unwrap_or((0, " bytes"));
     out.decimal(bytes >> shift);
     out.text(unit);
+}
+
+/// A name in snake case, as words.
+fn words(out: &mut Out<'_>, name: &str) {
+    out.foreign(name, |character| {
+        if character == '_' {
+            Some(" ")
+        } else {
+            escape(character)
+        }
+    });
 }
 
 fn foreign(out: &mut Out<'_>, text: &str) {
@@ -219,7 +228,9 @@ mod tests {
         for (bytes, said) in [
             (0, "0 bytes"),
             (10 << 10, "10 KiB"),
-            (2 << 30, "2048 MiB"),
+            (2 << 30, "2 GiB"),
+            (3 << 29, "1536 MiB"),
+            (1023, "1023 bytes"),
             (64 << 30, "64 GiB"),
         ] {
             assert_eq!(written(|out| size(out, bytes)), said);

@@ -11,6 +11,7 @@ use crate::mutate::Rng;
 pub const TARGET: Target = Target {
     name: "bootargs",
     run: target,
+    iterations: 50_000,
     corpus: &[
         b"",
         b"ip=dhcp hostname=ristretto loglevel=7 panic=reset",

@@ -3,6 +3,50 @@
 use firmware::http::{AnswerCounters, Connection, MAX_ANSWER, Next};
 use firmware::status::{Status, StatusSource};
 
+use crate::Target;
+use crate::mutate::Rng;
+
+/// See [`target`].
+pub const TARGET: Target = Target {
+    name: "http",
+    run: target,
+    iterations: 20_000,
+    corpus: &[
+        b"\x00\xffGET /hello HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"\x07\x00GET /hello HTTP/1.1\r\nHost: a\r\n\r\nGET /hello HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"\x10\x08HEAD http://[::1]:80/metrics?x HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
+        b"\x03\x10POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabcGET /nope HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"\x21\x40GET /%68ello HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3;x\r\nabc\r\n0\r\nT: x\r\n\r\n",
+        b"\x05\x05PUT / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\nx",
+    ],
+    words: &[
+        b"\r\n", b"\n", b"\r", b"\0", b" ", b"\t", b":", b",", b"%2f", b"GET ", b"HEAD ", b"OPTIONS * ", b"/", b"/hello",
+        b" HTTP/1.1\r\n", b" HTTP/1.0\r\n", b" HTTP/2.0\r\n", b"Host: b\r\n", b"Content-Length: 1\r\n",
+        b"Content-Length: 99999\r\n", b"Transfer-Encoding: chunked\r\n", b"Connection: close\r\n",
+        b"Expect: 100-continue\r\n", b"1\r\nx\r\n", b"0\r\n\r\n", b"ffff\r\n",
+    ],
+    mutate,
+};
+
+/// Repeats or drops a line.
+fn mutate(input: &mut Vec<u8>, rng: &mut Rng) {
+    let ends: Vec<usize> = (0..input.len())
+        .filter(|&at| input[at] == b'\n')
+        .map(|at| at + 1)
+        .collect();
+    if ends.len() < 2 {
+        return;
+    }
+    let line = rng.below(ends.len() - 1);
+    let (start, end) = (ends[line], ends[line + 1]);
+    if rng.below(2) == 0 {
+        let copy = input[start..end].to_vec();
+        input.splice(start..start, copy);
+    } else {
+        input.drain(start..end);
+    }
+}
+
 struct Nothing;
 
 impl StatusSource for Nothing {

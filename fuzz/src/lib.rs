@@ -3,15 +3,25 @@
 //! To add a parser: a module with `pub const TARGET`, its `mod` line, its place in [`TARGETS`].
 //! A target is a plain function over bytes, so that other fuzzers can use it as it is; for libFuzzer:
 //! `fuzz_target!(|data: &[u8]| fuzz::devicetree::target(data));`
+//!
+//! `cargo run -p fuzz` is the short run. For a long one, with the same checks but optimized:
+//! `cargo run --profile fuzz -p fuzz -- devicetree --seed 2 --iterations 1000000`.
 
 pub mod bootargs;
 pub mod devicetree;
+pub mod http;
+pub mod mdns;
 pub mod mutate;
 
 use mutate::Rng;
 
 /// Every target, in the order in which they run.
-pub const TARGETS: &[Target] = &[devicetree::TARGET, bootargs::TARGET];
+pub const TARGETS: &[Target] = &[
+    devicetree::TARGET,
+    bootargs::TARGET,
+    http::TARGET,
+    mdns::TARGET,
+];
 
 /// A parser under attack.
 pub struct Target {
@@ -19,6 +29,8 @@ pub struct Target {
     pub name: &'static str,
     /// Feeds it one input. Panics if the parser does, or if what it says contradicts itself.
     pub run: fn(&[u8]),
+    /// Inputs unless the command line says otherwise: a few seconds of a debug build.
+    pub iterations: u64,
     /// Sound inputs to start from.
     pub corpus: &'static [&'static [u8]],
     /// Bytes that mean something to the parser.

@@ -20,7 +20,7 @@ usage: fuzz [TARGET] [--seed N] [--iterations N] [--time-limit 20s] [--input FIL
 
   TARGET            one target only
   --seed N          another sequence of inputs (default 1)
-  --iterations N    inputs per target (default 20000)
+  --iterations N    inputs per target (default: a few seconds' worth)
   --time-limit T    seconds per target, as in 20s, or minutes, as in 5m (default none)
   --input FILE      this one input instead";
 
@@ -39,7 +39,7 @@ static PROGRESS: AtomicU64 = AtomicU64::new(0);
 struct Options {
     target: Option<String>,
     seed: u64,
-    iterations: u64,
+    iterations: Option<u64>,
     time_limit: Option<Duration>,
     input: Option<PathBuf>,
 }
@@ -76,7 +76,7 @@ fn options(mut words: impl Iterator<Item = String>) -> Result<Options, String> {
     let mut options = Options {
         target: None,
         seed: 1,
-        iterations: 20_000,
+        iterations: None,
         time_limit: None,
         input: None,
     };
@@ -88,7 +88,7 @@ fn options(mut words: impl Iterator<Item = String>) -> Result<Options, String> {
         };
         match word.as_str() {
             "--seed" => options.seed = number(value()?)?,
-            "--iterations" => options.iterations = number(value()?)?,
+            "--iterations" => options.iterations = Some(number(value()?)?),
             "--time-limit" => options.time_limit = Some(duration(&value()?)?),
             "--input" => options.input = Some(value()?.into()),
             name if TARGETS.iter().any(|target| target.name == name) => options.target = Some(word),
@@ -124,8 +124,9 @@ fn attack(target: &Target, options: &Options) -> Result<(), String> {
         println!("fuzz {}: {}, no crash", target.name, path.display());
         return Ok(());
     }
+    let iterations = options.iterations.unwrap_or(target.iterations);
     let mut count = 0;
-    while count < options.iterations
+    while count < iterations
         && options
             .time_limit
             .is_none_or(|limit| start.elapsed() < limit)

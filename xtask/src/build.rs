@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use crate::args::{Command, Parsed};
+use crate::args::{Command, Opt, Parsed};
 use crate::elf::Elf;
 use crate::error::{Error, Result, at, failure};
 use crate::image::{self, Check};
@@ -20,7 +20,7 @@ pub const COMMAND: Command = Command {
     operands: "",
     max_operands: 0,
     takes_rest: false,
-    options: &[],
+    options: &[Opt::switch("--quiet", "say nothing about a sound image")],
     details: "\
 out/Image is what boots: a raw arm64 Image, the same for every machine. out/ristretto.elf is the
 same with symbols and debug information, for gdb and addr2line. The image is checked on the way:
@@ -40,7 +40,10 @@ pub struct Built {
     pub sizes: String,
 }
 
-fn run(_: &Parsed) -> Result<()> {
+fn run(parsed: &Parsed) -> Result<()> {
+    if parsed.has("--quiet") {
+        return sound_image().map(|_| ());
+    }
     let built = image()?;
     print!("{}", built.sizes);
     println!("{}\n{}", built.image.display(), built.elf.display());

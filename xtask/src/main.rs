@@ -3,6 +3,7 @@
 //! A command is a row in [`COMMANDS`] and a module of the same name with its options and its help.
 
 mod args;
+mod bench;
 mod build;
 mod elf;
 mod errata;
@@ -11,6 +12,7 @@ mod fmt;
 mod image;
 mod notices;
 mod packages;
+mod private_apt;
 mod run;
 mod step;
 mod test;
@@ -28,6 +30,7 @@ const COMMANDS: &[&Command] = &[
     &test::COMMAND,
     &build::COMMAND,
     &fmt::COMMAND,
+    &bench::COMMAND,
     &notices::COMMAND,
     &HELP,
 ];

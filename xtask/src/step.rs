@@ -96,7 +96,8 @@ impl Step {
         println!("+ {}", self.line());
     }
 
-    fn command(&self) -> Command {
+    /// The step as the standard library runs it, for whoever needs its pipes.
+    pub fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
         command.args(&self.args);
         for name in &self.env_removed {

@@ -22,6 +22,8 @@ use crate::workspace;
 /// The image's target.
 pub const TARGET: &str = "aarch64-unknown-none";
 
+const DISTRIBUTION_CARGO: &str = "/usr/bin/cargo";
+
 /// How long rustup may take to download the target.
 const DOWNLOAD_LIMIT: Duration = Duration::from_secs(180);
 
@@ -127,9 +129,9 @@ impl Toolchain {
                     // `cargo clippy` would find rustup's.
                     Step::new("/usr/bin/cargo-clippy")
                         .arg(command)
-                        .env("CARGO", "/usr/bin/cargo")
+                        .env("CARGO", DISTRIBUTION_CARGO)
                 } else {
-                    Step::new("/usr/bin/cargo").arg(command)
+                    Step::new(DISTRIBUTION_CARGO).arg(command)
                 };
                 step.words("-Zbuild-std=core,alloc -Zbuild-std-features=compiler-builtins-mem")
                     .env("RUSTC", "/usr/bin/rustc")
@@ -203,7 +205,7 @@ impl Toolchain {
 pub fn host_cargo() -> String {
     // Under rustup, cargo names the binary behind the proxy; the proxy reads better and does the same.
     let given = env::var("CARGO").unwrap_or_default();
-    if given == "/usr/bin/cargo" {
+    if given == DISTRIBUTION_CARGO {
         given
     } else {
         "cargo".to_owned()
@@ -224,6 +226,9 @@ pub fn ensure_component(subcommand: &str, component: &str) -> Result<()> {
     let there = || host(subcommand).arg("--version").output().is_ok();
     if there() {
         return Ok(());
+    }
+    if host_cargo() == DISTRIBUTION_CARGO && component == "clippy" {
+        return packages::ensure(&[DISTRIBUTION_CLIPPY]);
     }
     if find_program("rustup").is_some() {
         println!("adding {component} to the Rust toolchain");

@@ -78,13 +78,6 @@ impl Claims {
         }
     }
 
-    /// Nobody listens: stop announcing.
-    pub(super) fn be_quiet(&mut self) {
-        for claim in &mut self.0 {
-            claim.announcements_left = 0;
-        }
-    }
-
     /// The next announcement that is due.
     pub(super) fn poll(&mut self, now: Instant) -> Option<Frame> {
         let claim = self

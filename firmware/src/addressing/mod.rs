@@ -13,12 +13,14 @@
 //! IPv4, when nothing is configured by hand:
 //!
 //! ```text
-//! link up ── DISCOVER every 3 s ──► lease ──► address, gateway; announced twice by ARP
-//!   │                                       ▲  └── expired or refused ──► as after link up
-//!   └ 10 s without a lease ──► three probes ─┼──► 169.254/16 address, no gateway (14 to 17 s after link
-//!                              in 4 to 7 s  │     up, if nobody contests it)
-//!                                           └──── DISCOVER every 15 s; a lease retires the link-local
-//!                                                 address 10 s later, so that requests under way finish
+//! link up ─── DISCOVER every 3 s ─────────► lease: address, gateway; announced twice by ARP
+//!    │                                        │  ▲
+//!    │ 10 s without a lease                   │  └─ a link-local address goes 10 s later, so that
+//!    ▼                                        │     requests under way finish
+//! three ARP probes, 4 to 7 s in all ◄─────────┘
+//!    │          ▲                    expired or refused: again 10 s, then the probes
+//!    ▼          └─ contested: another candidate
+//! 169.254/16 address, no gateway: 14 to 17 s after link up. DISCOVER every 15 s goes on.
 //! ```
 //!
 //! A lost link changes nothing for 4 s (a switch that restarts its port, a cable pushed home): open
@@ -115,33 +117,23 @@ impl Host<'_> {
     }
 
     fn set_gateway_v4(&mut self, router: Option<Ipv4Address>, origin: Origin) {
-        let old = self
-            .iface
-            .routes_mut()
+        let router = router.filter(|router| IpAddress::Ipv4(*router).is_unicast());
+        let routes = self.iface.routes_mut();
+        let old = routes
             .remove_default_ipv4_route()
             .map(|route| route.via_router);
-        let added = router.is_some_and(|router| {
-            self.iface
-                .routes_mut()
-                .add_default_ipv4_route(router)
-                .is_ok()
-        });
-        self.report_gateway(old, router.filter(|_| added).map(IpAddress::Ipv4), origin);
+        let new = router.filter(|router| routes.add_default_ipv4_route(*router).is_ok());
+        self.report_gateway(old, new.map(IpAddress::Ipv4), origin);
     }
 
     fn set_gateway_v6(&mut self, router: Option<Ipv6Address>, origin: Origin) {
-        let old = self
-            .iface
-            .routes_mut()
+        let router = router.filter(|router| IpAddress::Ipv6(*router).is_unicast());
+        let routes = self.iface.routes_mut();
+        let old = routes
             .remove_default_ipv6_route()
             .map(|route| route.via_router);
-        let added = router.is_some_and(|router| {
-            self.iface
-                .routes_mut()
-                .add_default_ipv6_route(router)
-                .is_ok()
-        });
-        self.report_gateway(old, router.filter(|_| added).map(IpAddress::Ipv6), origin);
+        let new = router.filter(|router| routes.add_default_ipv6_route(*router).is_ok());
+        self.report_gateway(old, new.map(IpAddress::Ipv6), origin);
     }
 
     fn report_gateway(&mut self, old: Option<IpAddress>, new: Option<IpAddress>, origin: Origin) {
@@ -433,7 +425,6 @@ impl Addressing {
             && host.add_address(cidr.into(), Origin::Static)
         {
             self.claims.add(now, cidr, Origin::Static);
-            self.claims.be_quiet();
             host.set_gateway_v4(gateway, Origin::Static);
         }
     }
@@ -458,13 +449,11 @@ impl Addressing {
     fn link_went(&mut self, now: Instant, sockets: &mut SocketSet<'static>) {
         self.link_lost_at = Some(now + LINK_LOSS_TOLERANCE);
         self.fallback_at = None;
-        self.claims.be_quiet();
         self.prober.stop();
         self.slaac.stop();
         if let Some(mdns) = &mut self.mdns {
             mdns.stop();
         }
-        self.outbox.clear();
         if let Some(dhcp) = &self.dhcp {
             dhcp.set_pace(sockets, dhcp::Pace::Silent, &mut self.random);
         }

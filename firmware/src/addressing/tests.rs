@@ -1,5 +1,4 @@
 //! A whole interface on a wire made of two queues, with a clock that jumps from deadline to deadline.
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::boxed::Box;
 use std::collections::VecDeque;
@@ -285,7 +284,7 @@ impl Net {
 
     fn announcements(&self) -> Vec<(Instant, Ipv4Address)> {
         let arps = self.arps().into_iter();
-        arps.filter(|arp| arp.2 == arp.3)
+        arps.filter(|arp| arp.1 == ArpOperation::Request && arp.2 == arp.3)
             .map(|arp| (arp.0, arp.3))
             .collect()
     }
@@ -696,16 +695,20 @@ fn a_conflict_while_probing_moves_on_to_another_address() {
 }
 
 #[test]
-fn our_own_probe_echoed_by_a_switch_is_no_conflict() {
+fn our_own_packets_echoed_by_a_switch_are_no_conflict() {
     let mut net = Net::new(ipv4_only());
     net.run_ms(12_000);
-    let (_, probe) = net
-        .sent
-        .iter()
-        .find(|(_, frame)| frame[12..14] == [8, 6])
-        .unwrap()
-        .clone();
-    net.receive(probe);
+    for _ in 0..2 {
+        let (_, frame) = net
+            .sent
+            .iter()
+            .rfind(|(_, frame)| frame[12..14] == [8, 6])
+            .unwrap()
+            .clone();
+        net.receive(frame);
+        net.run_ms(10_000);
+    }
+    assert_eq!((net.probes().len(), net.announcements().len()), (3, 2));
     assert!(!net.has_event(|event| matches!(event, Event::Conflict { .. })));
 }
 
@@ -741,28 +744,35 @@ fn a_conflict_long_after_the_first_is_defended_again() {
 fn a_late_server_retires_the_link_local_address_after_the_overlap() {
     let mut net = Net::new(ipv4_only());
     net.run_ms(20_000);
-    let link_local = net.link_local().unwrap();
+    let link_local = Ipv4Cidr::new(net.link_local().unwrap(), 16);
     net.server = Some(Server::default());
-    net.run_ms(15_000);
-    let (leased_at, _) = *net
-        .events
-        .iter()
-        .find(|(_, event)| matches!(event, Event::Lease { .. }))
-        .unwrap();
-    let removed = Event::AddressRemoved {
-        cidr: Ipv4Cidr::new(link_local, 16).into(),
-        origin: Origin::LinkLocal,
-    };
+    while !net.has_event(|event| matches!(event, Event::Lease { .. })) {
+        net.run_ms(100);
+        assert!(net.now < Instant::from_secs(40));
+    }
     // The lease comes first, so that smoltcp takes it as source towards the gateway.
-    assert_eq!(net.addrs()[0], "192.168.7.50/24");
+    assert_eq!(
+        net.addrs(),
+        ["192.168.7.50/24".to_string(), link_local.to_string()]
+    );
     net.run_ms(20_000);
     assert_eq!(net.addrs(), ["192.168.7.50/24"]);
-    let (at, _) = *net
-        .events
-        .iter()
-        .find(|(_, event)| *event == removed)
-        .unwrap();
-    assert_eq!(at, leased_at + OVERLAP);
+    let at = |wanted: Event| {
+        net.events
+            .iter()
+            .find(|(_, event)| *event == wanted)
+            .unwrap()
+            .0
+    };
+    let added = Event::AddressAdded {
+        cidr: Ipv4Cidr::new(LEASED, 24).into(),
+        origin: Origin::Dhcp,
+    };
+    let removed = Event::AddressRemoved {
+        cidr: link_local.into(),
+        origin: Origin::LinkLocal,
+    };
+    assert_eq!(at(removed), at(added) + OVERLAP);
 }
 
 #[test]
@@ -774,6 +784,53 @@ fn a_lease_while_probing_stops_the_probes() {
     net.run_ms(60_000);
     assert!((1..3).contains(&net.probes().len()), "{:?}", net.probes());
     assert_eq!(net.addrs(), ["192.168.7.50/24"]);
+}
+
+#[test]
+fn a_lease_that_ends_during_the_overlap_leaves_the_link_local_address() {
+    let mut net = Net::new(ipv4_only());
+    net.run_ms(20_000);
+    let link_local = net.link_local();
+    net.server = Some(Server {
+        lease_s: 5,
+        ..Server::default()
+    });
+    while !net.has_event(|event| matches!(event, Event::Lease { .. })) {
+        net.run_ms(100);
+        assert!(net.now < Instant::from_secs(40));
+    }
+    net.server = None;
+    net.run_ms(60_000);
+    assert!(net.has_event(|event| *event == Event::LeaseLost));
+    assert_eq!((net.addrs().len(), net.link_local()), (1, link_local));
+    let gone = |event: &Event| {
+        matches!(
+            event,
+            Event::AddressRemoved {
+                origin: Origin::LinkLocal,
+                ..
+            }
+        )
+    };
+    assert!(!net.has_event(gone));
+}
+
+#[test]
+fn ten_conflicts_slow_the_search_down_until_the_link_comes_back() {
+    let mut net = Net::new(ipv4_only());
+    net.run_ms(10_000);
+    for _ in 0..10 {
+        net.run_ms(3000);
+        let (_, candidate) = *net.probes().last().unwrap();
+        net.receive(arp(ArpOperation::Reply, candidate, candidate));
+    }
+    net.run_ms(60_000);
+    assert_eq!(net.link_local(), None);
+    net.set_link(false);
+    net.run_ms(10_000);
+    net.set_link(true);
+    net.run_ms(17_000);
+    assert!(net.link_local().is_some());
 }
 
 // Static
@@ -847,6 +904,27 @@ fn addresses_that_no_host_can_have_are_refused_not_fatal() {
             "{addr}"
         );
         assert_eq!(net.addrs().len(), 0);
+    }
+}
+
+#[test]
+fn a_gateway_no_router_can_be_is_left_out() {
+    let cidr = Ipv4Cidr::new(LEASED, 24);
+    for gateway in [
+        Ipv4Address::UNSPECIFIED,
+        Ipv4Address::BROADCAST,
+        mdns::GROUP_V4,
+    ] {
+        let ipv4 = Ipv4Config::Static {
+            cidr,
+            gateway: Some(gateway),
+        };
+        let mut net = Net::new(Config {
+            ipv4,
+            ..ipv4_only()
+        });
+        net.run_ms(1000);
+        assert_eq!(net.gateway(), None);
     }
 }
 
@@ -1256,9 +1334,12 @@ fn the_same_question_within_a_second_is_answered_once() {
     net.run_ms(500);
     net.receive(ask.clone());
     assert_eq!(net.mdns().len(), 1);
-    net.run_ms(500);
-    net.receive(ask);
+    let other = query(0, &[(&["_http", "_tcp", "local"], 12, 1)], &[], 0);
+    net.receive(udp_v4((ASKER, 5353), GROUP, &other));
     assert_eq!(net.mdns().len(), 2);
+    net.run_ms(1000);
+    net.receive(ask);
+    assert_eq!(net.mdns().len(), 3);
 }
 
 #[test]
@@ -1488,12 +1569,81 @@ fn of_two_probers_the_greater_address_wins() {
 #[test]
 fn a_probe_for_our_name_is_answered_at_once() {
     let mut net = ready();
-    let ask = udp_v4((ASKER, 5353), GROUP, &query(0, &[(HOST, 1, 1)], &[], 0));
-    net.receive(ask);
-    let mut probe = query(0, &[(HOST, 255, 1)], &rival()[42 + 12..], 0);
+    net.receive(udp_v4(
+        (ASKER, 5353),
+        GROUP,
+        &query(0, &[(HOST, 255, 1)], &[], 0),
+    ));
+    assert_eq!(net.mdns().len(), 1);
+    let a = [
+        HOST_WIRE,
+        &[0, 1, 0, 1, 0, 0, 0, 120, 0, 4, 192, 168, 7, 77],
+    ]
+    .concat();
+    let mut probe = query(0, &[(HOST, 255, 1)], &a, 0);
     probe[9] = 1;
     net.receive(udp_v4((ASKER, 5353), GROUP, &probe));
     assert_eq!(net.mdns().len(), 2);
+}
+
+#[test]
+fn goodbyes_echoes_and_plain_dns_answers_are_no_conflict() {
+    let mut net = ready();
+    let answer = |ttl: u8, last: u8| {
+        let a = [
+            HOST_WIRE,
+            &[0, 1, 0x80, 1, 0, 0, 0, ttl, 0, 4, 192, 168, 7, last],
+        ]
+        .concat();
+        let mut message = query(0, &[], &a, 1);
+        message[2] = 0x84;
+        message
+    };
+    net.receive(udp_v4((ASKER, 5353), GROUP, &answer(0, 77)));
+    net.receive(udp_v4((ASKER, 5353), GROUP, &answer(120, 50)));
+    net.receive(udp_v4((ASKER, 53), GROUP, &answer(120, 77)));
+    net.run_ms(5000);
+    assert_eq!(net.mdns(), []);
+    net.receive(udp_v4((ASKER, 5353), GROUP, &answer(120, 77)));
+    assert!(net.has_event(|event| matches!(event, Event::NameConflict { .. })));
+}
+
+#[test]
+fn other_classes_and_operations_get_no_answer() {
+    let mut net = ready();
+    net.receive(udp_v4(
+        (ASKER, 5353),
+        GROUP,
+        &query(0, &[(HOST, 1, 3)], &[], 0),
+    ));
+    let mut update = query(0, &[(HOST, 1, 1)], &[], 0);
+    update[2] = 5 << 3;
+    net.receive(udp_v4((ASKER, 5353), GROUP, &update));
+    assert_eq!(net.mdns(), []);
+    net.receive(udp_v4(
+        (ASKER, 5353),
+        GROUP,
+        &query(0, &[(HOST, 1, 255)], &[], 0),
+    ));
+    assert_eq!(net.mdns().len(), 1);
+}
+
+#[test]
+fn the_first_ipv4_address_is_probed_for_among_ipv4_hosts() {
+    let mut net = Net::new(automatic());
+    net.run_ms(60_000);
+    assert!(net.link_local().is_some());
+    let group = IpAddress::Ipv4(mdns::GROUP_V4);
+    let sent: Vec<_> = net
+        .mdns()
+        .into_iter()
+        .filter(|message| message.1 == group)
+        .collect();
+    let kinds: Vec<bool> = sent
+        .iter()
+        .map(|message| message.4[2] & 0x80 != 0)
+        .collect();
+    assert_eq!(kinds, [false, false, false, true, true]);
 }
 
 #[test]
@@ -1508,6 +1658,7 @@ fn a_neighbour_that_does_not_answer_arp_does_not_block_the_others() {
     ));
     net.run_ms(10_000);
     assert_eq!((net.mdns().len(), net.addressing.dropped()), (0, 1));
+    assert_eq!(net.iface.poll_at(net.now, &net.sockets), None);
     assert_eq!(net.addressing.next_deadline(), None);
     net.receive(udp_v4(
         (ASKER, 5353),
@@ -1560,22 +1711,24 @@ fn new_addresses_are_announced_and_gone_ones_flushed() {
 #[test]
 fn random_messages_do_not_panic_the_responder() {
     let mut random = Random::new(5);
+    let known = [HOST_WIRE, &[0, 1, 0, 1, 0, 0, 0, 120, 0, 4, 192, 0, 2, 1]].concat();
+    let pointer = b"\xc0\x25\0\x0c\0\x01\0\0\x11\x94\0\x02\xc0\x0c";
+    let questions: [(&[&str], u16, u16); 2] =
+        [(HOST, 255, 0x8001), (&["_http", "_tcp", "local"], 12, 1)];
     let seeds = [
-        query(
-            7,
-            &[(HOST, 255, 0x8001), (&["_http", "_tcp", "local"], 12, 1)],
-            HOST_WIRE,
-            1,
-        ),
+        query(7, &questions, &[&known[..], pointer].concat(), 2),
         rival()[42..].to_vec(),
     ];
+    seeds.iter().for_each(|seed| mdns::fuzz(seed));
     for round in 0..20_000 {
         let mut message = seeds[round % 2].clone();
         for _ in 0..=random.below(4) {
             let at = random.below(message.len() as u32) as usize;
             message[at] = random.below(256) as u8;
         }
-        message.truncate(random.below(message.len() as u32 + 1) as usize);
+        if random.below(4) == 0 {
+            message.truncate(random.below(message.len() as u32 + 1) as usize);
+        }
         mdns::fuzz(&message);
     }
 }

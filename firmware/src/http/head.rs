@@ -17,6 +17,8 @@ pub const MAX_REQUEST_LINE: usize = 4096;
 /// Longest head: request line, fields and the empty line.
 pub const MAX_HEAD: usize = 6144;
 
+const _: () = assert!(MAX_REQUEST_LINE + 2 < MAX_HEAD && MAX_HEAD <= u16::MAX as usize);
+
 /// Progress through one head. It survives between arrivals, so that no byte is looked at twice.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Scan {

@@ -68,7 +68,8 @@ pub enum Next {
     Input,
     /// Another step with the rest of the input.
     Step,
-    /// Another step with at least this much room for the answer. Never more than [`MAX_ANSWER`].
+    /// The same step again with at least this much room for the answer, never more than [`MAX_ANSWER`]. Nothing was
+    /// consumed and nothing has changed.
     Room(usize),
     /// Close once everything is sent; whatever else arrives is of no interest.
     Close,
@@ -108,6 +109,7 @@ impl Connection {
         out: &mut [u8],
         status: &impl StatusSource,
     ) -> Step {
+        let before = (self.phase, self.scan);
         let mut consumed = 0;
         if let Phase::Head = self.phase {
             match self.read_head(input) {
@@ -138,8 +140,11 @@ impl Connection {
             }
             (*body, answer.content) = (Body::Done, Err(Refusal::Incomplete));
         }
-        if out.len() < answer.room() {
-            return Step::without_answer(consumed, 0, Next::Room(answer.room()));
+        let room = answer.room();
+        if out.len() < room {
+            // The input stays where it is: as long as some waits, the caller knows that there is something to do.
+            (self.phase, self.scan) = before;
+            return Step::without_answer(0, 0, Next::Room(room));
         }
         let (code, written) = answer.write(out, status);
         let next = if answer.persistence == Persistence::Close {

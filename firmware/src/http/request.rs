@@ -295,12 +295,10 @@ impl Fields {
         if self.content_length.is_some() || value.contains(&b',') {
             return Err(Refusal::RepeatedContentLength);
         }
-        let digits = if value.is_empty() {
-            Err(Refusal::ContentLength)
-        } else {
-            Ok(value)
-        }?;
-        let length = digits.iter().try_fold(0u64, |length, &digit| {
+        if value.is_empty() {
+            return Err(Refusal::ContentLength);
+        }
+        let length = value.iter().try_fold(0u64, |length, &digit| {
             let digit = char::from(digit).to_digit(10)?;
             length.checked_mul(10)?.checked_add(digit.into())
         });

@@ -1,187 +1,7 @@
-//! Rules of RFC 9110 and 9112, one line each; splitting, damage and size in general.
+//! Rules of RFC 9110 and 9112, one line each; splitting, damage and size in general. The pages: `status/tests.rs`.
 
 use super::*;
-use crate::status::{
-    Address, Counter, Duplex, Interface, Link, MAX_ADDRESSES, MAX_COUNTERS, MAX_INTERFACES, Origin,
-    Service, Status,
-};
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-
-/// Eight interfaces at their longest, or one of everything for people to look at.
-struct Sample {
-    is_worst: bool,
-    excess: usize,
-}
-
-const TYPICAL: Sample = Sample {
-    is_worst: false,
-    excess: 0,
-};
-
-const NAMES: [(&str, &str); MAX_COUNTERS] = [
-    ("receive_bytes", "Bytes received."),
-    ("receive_frames", "Frames received."),
-    ("transmit_bytes", "Bytes sent."),
-    ("transmit_frames", "Frames sent."),
-    (
-        "receive_ring_full_drops",
-        "Frames lost: the receive ring was full.",
-    ),
-    (
-        "receive_checksum_drops",
-        "Frames lost: a checksum did not match.",
-    ),
-    (
-        "receive_length_drops",
-        "Frames lost: too short or too long.",
-    ),
-    (
-        "receive_pool_empty_drops",
-        "Frames lost: no buffer was free.",
-    ),
-    (
-        "transmit_ring_full_drops",
-        "Frames not sent: the ring was full.",
-    ),
-    ("transmit_timeouts", "Frames the hardware never took."),
-    ("interrupts", "Interrupts taken."),
-    ("link_changes", "Changes of the link state."),
-    ("fragment_drops", "IP fragments lost."),
-    (
-        "neighbour_drops",
-        "Packets lost: no answer from the neighbour.",
-    ),
-];
-
-impl StatusSource for Sample {
-    fn with_status(&self, show: &mut dyn FnMut(&Status<'_>)) {
-        let value = |index: usize| {
-            if self.is_worst {
-                u64::MAX
-            } else {
-                48 * index as u64 * index as u64
-            }
-        };
-        let counters: Vec<_> = NAMES
-            .iter()
-            .enumerate()
-            .map(|(index, &(name, help))| Counter {
-                name,
-                help,
-                value: value(index),
-            })
-            .collect();
-        let worst_address = Address {
-            ip: IpAddr::V6(Ipv6Addr::new(
-                0x2001, 0xdb85, 0xaaaa, 0xbbbb, 0xcccc, 0xdddd, 0xeeee, 0xffff,
-            )),
-            prefix_len: 128,
-            origin: Origin::LinkLocal,
-        };
-        let typical = [
-            Address {
-                ip: IpAddr::V4(Ipv4Addr::new(10, 0, 2, 15)),
-                prefix_len: 24,
-                origin: Origin::Dhcp,
-            },
-            Address {
-                ip: IpAddr::V6(Ipv6Addr::new(0xfec0, 0, 0, 0, 0x5054, 0xff, 0xfe12, 0x3456)),
-                prefix_len: 64,
-                origin: Origin::Slaac,
-            },
-            Address {
-                ip: IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0x5054, 0xff, 0xfe12, 0x3456)),
-                prefix_len: 64,
-                origin: Origin::LinkLocal,
-            },
-        ];
-        let worst = [worst_address; MAX_ADDRESSES];
-        let addresses: &[Address] = if self.is_worst { &worst } else { &typical };
-        let link = Link::Up {
-            speed_mbps: Some(1000),
-            duplex: Some(Duplex::Full),
-        };
-        let interface = |name| Interface {
-            name,
-            driver: "mv88e6xxx",
-            mac: [0x52, 0x54, 0, 0x12, 0x34, 0x56],
-            link,
-            addresses,
-            counters: &counters,
-        };
-        let mut interfaces: Vec<_> = [
-            "eth0", "eth1", "eth2", "eth3", "eth4", "eth5", "eth6", "eth7",
-        ]
-        .map(interface)
-        .into();
-        assert_eq!(interfaces.len(), MAX_INTERFACES);
-        if !self.is_worst {
-            interfaces.truncate(2);
-            interfaces[1] = Interface {
-                link: Link::Down,
-                addresses: &[],
-                ..interfaces[1]
-            };
-        }
-        interfaces.extend(core::iter::repeat_n(interfaces[0], self.excess));
-        let own = [
-            Counter {
-                name: "accepted",
-                help: "Connections accepted.",
-                value: value(9),
-            },
-            Counter {
-                name: "evicted",
-                help: "Idle connections closed to make room.",
-                value: value(0),
-            },
-            Counter {
-                name: "receive_bytes",
-                help: "Bytes received.",
-                value: value(5),
-            },
-        ];
-        let services = [
-            Service {
-                name: "http",
-                connections: Some(1),
-                counters: &own,
-            },
-            Service {
-                name: "tcp_echo",
-                connections: Some(64),
-                counters: &own,
-            },
-            Service {
-                name: "udp_echo",
-                connections: None,
-                counters: &own,
-            },
-        ];
-        let mut http_answers = AnswerCounters::default();
-        http_answers.count(Code::Ok);
-        show(&Status {
-            hostname: "espressobin",
-            board: "Globalscale Marvell ESPRESSOBin Board V7 (\"eMMC\") <&\\>",
-            version: "0.1.0",
-            uptime_us: 192_345_678,
-            cpu: "Cortex-A53 r0p4",
-            memory_bytes: 1 << 30,
-            image_bytes: 220 << 10,
-            heap_used_bytes: 93_184,
-            heap_size_bytes: 1 << 20,
-            interfaces: &interfaces,
-            services: &services,
-            counters: &[Counter {
-                name: "idle_wakes",
-                help: "Returns from WFI.",
-                value: 7,
-            }],
-            http_answers: &http_answers,
-            urls: &["http://10.0.2.15/", "http://espressobin.local/"],
-        });
-    }
-}
+use crate::status::tests::TYPICAL;
 
 #[derive(Debug, Default, PartialEq)]
 struct Outcome {
@@ -217,7 +37,8 @@ fn play<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, eof: bool, room: usize) 
                 Next::Input => break,
                 Next::Step => {}
                 Next::Room(wanted) => {
-                    assert!(wanted > room && wanted <= MAX_ANSWER && step.written == 0);
+                    assert!(wanted > room && wanted <= MAX_ANSWER);
+                    assert_eq!((step.consumed, step.written), (0, 0));
                     room = wanted;
                 }
                 Next::Close => {
@@ -300,7 +121,7 @@ fn cases() -> Vec<(&'static str, Vec<u8>, Vec<u16>, bool)> {
     add("1.0 expecting", b"GET /hello HTTP/1.0\r\nExpect: x\r\n\r\n", &[200], true);
     // In sync all the same.
     add("404", b"GET /hello/ HTTP/1.1\r\nHost: a\r\n\r\nGET /nope HTTP/1.1\r\nHost: a\r\n\r\n", &[404, 404], false);
-    add("404 for an escaped slash", b"GET %2Fhello HTTP/1.1\r\nHost: a\r\n\r\n", &[400], true);
+    add("400 for an escaped first slash", b"GET %2Fhello HTTP/1.1\r\nHost: a\r\n\r\n", &[400], true);
     add("404 for a reserved escape", b"GET /api%2Fv1/status HTTP/1.1\r\nHost: a\r\n\r\n", &[404], false);
     add("404 for a long path", b"GET /api/v1/statusx HTTP/1.1\r\nHost: a\r\n\r\n", &[404], false);
     for method in ["POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH"] {
@@ -486,6 +307,47 @@ fn splitting_the_input_anywhere_changes_nothing() {
 }
 
 #[test]
+fn a_request_like_the_one_before_is_judged_by_its_own_bytes() {
+    let first = b"GET /hello HTTP/1.1\r\nHost: abcdef\r\nX: y\r\n\r\n";
+    let served = answer(first);
+    let after_first = |second: &[u8]| {
+        let mut outcome = play([&first[..], second], false, MAX_ANSWER);
+        assert_eq!(outcome.codes.remove(0), Code::Ok);
+        assert!(outcome.sent.starts_with(&served.sent));
+        outcome.sent.drain(..served.sent.len());
+        outcome
+    };
+    assert_eq!(after_first(first), served);
+    for at in 0..first.len() {
+        for bit in 0..8 {
+            let mut second = *first;
+            second[at] ^= 1 << bit;
+            assert_eq!(
+                after_first(&second),
+                answer(&second),
+                "bit {bit} of byte {at}"
+            );
+        }
+        assert_eq!(after_first(&first[..at]), Outcome::default(), "{at} bytes");
+    }
+}
+
+#[test]
+fn refusals_name_the_limits_there_are() {
+    for (refusal, limit) in [
+        (Refusal::BodyTooLong, MAX_BODY as usize),
+        (Refusal::RequestLineTooLong, MAX_REQUEST_LINE),
+        (Refusal::HeadTooLong, MAX_HEAD),
+        (Refusal::TooManyFields, MAX_FIELDS),
+    ] {
+        assert!(
+            refusal.reason().contains(&format!(" {limit} ")),
+            "{refusal:?}"
+        );
+    }
+}
+
+#[test]
 fn an_early_end_is_refused_unless_nothing_was_begun() {
     let request = b"POST /hello HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc";
     for len in 0..request.len() {
@@ -606,184 +468,6 @@ fn a_slow_request_is_not_read_again_from_the_start() {
             .next,
         Next::Room(MAX_ANSWER)
     );
-}
-
-fn page(path: &str, status: &Sample) -> (Code, String) {
-    let mut out = vec![0; MAX_ANSWER];
-    let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
-    let step = Connection::default().step(request.as_bytes(), false, &mut out, status);
-    let (_, body, _) = split_answer(&out[..step.written], false);
-    (step.answered.unwrap(), text(body).to_owned())
-}
-
-#[test]
-fn the_largest_pages_fit() {
-    for path in ["/", "/metrics", "/api/v1/status"] {
-        let (code, body) = page(
-            path,
-            &Sample {
-                is_worst: true,
-                excess: 0,
-            },
-        );
-        assert_eq!(code, Code::Ok, "{path}");
-        // A reserve for longer names and services to come.
-        assert!(body.len() + 1024 < MAX_ANSWER, "{path}: {}", body.len());
-    }
-}
-
-#[test]
-fn a_page_that_does_not_fit_is_an_error_and_not_cut() {
-    for path in ["/", "/metrics", "/api/v1/status"] {
-        let (code, body) = page(
-            path,
-            &Sample {
-                is_worst: true,
-                excess: 8,
-            },
-        );
-        assert_eq!(
-            (code, body.starts_with("500 ")),
-            (Code::InternalServerError, true),
-            "{path}"
-        );
-    }
-}
-
-/// One JSON value at the start of `text`; what follows it.
-fn json(text: &str) -> Result<&str, &str> {
-    let text = text.trim_start();
-    let items = |open: char, close: char, keyed: bool| -> Result<&str, &str> {
-        let mut rest = text.strip_prefix(open).ok_or(text)?.trim_start();
-        if let Some(rest) = rest.strip_prefix(close) {
-            return Ok(rest);
-        }
-        loop {
-            if keyed {
-                rest = json(rest.strip_prefix('"').map(|_| rest).ok_or(rest)?)?
-                    .strip_prefix(':')
-                    .ok_or(rest)?;
-            }
-            rest = json(rest)?.trim_start();
-            match rest.strip_prefix(',') {
-                Some(after) => rest = after,
-                None => return rest.strip_prefix(close).ok_or(rest),
-            }
-        }
-    };
-    match text.chars().next().ok_or(text)? {
-        '{' => items('{', '}', true),
-        '[' => items('[', ']', false),
-        '"' => {
-            let mut characters = text[1..].char_indices();
-            while let Some((at, character)) = characters.next() {
-                match character {
-                    '"' => return Ok(&text[at + 2..]),
-                    '\\' => match characters.next().ok_or(text)?.1 {
-                        'u' => (0..4).try_for_each(|_| {
-                            characters
-                                .next()
-                                .filter(|(_, digit)| digit.is_ascii_hexdigit())
-                                .map(|_| ())
-                                .ok_or(text)
-                        })?,
-                        '"' | '\\' | '/' | 'b' | 'f' | 'n' | 'r' | 't' => {}
-                        _ => return Err(text),
-                    },
-                    control if control < ' ' => return Err(text),
-                    _ => {}
-                }
-            }
-            Err(text)
-        }
-        't' => text.strip_prefix("true").ok_or(text),
-        'f' => text.strip_prefix("false").ok_or(text),
-        '0'..='9' => {
-            let end = text
-                .find(|character: char| !character.is_ascii_digit() && character != '.')
-                .unwrap_or(text.len());
-            text[..end]
-                .parse::<f64>()
-                .map(|_| &text[end..])
-                .map_err(|_| text)
-        }
-        _ => Err(text),
-    }
-}
-
-#[test]
-fn the_status_is_json() {
-    assert!(json("{\"a\":[1,{}],}").is_err() && json("\"\\x\"").is_err());
-    for status in [
-        TYPICAL,
-        Sample {
-            is_worst: true,
-            excess: 0,
-        },
-    ] {
-        let (_, body) = page("/api/v1/status", &status);
-        assert_eq!(json(&body).map(str::trim), Ok(""), "{body}");
-    }
-    let (_, body) = page("/api/v1/status", &TYPICAL);
-    assert!(
-        body.contains(r#""board":"Globalscale Marvell ESPRESSOBin Board V7 (\"eMMC\") <&\\>""#),
-        "{body}"
-    );
-    assert!(
-        body.contains(r#"{"cidr":"10.0.2.15/24","origin":"dhcp"}"#),
-        "{body}"
-    );
-    assert!(body.contains(r#""uptime_seconds":192.345678"#), "{body}");
-}
-
-#[test]
-fn metrics_stand_together_by_family_and_are_declared_once() {
-    let (_, body) = page("/metrics", &TYPICAL);
-    let mut families = std::collections::HashSet::new();
-    let mut samples = std::collections::HashSet::new();
-    let mut current = "";
-    for line in body.lines() {
-        if let Some(rest) = line.strip_prefix("# HELP ") {
-            current = rest.split(' ').next().unwrap();
-            assert!(families.insert(current), "{current} declared twice");
-        } else if let Some(rest) = line.strip_prefix("# TYPE ") {
-            let (name, kind) = rest.split_once(' ').unwrap();
-            assert_eq!(name, current);
-            assert_eq!(kind == "counter", name.ends_with("_total"), "{name}");
-        } else {
-            let (name, value) = line.rsplit_once(' ').unwrap();
-            assert!(samples.insert(name), "{name} twice");
-            assert_eq!(name.split('{').next(), Some(current));
-            assert!(value.parse::<f64>().is_ok());
-        }
-    }
-    for line in [
-        "ristretto_interface_receive_frames_total{interface=\"eth0\"} 48",
-        "ristretto_interface_link_up{interface=\"eth1\"} 0",
-        "ristretto_interface_speed_bytes_per_second{interface=\"eth0\"} 125000000",
-        "ristretto_service_connections{service=\"tcp_echo\"} 64",
-        "ristretto_http_responses_total{code=\"200\"} 1",
-        "ristretto_idle_wakes_total 7",
-        "ristretto_build_info{version=\"0.1.0\",board=\"Globalscale Marvell ESPRESSOBin Board V7 (\\\"eMMC\\\") <&\\\\>\"} 1",
-    ] {
-        assert!(
-            body.lines().any(|other| other == line),
-            "{line} is missing in {body}"
-        );
-    }
-}
-
-#[test]
-fn foreign_text_does_not_become_html() {
-    let (_, body) = page("/", &TYPICAL);
-    assert!(
-        body.contains("(&quot;eMMC&quot;) &lt;&amp;\\&gt;"),
-        "{body}"
-    );
-    assert!(body.contains("3 min 12 s") && body.contains("10.0.2.15/24"));
-    for reference in ["http:", "https:", "//", "<script", "url("] {
-        assert!(!body.contains(reference), "{reference}");
-    }
 }
 
 /// A small generator (xorshift), so that every run sees the same damage.

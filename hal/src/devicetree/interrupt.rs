@@ -2,12 +2,13 @@
 
 use core::fmt;
 
+use super::index::Record;
 use super::{Error, MAX_DEPTH, Node, be32};
 
 /// Arguments that a reference can have.
 const MAX_ARGUMENTS: usize = 8;
 /// Cells that an interrupt can have; the GIC's binding has 3 or 4.
-const MAX_INTERRUPT_CELLS: u32 = 4;
+const MAX_INTERRUPT_CELLS: u8 = 4;
 
 /// A node that another one refers to, with what the reference says about it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -209,7 +210,7 @@ impl<'t> Node<'t> {
             self.plain_interrupt(index)?
         };
         let controller = reference.node;
-        if controller.has("interrupt-map") {
+        if controller.record.is(Record::INTERRUPT_MAP) {
             return Err(Error::InterruptMap(controller.place("interrupt-map")));
         }
         controller.interrupt_cells()?;
@@ -250,12 +251,14 @@ impl<'t> Node<'t> {
     }
 
     fn interrupt_cells(&self) -> Result<usize, Error> {
-        match self.u32("#interrupt-cells")? {
-            cells @ 1..=MAX_INTERRUPT_CELLS => Ok(cells as usize),
-            cells => Err(Error::Cells {
-                place: self.place("#interrupt-cells"),
-                cells,
+        let place = || self.place("#interrupt-cells");
+        match self.record.interrupt_cells() {
+            Some(cells @ 1..=MAX_INTERRUPT_CELLS) => Ok(usize::from(cells)),
+            Some(cells) => Err(Error::Cells {
+                place: place(),
+                cells: cells.into(),
             }),
+            None => Err(Error::Missing(place())),
         }
     }
 
@@ -271,7 +274,7 @@ impl<'t> Node<'t> {
             } else {
                 node.parent().ok_or_else(lost)?
             };
-            if node.has("#interrupt-cells") {
+            if node.record.interrupt_cells().is_some() {
                 return Ok(node);
             }
         }

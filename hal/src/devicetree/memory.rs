@@ -15,7 +15,7 @@ impl Tree<'_> {
     /// All memory: every region of every enabled node with `device_type = "memory"`. Empty regions are left out.
     pub fn memory(&self) -> impl Iterator<Item = Result<Region, Error>> {
         self.nodes()
-            .filter(|node| node.str("device_type") == Ok("memory") && node.is_enabled())
+            .filter(|node| node.property("device_type") == Some(b"memory\0") && node.is_enabled())
             .flat_map(|node| node.regs())
             .filter(|region| region.is_err() || region.is_ok_and(|region| region.size > 0))
     }

@@ -4,7 +4,8 @@ use core::fmt;
 
 use fdt::properties::values::PropertyValue;
 
-use super::walk::{RawProperty, Record};
+use super::blocks::Part;
+use super::index::Record;
 use super::{Error, MAX_DEPTH, Place, Tree};
 
 /// A node of a [`Tree`]: a handle, cheap to copy.
@@ -40,13 +41,13 @@ impl<'t> Property<'t> {
 impl<'t> Node<'t> {
     /// The name with its unit address, as in `uart@12000`; empty for the root (and where the name is damaged).
     pub fn name(&self) -> &'t str {
+        str::from_utf8(self.name_bytes()).unwrap_or_default()
+    }
+
+    fn name_bytes(&self) -> &'t [u8] {
         let start = self.record.name_at as usize;
-        let name = self
-            .tree
-            .structs
-            .get(start..start + usize::from(self.record.name_len));
-        name.and_then(|name| str::from_utf8(name).ok())
-            .unwrap_or_default()
+        let end = start + usize::from(self.record.name_len);
+        self.tree.blocks.structs.get(start..end).unwrap_or_default()
     }
 
     /// The full path, for printing.
@@ -75,14 +76,16 @@ impl<'t> Node<'t> {
 
     /// The child of this name. Without an exact match, the first child whose name is `name` before its `@`.
     pub fn child(&self, name: &str) -> Option<Node<'t>> {
-        let base = |node: &Node<'t>| {
-            node.name()
-                .split_once('@')
-                .is_some_and(|(base, _unit)| base == name)
-        };
-        self.children()
-            .find(|node| node.name() == name)
-            .or_else(|| self.children().find(base))
+        let name = name.as_bytes();
+        let mut base = None;
+        for child in self.children() {
+            match child.name_bytes().strip_prefix(name) {
+                Some([]) => return Some(child),
+                Some([b'@', ..]) => base = base.or(Some(child)),
+                _ => {}
+            }
+        }
+        base
     }
 
     /// Follows `path`, parts between slashes, from here down.
@@ -93,16 +96,25 @@ impl<'t> Node<'t> {
     }
 
     pub(super) fn properties(&self) -> impl Iterator<Item = Property<'t>> + use<'t> {
-        let tree = self.tree;
+        let blocks = self.tree.blocks;
         let mut at = self.record.properties_at as usize;
         core::iter::from_fn(move || {
-            let property = RawProperty::next(tree.structs, at)?;
-            at = property.end;
-            Some(Property {
-                strings: tree.strings,
-                name_at: property.name_at,
-                value: property.value,
-            })
+            loop {
+                let step = blocks.step(at)?;
+                at = step.end;
+                match step.part {
+                    Part::Property { name_at, value } => {
+                        return Some(Property {
+                            strings: blocks.strings,
+                            name_at,
+                            value,
+                        });
+                    }
+                    // A damaged property does not hide those behind it.
+                    Part::Lost => {}
+                    Part::BeginNode { .. } | Part::EndNode | Part::End => return None,
+                }
+            }
         })
     }
 
@@ -184,24 +196,22 @@ impl<'t> Node<'t> {
 
     /// Whether `what` is one of the strings of `compatible`.
     pub fn is_compatible(&self, what: &str) -> bool {
-        self.compatible().any(|string| string == what)
+        let value = self.property("compatible").unwrap_or_default();
+        let value = value.strip_suffix(&[0]).unwrap_or(value);
+        !value.is_empty()
+            && value
+                .split(|&byte| byte == 0)
+                .any(|string| string == what.as_bytes())
     }
 
     /// Whether neither this node nor one around it has a `status` other than `okay` (or `ok`).
     pub fn is_enabled(&self) -> bool {
-        self.lineage()
-            .all(|node| !node.has("status") || matches!(node.str("status"), Ok("okay" | "ok")))
+        !self.record.is(Record::DISABLED)
     }
 
     /// Whether the device sees what the CPU has in its caches. The nearest bus that says so, or not, decides.
     pub fn dma_coherent(&self) -> bool {
-        self.lineage()
-            .find_map(|node| {
-                node.has("dma-coherent")
-                    .then_some(true)
-                    .or(node.has("dma-noncoherent").then_some(false))
-            })
-            .unwrap_or(false)
+        self.record.is(Record::COHERENT)
     }
 
     /// The first usable of `mac-address`, `local-mac-address` and `address`: neither zero nor multicast.

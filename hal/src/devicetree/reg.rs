@@ -4,6 +4,9 @@ use core::fmt;
 
 use super::{Error, Node, be32};
 
+/// Entries of one `reg` that [`Node::regs`] looks at: real nodes have a few, a crafted one could keep a boot busy.
+pub const MAX_REGIONS: usize = 256;
+
 /// Consecutive addresses. The last one, `address + size - 1`, always fits 64 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Region {
@@ -70,7 +73,7 @@ impl BusAddress {
             kind => kind,
         };
         match bus.str("device_type") {
-            Ok("pci" | "pciex") if bus.record.address_cells == 3 => {
+            Ok("pci" | "pciex") if bus.record.address_cells() == 3 => {
                 kind(self.space) != 0 && kind(self.space) == kind(other.space)
             }
             _ => self.space == other.space,
@@ -81,7 +84,7 @@ impl BusAddress {
 impl<'t> Node<'t> {
     /// `#address-cells` and `#size-cells` for the children of this node.
     fn child_cells(&self) -> Result<(u8, u8), Error> {
-        let (address, size) = (self.record.address_cells, self.record.size_cells);
+        let (address, size) = (self.record.address_cells(), self.record.size_cells());
         let bad = |name, cells| Error::Cells {
             place: self.place(name),
             cells: u32::from(cells),
@@ -170,7 +173,7 @@ impl<'t> Node<'t> {
         self.reg(self.position("reg-names", name)?)
     }
 
-    /// All entries of `reg`, as [`reg`](Self::reg) gives them; one error if there is no sound `reg`.
+    /// The first [`MAX_REGIONS`] entries of `reg`, as [`reg`](Self::reg) gives them; one error if there is no sound `reg`.
     pub fn regs(&self) -> impl Iterator<Item = Result<Region, Error>> + use<'t> {
         let node = *self;
         let (count, error) = match node.reg_on() {
@@ -182,7 +185,7 @@ impl<'t> Node<'t> {
         };
         error
             .into_iter()
-            .chain((0..count).map(move |index| node.reg(index)))
+            .chain((0..count.min(MAX_REGIONS)).map(move |index| node.reg(index)))
     }
 
     /// Translates from this bus to `parent`'s.

@@ -1,6 +1,6 @@
 //! Multicast DNS (RFC 6762): answers for `HOSTNAME.local`, and names the web server (RFC 6763).
 //!
-//! Here is the socket; [`responder`] judges messages and writes answers, [`wire`] reads and writes bytes.
+//! Here is the socket; `responder.rs` judges messages and writes answers, `wire.rs` knows their bytes.
 
 mod responder;
 mod wire;
@@ -49,6 +49,7 @@ pub(super) struct Service {
     socket: SocketHandle,
     /// The addresses that were last announced.
     addrs: Vec<IpCidr, MAX_ADDRS>,
+    /// When an answer that still waits for its neighbour is dropped.
     drain_at: Option<Instant>,
     dropped: u32,
 }
@@ -118,7 +119,9 @@ impl Service {
         events: &mut dyn FnMut(Event),
     ) {
         let socket = sockets.get_mut::<udp::Socket>(self.socket);
-        if take_due(&mut self.drain_at, now) && socket.send_queue() > 0 {
+        if socket.send_queue() == 0 {
+            self.drain_at = None;
+        } else if take_due(&mut self.drain_at, now) {
             self.dropped = self.dropped.wrapping_add(1);
             socket.close();
             let _ = socket.bind(PORT);

@@ -158,7 +158,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Writes questions and records, each as a whole or not at all.
+/// Writes questions and records, each as a whole or not at all. Both return how many were written.
 pub(super) struct Writer<'a> {
     pub(super) out: &'a mut [u8],
     pub(super) at: usize,
@@ -166,7 +166,7 @@ pub(super) struct Writer<'a> {
 
 impl Writer<'_> {
     pub(super) fn question(&mut self, name: &Name, qtype: u16, class: u16) -> u16 {
-        self.put(&[name, &qtype.to_be_bytes(), &class.to_be_bytes()])
+        self.put(&[name, &qtype.to_be_bytes(), &class.to_be_bytes()], &[])
     }
 
     pub(super) fn record(
@@ -177,33 +177,68 @@ impl Writer<'_> {
         ttl_s: u32,
         data: &[&[u8]],
     ) -> u16 {
-        let start = self.at;
         let len: usize = data.iter().map(|part| part.len()).sum();
-        let head: [&[u8]; 5] = [
-            name,
-            &kind.to_be_bytes(),
-            &class.to_be_bytes(),
-            &ttl_s.to_be_bytes(),
-            &(len as u16).to_be_bytes(),
-        ];
-        if self.put(&head) + self.put(data) < 2 {
-            self.at = start;
-            return 0;
-        }
-        1
+        let (kind, class) = (kind.to_be_bytes(), class.to_be_bytes());
+        let (ttl_s, len) = (ttl_s.to_be_bytes(), (len as u16).to_be_bytes());
+        self.put(&[name, &kind, &class, &ttl_s, &len], data)
     }
 
-    /// Returns how many were written: one or none.
-    fn put(&mut self, parts: &[&[u8]]) -> u16 {
-        let start = self.at;
-        for part in parts {
-            let Some(space) = self.out.get_mut(self.at..self.at + part.len()) else {
-                self.at = start;
-                return 0;
-            };
-            space.copy_from_slice(part);
-            self.at += part.len();
+    fn put(&mut self, head: &[&[u8]], data: &[&[u8]]) -> u16 {
+        let parts = || head.iter().chain(data);
+        let len: usize = parts().map(|part| part.len()).sum();
+        let Some(mut space) = self.out.get_mut(self.at..self.at + len) else {
+            return 0;
+        };
+        for part in parts() {
+            let (here, rest) = space.split_at_mut(part.len());
+            here.copy_from_slice(part);
+            space = rest;
         }
+        self.at += len;
         1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn compressed_names_are_read_in_lower_case() {
+        let message = b"\x05LocaL\0\x03Web\xc0\0rest";
+        let (name, after) = read_name(message, 7).unwrap_or_default();
+        assert_eq!((&name[..], after), (&b"\x03web\x05local\0"[..], 13));
+    }
+
+    #[test]
+    fn pointers_that_lead_in_circles_end() {
+        // 0 points to 2, 2 points to 0, and a name further on points to both.
+        let message = b"\xc0\x02\xc0\0\xc0\0\xc0\x02\xc0\x08";
+        for at in [0, 2, 4, 6, 8] {
+            assert_eq!(read_name(message, at), None);
+        }
+    }
+
+    #[test]
+    fn names_longer_than_255_bytes_are_refused() {
+        let label = [&[63][..], &[b'a'; 63]].concat();
+        let name = |labels: usize, rest: &[u8]| [&label.repeat(labels), rest, &[0]].concat();
+        assert!(read_name(&name(3, &[&[61][..], &[b'a'; 61]].concat()), 0).is_some());
+        assert!(read_name(&name(3, &[&[62][..], &[b'a'; 62]].concat()), 0).is_none());
+    }
+
+    #[test]
+    fn a_record_that_does_not_fit_leaves_no_trace() {
+        let mut out = [0; 30];
+        let mut writer = Writer {
+            out: &mut out,
+            at: 0,
+        };
+        let name = wire_name(&[b"a"]);
+        assert_eq!(writer.record(&name, 1, 1, 9, &[&[1; 4]]), 1);
+        let at = writer.at;
+        assert_eq!(writer.record(&name, 1, 1, 9, &[&[1; 4]]), 0);
+        assert_eq!(writer.record(&name, 1, 1, 9, &[]), 1);
+        assert_eq!((at, writer.at), (17, 30));
     }
 }

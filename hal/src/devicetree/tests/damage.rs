@@ -237,6 +237,31 @@ fn properties_after_children_are_reported() {
     assert!(tree.find("/b").is_some());
 }
 
+/// Found by fuzz: what the index noted, lookups could not see.
+#[test]
+fn properties_behind_a_superfluous_end_are_nobodys() {
+    let blob = Builder::new()
+        .begin("")
+        .end()
+        .cells("#interrupt-cells", &[3])
+        .cells("phandle", &[1])
+        .end()
+        .blob();
+    let tree = Tree::new(&blob).unwrap();
+    assert!(!tree.root().has("phandle") && tree.by_phandle(1).is_none());
+
+    let mut deep = Builder::new();
+    for _ in 0..=MAX_DEPTH {
+        deep = deep.begin("n");
+    }
+    deep = deep.end().cells("phandle", &[1]);
+    for _ in 0..MAX_DEPTH {
+        deep = deep.end();
+    }
+    let blob = deep.blob();
+    assert_eq!(Tree::new(&blob).unwrap().by_phandle(1), None);
+}
+
 #[test]
 fn too_deep_and_too_many_nodes_are_left_out() {
     let mut deep = Builder::new().begin("");
@@ -269,4 +294,81 @@ fn too_deep_and_too_many_nodes_are_left_out() {
     assert_eq!(tree.damage().unwrap().kind, DamageKind::Nodes);
     assert_eq!(tree.nodes().count(), MAX_NODES);
     assert_eq!(tree.root().children().count(), 512);
+}
+
+/// Damages every word of the structure blocks of two trees. Most of it must cost the console nothing, and no damage that
+/// is noticed may move the console to another address: that would be worse than no console.
+#[test]
+fn the_console_survives_nearly_any_damaged_word() {
+    let trees: [(&[u8], u64); 2] = [
+        (
+            include_bytes!("../../../tests/data/qemu-virt.dtb"),
+            0x900_0000,
+        ),
+        (include_bytes!("../../../tests/data/board.dtb"), 0xd001_2000),
+    ];
+    for (whole, address) in trees {
+        let word = |field: usize| u32::from_be_bytes(whole[field * 4..][..4].try_into().unwrap());
+        let structs = word(2) as usize / 4..(word(2) + word(9)) as usize / 4;
+        let (mut count, mut found) = (0, 0);
+        for field in structs {
+            let flipped = [0, 1, 2, 5, 9, 30].map(|bit| word(field) ^ 1 << bit);
+            for value in flipped.into_iter().chain([0]) {
+                let blob = patched(whole.to_vec(), field, value);
+                let tree = Tree::new(&blob).unwrap();
+                let console = tree.stdout().and_then(|(node, _)| node.reg(0));
+                count += 1;
+                match console {
+                    Ok(region) if region.address == address => found += 1,
+                    Ok(region) => {
+                        assert_eq!(tree.damage(), None, "{field} = {value:#x}: {region}");
+                    }
+                    Err(_) => {}
+                }
+            }
+        }
+        println!("{found} of {count}");
+        assert!(found * 100 > count * 90, "{found} of {count}");
+    }
+}
+
+/// Blocks made so that a careless reader looks at the same bytes again and again: 1 MiB that takes milliseconds to read
+/// once and minutes to read for every node.
+#[test]
+fn crafted_trees_are_read_in_linear_time() {
+    let node_with_far_property = |blob: Builder| {
+        let far = (1 << 19) - blob.structs.len() as u32;
+        blob.begin("a").word(3).word(far).word(0)
+    };
+    let patterns: [fn(Builder) -> Builder; 7] = [
+        |blob| blob.word(0x4141_4141),
+        |blob| blob.word(1),
+        |blob| blob.word(2),
+        |blob| blob.word(4),
+        |blob| blob.word(3).word(0).word(u32::MAX),
+        |blob| blob.begin("a").word(0x4141_4141),
+        |blob| blob.word(3).word(4).word(0).word(0x4141_4141),
+    ];
+    let start = std::time::Instant::now();
+    let mut blobs: Vec<Vec<u8>> = Vec::new();
+    for pattern in patterns {
+        let mut blob = Builder::new().begin("").text("p", "");
+        while blob.structs.len() < 1 << 20 {
+            blob = pattern(blob);
+        }
+        blobs.push(blob.unfinished_blob());
+    }
+    let mut blob = Builder::new().begin("").text("p", "");
+    while blob.structs.len() < 1 << 18 {
+        blob = node_with_far_property(blob);
+    }
+    blob.structs.resize(1 << 20, b'A');
+    blobs.push(blob.unfinished_blob());
+    for blob in blobs {
+        let tree = Tree::new(&blob).unwrap();
+        assert!(tree.damage().is_some());
+        assert!(tree.nodes().all(|node| !node.has("q")));
+        assert_eq!(tree.memory().count(), 0);
+    }
+    assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
 }

@@ -29,7 +29,8 @@ fn board() -> Vec<u8> {
                     })
                     .node("uart@13000", |node| node.text("status", "disabled"))
                     .node("ethernet@30000", |node| {
-                        node.cells("linux,phandle", &[9])
+                        node.cells("phandle", &[9])
+                            .cells("phandle", &[10])
                             .bytes("local-mac-address", &[0; 6])
                             .bytes("mac-address", &[1, 2, 3, 4, 5, 6])
                             .bytes("address", &[2, 0, 0, 0, 0, 1])
@@ -84,11 +85,16 @@ fn exact_names_go_before_names_without_unit_address() {
     let blob = tree(|root| {
         root.node("port@1", |node| node)
             .node("port", |node| node.flag("exact"))
-            .node("port", |node| node.flag("twin"))
+            .node("port", |node| node.node("child", |node| node))
     });
     let tree = Tree::new(&blob).unwrap();
     assert!(tree.find("/port").unwrap().has("exact"));
-    assert_eq!(tree.nodes().count(), 4);
+    assert_eq!(
+        tree.find("/port/child"),
+        None,
+        "the second twin is out of reach by path"
+    );
+    assert_eq!(tree.nodes().count(), 5);
     assert_eq!(tree.root().children().count(), 3);
 }
 
@@ -141,8 +147,22 @@ fn phandles_lead_to_nodes() {
     let tree = Tree::new(&blob).unwrap();
     assert_eq!(tree.by_phandle(7).unwrap().name(), "uart@12000");
     assert_eq!(tree.by_phandle(9).unwrap().name(), "ethernet@30000");
-    assert_eq!(tree.by_phandle(8), None);
+    assert_eq!(
+        tree.by_phandle(10),
+        None,
+        "the first property of a name counts"
+    );
     assert_eq!(tree.by_phandle(0), None, "most nodes have none");
+
+    let blob = super::tree(|root| {
+        root.cells("phandle", &[u32::MAX])
+            .node("a", |node| node.cells("phandle", &[0]))
+    });
+    let tree = Tree::new(&blob).unwrap();
+    assert_eq!(
+        (tree.by_phandle(u32::MAX), tree.by_phandle(0)),
+        (None, None)
+    );
 }
 
 #[test]

@@ -1,0 +1,199 @@
+//! The other side of the comparison: Debian's kernel as it is, and an initramfs with one program.
+
+use std::fs;
+use std::path::Path;
+
+use crate::error::{Result, at, failure};
+use crate::packages::{self, Package};
+use crate::private_apt::{PrivateApt, extract_deb};
+use crate::step::Step;
+use crate::workspace;
+
+use super::guest::System;
+
+const COMPILER: [Package; 2] = [
+    Package {
+        name: "gcc-aarch64-linux-gnu",
+        brings: "aarch64-linux-gnu-gcc",
+        why: "to compile Linux's server",
+    },
+    Package {
+        name: "libc6-dev-arm64-cross",
+        brings: "/usr/aarch64-linux-gnu/lib/libc.a",
+        why: "the C library of Linux's server",
+    },
+];
+
+const SUITE: &str = "bookworm";
+const KERNEL: &str = "linux-image-arm64";
+
+/// Debian builds these as modules; `epoll_server.c` loads them by the same names.
+const MODULES: [&str; 4] = ["failover", "net_failover", "virtio_mmio", "virtio_net"];
+
+/// What Linux's server prints once it listens.
+pub const READY: &str = "bench: ready";
+
+/// Fetches Debian's kernel, compiles the server, and packs it.
+///
+/// # Errors
+///
+/// If the kernel cannot be had, or the compiler refuses.
+pub fn build() -> Result<System> {
+    packages::ensure(&COMPILER)?;
+    let dir = workspace::cache_dir()?
+        .join("linux")
+        .join(format!("{SUITE}-arm64"));
+    if !dir.join("version").exists() {
+        fetch(&dir)?;
+    }
+    let version = fs::read_to_string(dir.join("version")).map_err(at(&dir))?;
+
+    let init = dir.join("init");
+    Step::new("aarch64-linux-gnu-gcc")
+        .words("-std=gnu11 -O2 -Wall -Wextra -Werror -static -s")
+        .arg(
+            workspace::root()
+                .join("tests/linux/epoll_server.c")
+                .to_string_lossy(),
+        )
+        .arg("-o")
+        .arg(init.to_string_lossy())
+        .output()?;
+    let mut archive = Cpio::default();
+    archive.directory("dev");
+    archive.character_device("dev/console", 5, 1);
+    archive.directory("modules");
+    for module in MODULES {
+        archive.file(
+            &format!("modules/{module}.ko"),
+            0o644,
+            &read(&dir.join(format!("{module}.ko")))?,
+        );
+    }
+    archive.file("init", 0o755, &read(&init)?);
+    let initrd = dir.join("initrd");
+    fs::write(&initrd, archive.finish()).map_err(at(&initrd))?;
+    Ok(System {
+        name: format!("Linux {}", version.trim()),
+        kernel: dir.join("vmlinuz"),
+        initrd: Some(initrd),
+    })
+}
+
+/// Downloads the kernel package that the release stands for and keeps the few files of it that are used.
+fn fetch(dir: &Path) -> Result<()> {
+    let apt = PrivateApt::open(SUITE, "arm64")?;
+    let Some(package) = apt
+        .depends(KERNEL)?
+        .into_iter()
+        .find(|name| name.starts_with("linux-image-"))
+    else {
+        return failure(format!("{KERNEL} of {SUITE} stands for no kernel"));
+    };
+    let deb = apt.download_deb(&package)?;
+    let modules = MODULES.map(|module| format!("*/{module}.ko"));
+    let mut patterns = vec!["./boot/vmlinuz-*"];
+    patterns.extend(modules.iter().map(String::as_str));
+    extract_deb(&deb, &patterns, dir)?;
+    let version = package.trim_start_matches("linux-image-");
+    let kernel = dir.join(format!("vmlinuz-{version}"));
+    fs::rename(&kernel, dir.join("vmlinuz")).map_err(at(&kernel))?;
+    // `linux-image-6.1.0-56-arm64_6.1.192-2_arm64.deb`: the version is in the middle.
+    let name = deb.file_name().unwrap_or_default().to_string_lossy();
+    let version = name.split('_').nth(1).unwrap_or(version).to_owned();
+    fs::remove_file(&deb).map_err(at(&deb))?;
+    // Written last: it says that everything is there.
+    fs::write(dir.join("version"), version).map_err(at(dir))
+}
+
+fn read(file: &Path) -> Result<Vec<u8>> {
+    fs::read(file).map_err(at(file))
+}
+
+/// An archive in the form the kernel reads as an initramfs ("newc": Documentation/driver-api/early-userspace/
+/// buffer-format.rst): a header of 110 bytes in hexadecimal digits, the name, the contents, each padded to 4 bytes.
+#[derive(Default)]
+struct Cpio {
+    bytes: Vec<u8>,
+    entries: u32,
+}
+
+impl Cpio {
+    fn directory(&mut self, name: &str) {
+        self.entry(name, 0o040_755, (0, 0), &[]);
+    }
+
+    fn character_device(&mut self, name: &str, major: u32, minor: u32) {
+        self.entry(name, 0o020_600, (major, minor), &[]);
+    }
+
+    fn file(&mut self, name: &str, permissions: u32, contents: &[u8]) {
+        self.entry(name, 0o100_000 | permissions, (0, 0), contents);
+    }
+
+    fn finish(mut self) -> Vec<u8> {
+        self.entry("TRAILER!!!", 0, (0, 0), &[]);
+        self.bytes
+    }
+
+    fn entry(&mut self, name: &str, mode: u32, device: (u32, u32), contents: &[u8]) {
+        let length = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
+        self.entries += 1;
+        // inode, mode, uid, gid, links, time, size, the file's own device, the device it stands for, name, checksum
+        let fields = [
+            self.entries,
+            mode,
+            0,
+            0,
+            1,
+            0,
+            length(contents.len()),
+            0,
+            0,
+            device.0,
+            device.1,
+            length(name.len() + 1),
+            0,
+        ];
+        self.bytes.extend(b"070701");
+        for field in fields {
+            self.bytes.extend(format!("{field:08x}").into_bytes());
+        }
+        self.bytes.extend(name.as_bytes());
+        self.bytes.push(0);
+        self.pad();
+        self.bytes.extend(contents);
+        self.pad();
+    }
+
+    fn pad(&mut self) {
+        self.bytes.resize(self.bytes.len().next_multiple_of(4), 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_archive_has_headers_names_and_padding() {
+        let mut archive = Cpio::default();
+        archive.file("init", 0o755, b"12345");
+        let bytes = archive.finish();
+        let header = "070701\
+                      00000001000081ed000000000000000000000001000000000000000500000000000000000000000000000000\
+                      0000000500000000";
+        assert_eq!(&bytes[..110], header.as_bytes());
+        assert_eq!(
+            &bytes[110..124],
+            b"init\0\0"
+                .iter()
+                .copied()
+                .chain(*b"12345\0\0\0")
+                .collect::<Vec<_>>()
+        );
+        assert_eq!(bytes.len() % 4, 0);
+        assert!(bytes[124..].starts_with(b"070701"));
+        assert!(bytes.windows(11).any(|window| window == b"TRAILER!!!\0"));
+    }
+}

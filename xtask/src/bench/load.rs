@@ -1,0 +1,204 @@
+//! The clients: each does one unit of work at a time, checks the answer, and fails on the first that is missing or wrong.
+//!
+//! Ordinary sockets, so that the answers are judged by this host's network stack and not by ours.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::time::Duration;
+
+use crate::error::{Error, Result, failure};
+
+use super::guest::network;
+
+/// How long an answer may take. Far more than it ever does: whoever misses it has lost it.
+pub const PATIENCE: Duration = Duration::from_secs(5);
+
+const GREETING: &[u8] = b"Hello, world!";
+const REQUEST: &[u8] = b"GET /hello HTTP/1.1\r\nHost: bench\r\n\r\n";
+
+/// Sends datagrams to an echo service and wants each back.
+pub struct UdpEcho {
+    socket: UdpSocket,
+    payload: Vec<u8>,
+    sent: u64,
+}
+
+impl UdpEcho {
+    /// A client with datagrams of this many bytes, at least 8, and so much time for each answer.
+    ///
+    /// # Errors
+    ///
+    /// If this host has no socket for it.
+    pub fn new(server: SocketAddr, size: usize, patience: Duration) -> Result<Self> {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).map_err(network)?;
+        socket.connect(server).map_err(network)?;
+        socket.set_read_timeout(Some(patience)).map_err(network)?;
+        Ok(Self {
+            socket,
+            payload: (0..=u8::MAX).cycle().take(size.max(8)).collect(),
+            sent: 0,
+        })
+    }
+
+    /// One datagram there and back. Each carries its own number, so that a late or doubled one is found out.
+    ///
+    /// # Errors
+    ///
+    /// If it does not come back as it was.
+    pub fn exchange(&mut self) -> Result<()> {
+        let mut answer = [0; 2048];
+        self.sent += 1;
+        self.payload[..8].copy_from_slice(&self.sent.to_be_bytes());
+        let size = self
+            .socket
+            .send(&self.payload)
+            .and_then(|_| self.socket.recv(&mut answer));
+        match size {
+            Ok(size) if answer[..size] == self.payload => Ok(()),
+            Ok(size) => failure(format!(
+                "UDP echo {}: {size} bytes came back and not the same",
+                self.sent
+            )),
+            Err(error) => failure(format!(
+                "UDP echo {} of {} bytes: {error}",
+                self.sent,
+                self.payload.len()
+            )),
+        }
+    }
+}
+
+/// A keep-alive connection that asks for `/hello`.
+pub struct Http {
+    stream: TcpStream,
+    received: Vec<u8>,
+}
+
+impl Http {
+    /// Connects.
+    ///
+    /// # Errors
+    ///
+    /// If nobody listens.
+    pub fn connect(server: SocketAddr) -> Result<Self> {
+        let connect = || {
+            let stream = TcpStream::connect_timeout(&server, PATIENCE)?;
+            stream.set_nodelay(true)?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            Ok(stream)
+        };
+        let stream = connect().map_err(|error| lost("connection", &error))?;
+        Ok(Self {
+            stream,
+            received: Vec::new(),
+        })
+    }
+
+    /// Sends a request.
+    ///
+    /// # Errors
+    ///
+    /// If the connection is gone.
+    pub fn ask(&mut self) -> Result<()> {
+        self.stream
+            .write_all(REQUEST)
+            .map_err(|error| lost("request", &error))
+    }
+
+    /// Waits for the answer and checks it.
+    ///
+    /// # Errors
+    ///
+    /// If it does not come or is not the greeting.
+    pub fn hear(&mut self) -> Result<()> {
+        let mut buffer = [0; 2048];
+        self.received.clear();
+        loop {
+            match is_greeting(&self.received) {
+                Some(true) => return Ok(()),
+                Some(false) => {
+                    let text = String::from_utf8_lossy(&self.received).into_owned();
+                    return failure(format!("an answer that is not the greeting: {text:?}"));
+                }
+                None => {}
+            }
+            match self.stream.read(&mut buffer) {
+                Ok(0) => return Err(lost("answer", &ErrorKind::UnexpectedEof.into())),
+                Ok(size) => self.received.extend(&buffer[..size]),
+                Err(error) => return Err(lost("answer", &error)),
+            }
+        }
+    }
+
+    /// One request and its answer.
+    ///
+    /// # Errors
+    ///
+    /// As [`Http::ask`] and [`Http::hear`].
+    pub fn exchange(&mut self) -> Result<()> {
+        self.ask()?;
+        self.hear()
+    }
+}
+
+/// One connection with one request and its answer, closed by the client.
+///
+/// # Errors
+///
+/// If any of the three fails.
+pub fn connect_request_close(server: SocketAddr) -> Result<()> {
+    Http::connect(server)?.exchange()
+}
+
+/// A request on every connection at once, then all the answers.
+///
+/// # Errors
+///
+/// If any of them is missing.
+pub fn volley(connections: &mut [Http]) -> Result<()> {
+    connections.iter_mut().try_for_each(Http::ask)?;
+    connections.iter_mut().try_for_each(Http::hear)
+}
+
+/// Whether this is the whole answer: `None` if there is more to come.
+fn is_greeting(received: &[u8]) -> Option<bool> {
+    let head_end = received
+        .windows(4)
+        .position(|window| window == b"\r\n\r\n")?;
+    let head = String::from_utf8_lossy(&received[..head_end]).to_ascii_lowercase();
+    let body = &received[head_end + 4..];
+    let announced = format!("content-length: {}", GREETING.len());
+    if !head.starts_with("http/1.1 200 ") || !head.lines().any(|line| line == announced) {
+        return Some(false);
+    }
+    (body.len() >= GREETING.len()).then(|| body == GREETING)
+}
+
+fn lost(what: &str, error: &std::io::Error) -> Error {
+    Error::Failure(format!("lost an HTTP {what}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_whole_greeting_counts() {
+        let whole = b"HTTP/1.1 200 OK\r\ncontent-length: 13\r\n\r\nHello, world!";
+        assert_eq!(is_greeting(whole), Some(true));
+        assert_eq!(is_greeting(&whole[..whole.len() - 1]), None);
+        assert_eq!(is_greeting(&whole[..30]), None);
+        assert_eq!(
+            is_greeting(b"HTTP/1.1 404 Not Found\r\nContent-Length: 13\r\n\r\nHello, world!"),
+            Some(false)
+        );
+        assert_eq!(
+            is_greeting(b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\nHello, world"),
+            Some(false)
+        );
+        assert_eq!(
+            is_greeting(b"HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\nHello, world?"),
+            Some(false)
+        );
+    }
+}
