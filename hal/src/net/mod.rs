@@ -1,5 +1,6 @@
 //! What every network driver has in common: frames, links, counters, the [`Nic`] trait.
 
+pub mod checksum;
 pub mod frame;
 pub mod smoltcp;
 #[cfg(target_os = "none")]
@@ -9,6 +10,17 @@ pub use frame::{Frame, Pool};
 
 /// An Ethernet address, in wire order.
 pub type MacAddr = [u8; 6];
+
+/// An Ethernet address as people write it: `52:54:00:12:34:56`.
+pub struct MacText(pub MacAddr);
+
+impl core::fmt::Display for MacText {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let [first, rest @ ..] = self.0;
+        write!(f, "{first:02x}")?;
+        rest.iter().try_for_each(|byte| write!(f, ":{byte:02x}"))
+    }
+}
 
 /// State of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,12 +73,36 @@ impl Counters {
             ("rx_frames", "Frames received", self.rx_frames),
             ("rx_bytes", "Bytes received, without FCS", self.rx_bytes),
             ("tx_frames", "Frames handed to the device", self.tx_frames),
-            ("tx_bytes", "Bytes handed to the device, without FCS", self.tx_bytes),
-            ("rx_runt", "Received frames shorter than an Ethernet header", self.rx_runt),
-            ("rx_bad_completion", "Receive completions that made no sense", self.rx_bad_completion),
-            ("tx_ring_full", "Frames dropped because the transmit ring was full", self.tx_ring_full),
-            ("tx_no_buffer", "Frames dropped because no buffer was free", self.tx_no_buffer),
-            ("tx_bad_completion", "Transmit completions that made no sense", self.tx_bad_completion),
+            (
+                "tx_bytes",
+                "Bytes handed to the device, without FCS",
+                self.tx_bytes,
+            ),
+            (
+                "rx_runt",
+                "Received frames shorter than an Ethernet header",
+                self.rx_runt,
+            ),
+            (
+                "rx_bad_completion",
+                "Receive completions that made no sense",
+                self.rx_bad_completion,
+            ),
+            (
+                "tx_ring_full",
+                "Frames dropped because the transmit ring was full",
+                self.tx_ring_full,
+            ),
+            (
+                "tx_no_buffer",
+                "Frames dropped because no buffer was free",
+                self.tx_no_buffer,
+            ),
+            (
+                "tx_bad_completion",
+                "Transmit completions that made no sense",
+                self.tx_bad_completion,
+            ),
         ]
     }
 }
