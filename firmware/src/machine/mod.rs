@@ -24,7 +24,7 @@ use hal::arch::mmu::{self, Kind, Mapper};
 use hal::arch::{exceptions, irq, psci, timer};
 use hal::devicetree::{HEADER_BYTES, Node, Tree, Trigger};
 use hal::net::virtio::{BUFFERS, VirtioNic};
-use hal::net::{Nic, Pool};
+use hal::net::{MacText, Nic, Pool};
 use heapless::String;
 use log::{error, info, warn};
 use smoltcp::wire::{EthernetAddress, Ipv4Cidr, Ipv6Cidr};
@@ -281,7 +281,7 @@ impl Machine {
             info!(
                 "{name}: {} at {address:#x}, {}, interrupt {}",
                 nic.driver(),
-                EthernetAddress(nic.mac()),
+                MacText(nic.mac()),
                 line.intid()
             );
             let config = addressing_config(args, &name, hostname);
