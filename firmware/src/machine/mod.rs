@@ -41,6 +41,11 @@ use crate::status::MAX_INTERFACES;
 /// What one interface needs of the heap: its buffers, rings and sockets, rounded up.
 const HEAP_PER_PORT: usize = 700 << 10;
 
+/// The registers of a PL011 that are in use. Spec: PL011 TRM 3.2.
+const PL011_BYTES: usize = 0x48;
+/// More than any machine has; a damaged tree may claim four billion.
+const MAX_REDISTRIBUTOR_REGIONS: u32 = 64;
+
 /// The network card of this machine.
 type Card = VirtioNic<virtio::Platform, MmioTransport<'static>>;
 
@@ -111,8 +116,8 @@ impl Machine {
         }
     }
 
-    /// Maps register block `index` of a node. Returns its address and length in bytes.
-    fn registers(&mut self, node: &Node, index: usize) -> Option<(usize, usize)> {
+    /// Maps register block `index` of a node, of at least `least` bytes. Returns its address and length in bytes.
+    fn registers(&mut self, node: &Node, index: usize, least: usize) -> Option<(usize, usize)> {
         let region = match node.reg(index) {
             Ok(region) => region,
             Err(error) => {
@@ -120,6 +125,14 @@ impl Machine {
                 return None;
             }
         };
+        if region.size < least as u64 || !region.address.is_multiple_of(8) {
+            let (address, size) = (region.address, region.size);
+            left_out(
+                node,
+                format_args!("{address:#x}+{size:#x} cannot be its registers"),
+            );
+            return None;
+        }
         match self.mapper.map(region.address, region.size, Kind::Device) {
             Ok(()) => Some((region.address as usize, region.size as usize)),
             Err(error) => {
@@ -139,7 +152,7 @@ impl Machine {
         let Some(node) = chosen.or_else(|| self.tree.compatible("arm,pl011").next()) else {
             return;
         };
-        let Some((address, _)) = self.registers(&node, 0) else {
+        let Some((address, _)) = self.registers(&node, 0, PL011_BYTES) else {
             return;
         };
         // SAFETY: the tree says that a PL011 is there; it was just mapped, and nobody else uses it.
@@ -170,14 +183,22 @@ impl Machine {
             .compatible("arm,gic-v3")
             .next()
             .ok_or("the devicetree has no arm,gic-v3")?;
-        let (distributor, redistributor) =
-            match (self.registers(&node, 0), self.registers(&node, 1)) {
-                (Some((distributor, _)), Some((redistributor, _))) => (distributor, redistributor),
-                _ => return Err("the interrupt controller's registers cannot be mapped"),
-            };
+        let (distributor, _) = self
+            .registers(&node, 0, irq::DISTRIBUTOR_BYTES)
+            .ok_or("the interrupt controller's registers cannot be mapped")?;
+        let regions = node.u32("#redistributor-regions").unwrap_or(1);
+        let stride = node.u64("redistributor-stride").unwrap_or(0) as usize;
+        let redistributor = (1..=regions.min(MAX_REDISTRIBUTOR_REGIONS)).find_map(|index| {
+            let (base, len) = self.registers(&node, index as usize, irq::REDISTRIBUTOR_BYTES)?;
+            // SAFETY: just mapped.
+            unsafe { irq::redistributor(base, len, stride) }
+        });
+        let redistributor = redistributor.ok_or("no GICv3 redistributor belongs to this core")?;
         // SAFETY: the tree says that a GICv3 is there; both blocks were just mapped, and nobody else uses them.
-        let mut gic = unsafe { Gic::new(distributor, redistributor) }
-            .map_err(|_| "the GICv3 has no redistributor")?;
+        let mut gic = unsafe { Gic::new(distributor, redistributor) }.map_err(|error| {
+            left_out(&node, error);
+            "the interrupt controller does not work"
+        })?;
 
         let node = self
             .tree
@@ -220,7 +241,7 @@ impl Machine {
             virtio::not_coherent();
         }
         for node in self.tree.compatible("virtio,mmio") {
-            let Some((address, len)) = self.registers(&node, 0) else {
+            let Some((address, len)) = self.registers(&node, 0, size_of::<VirtIOHeader>()) else {
                 continue;
             };
             let Some(header) = NonNull::new(address as *mut VirtIOHeader) else {
