@@ -53,6 +53,8 @@ type Card = VirtioNic<virtio::Platform, MmioTransport<'static>>;
 struct Machine {
     mapper: Mapper,
     tree: &'static Tree<'static>,
+    /// Syndrome of an asynchronous abort that was pending at entry.
+    inherited_abort: Option<u64>,
 }
 
 /// Starts the system. Never returns: stops with a [`Park`] code if there is not even a console.
@@ -65,12 +67,18 @@ pub fn start(devicetree: usize) -> ! {
     // SAFETY: nothing was allocated before.
     unsafe { heap::init() };
     exceptions::on_fatal(fatal::exception);
+    // SAFETY: takes an abort that came before us, or does nothing.
+    let inherited_abort = unsafe { exceptions::attempt(exceptions::Attempt::PendingAbort) };
     let blob = map_devicetree(&mut mapper, devicetree);
     let Ok(tree) = Tree::new(blob) else {
         park(Park::BadDevicetree)
     };
     let tree: &'static Tree<'static> = Box::leak(Box::new(tree));
-    let mut machine = Machine { mapper, tree };
+    let mut machine = Machine {
+        mapper,
+        tree,
+        inherited_abort,
+    };
     machine.forbid_reserved();
     machine.run()
 }
@@ -348,6 +356,9 @@ impl Machine {
         if let Some(damage) = self.tree.damage() {
             warn!("devicetree: {damage}");
         }
+        if let Some(syndrome) = self.inherited_abort {
+            warn!("an asynchronous abort was pending at entry, syndrome {syndrome:#x}");
+        }
         let mut memory_bytes = 0;
         let mut inside = false;
         for region in self.tree.memory().flatten() {
@@ -413,7 +424,7 @@ impl Machine {
         heap::seal();
         irq::unmask();
         if let Some(test) = &args.test {
-            self_test::run(test);
+            self_test::run(test, timer_slot);
         }
         serve(&mut network, timer_slot)
     }

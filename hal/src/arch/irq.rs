@@ -387,8 +387,8 @@ pub fn wait(arm: impl FnOnce()) {
     masked(|| {
         if PENDING.load(Ordering::Relaxed) == 0 {
             arm();
-            // SAFETY: WFI returns on a pending interrupt although it is masked.
-            unsafe { core::arch::asm!("dsb sy", "wfi", options(nostack)) };
+            // SAFETY: WFI returns on a pending interrupt although it is masked. Without ISB the timer may not be set yet.
+            unsafe { core::arch::asm!("isb", "dsb sy", "wfi", options(nostack)) };
             service();
         }
     });

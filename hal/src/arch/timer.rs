@@ -68,6 +68,17 @@ pub fn set_alarm(deadline_us: Option<u64>) {
     };
 }
 
+/// Raises the timer interrupt in so many ticks of the counter.
+pub fn set_alarm_in(ticks: u32) {
+    // SAFETY: sets the distance, then enables the timer unmasked.
+    unsafe {
+        core::arch::asm!(
+            "msr cntv_tval_el0, {ticks}", "msr cntv_ctl_el0, {on}",
+            ticks = in(reg) u64::from(ticks & 0x7fff_ffff), on = in(reg) 1u64, options(nomem, nostack)
+        )
+    };
+}
+
 /// The clock that drivers wait on.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
