@@ -53,8 +53,9 @@ const REPORTS_LAST_US: u64 = 12_000_000;
 const REPORTS_EVERY_US: u64 = 1_000_000;
 /// A request must be complete this long after its first byte. Spec: RFC 9110, 15.5.9.
 const REQUEST_LIMIT_US: u64 = 10_000_000;
-/// A connection without a request is closed after this long.
-const IDLE_LIMIT_US: u64 = 60_000_000;
+/// A connection without a request is closed after this long. Less than the 60 s after which the stack takes a silent peer
+/// for gone, and forgets its MAC address: the farewell is to be a FIN that arrives.
+const IDLE_LIMIT_US: u64 = 50_000_000;
 /// A neighbour that has not answered for this long does not exist: three requests, one second apart.
 const NEIGHBOUR_LIMIT_US: u64 = 3_000_000;
 /// Datagrams that wait for the UDP echo service, of interfaces where the fast path does not know the way.
@@ -524,7 +525,8 @@ impl<N: Nic> Network<N> {
                 while socket.recv(|data| (data.len(), !data.is_empty())) == Ok(true) {}
                 break;
             }
-            let at_eof = !socket.may_recv();
+            // Not `!may_recv()`: that waits until everything was taken, and half a request is not taken before the end.
+            let at_eof = socket.state() == State::CloseWait;
             let waiting = socket.recv_queue();
             if waiting == 0 && !at_eof {
                 break;
