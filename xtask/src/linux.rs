@@ -32,7 +32,7 @@ const PACKAGES: &[Package] = &[Package {
     why: "unpacks Debian's kernel",
 }];
 
-/// Boots Linux twice and checks what it says: every socket on its own, then a bridge. `machine` is put behind
+/// Boots Linux three times and checks what it says: every socket on its own under either tag, then a bridge. `machine` is put behind
 /// `-M espressobin`, such as `,strict=on`; every socket moves `mib` MiB each way.
 ///
 /// # Errors
@@ -48,7 +48,8 @@ pub fn prove(machine: &str, mib: usize) -> Result<()> {
     };
     let initramfs = lab.files.dir.join("initramfs");
     fs::write(&initramfs, lab.files.initramfs()?).map_err(at(&initramfs))?;
-    let mut failures = lab.sockets(mib)?;
+    let mut failures = lab.sockets("edsa", mib)?;
+    failures.extend(lab.sockets("dsa", mib)?);
     failures.extend(lab.bridge()?);
     if failures.is_empty() {
         return Ok(());
@@ -69,13 +70,13 @@ struct Lab {
 }
 
 impl Lab {
-    /// Link, DHCP, ping and streams on every socket.
-    fn sockets(&self, mib: usize) -> Result<Vec<String>> {
+    /// Link, DHCP, ping and streams on every socket, with one of the two kinds of switch tag.
+    fn sockets(&self, tag: &str, mib: usize) -> Result<Vec<String>> {
         let streams = Streams::start(mib)?;
         let nics: Vec<String> = (0..SOCKETS)
             .map(|socket| format!("user,net=10.0.{}.0/24", 2 + socket))
             .collect();
-        let append = format!("ristretto.stream={}", streams.port);
+        let append = format!("ristretto.stream={} ristretto.tag={tag}", streams.port);
         let mut failures = self.boot("network", &append, &nics, |_| {})?;
         let whole = streams.whole_returns();
         println!("{whole} of {SOCKETS} streams of {mib} MiB went there and back unharmed");
