@@ -5,11 +5,11 @@
 //!   stream server of this process ◀── TCP through wan, lan0, lan1, both ways ──┘
 //! ```
 //!
-//! It passes if the script came to its end, no `proof:` line says FAILED, and what came back is what was sent.
+//! It passes if the scripts came to their ends, no `proof:` line says FAILED, and what came back is what was sent.
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -32,77 +32,201 @@ const PACKAGES: &[Package] = &[Package {
     why: "unpacks Debian's kernel",
 }];
 
-/// Boots Linux and checks what it says. `machine` is put behind `-M espressobin`, such as `,strict=on`; every socket
-/// moves `mib` MiB each way.
+/// Boots Linux three times and checks what it says: every socket on its own under either tag, then a bridge. `machine` is put behind
+/// `-M espressobin`, such as `,strict=on`; every socket moves `mib` MiB each way.
 ///
 /// # Errors
 ///
 /// If something is missing, or the proof failed.
 pub fn prove(machine: &str, mib: usize) -> Result<()> {
     packages::ensure(PACKAGES)?;
-    let emulator = qemu::binary(false)?;
-    let files = Files::fetch()?;
-    let initramfs = files.dir.join("initramfs");
-    fs::write(&initramfs, files.initramfs()?).map_err(at(&initramfs))?;
-    let guest_log = files.dir.join("guest-errors.log");
-
-    let streams = Streams::start(mib)?;
-    let append = format!(
-        "console=ttyMV0,115200 ristretto.test=network ristretto.stream={}",
-        streams.port
-    );
-    let mut step = Step::new(emulator.display().to_string())
-        .arg("-M")
-        .arg(format!("espressobin{machine}"))
-        .words("-m 1G -nodefaults -display none -serial stdio -d guest_errors -D")
-        .arg(guest_log.display().to_string())
-        .arg("-kernel")
-        .arg(files.kernel.display().to_string())
-        .arg("-dtb")
-        .arg(qemu::devicetree()?.display().to_string())
-        .arg("-initrd")
-        .arg(initramfs.display().to_string())
-        .arg("-append")
-        .arg(append);
-    for socket in 0..SOCKETS {
-        step = step
-            .arg("-nic")
-            .arg(format!("user,net=10.0.{}.0/24", 2 + socket));
-    }
-    let mut ended = false;
-    let mut failures = Vec::new();
-    let console = files.dir.join("console.log");
-    let mut log = String::new();
-    let outcome = step.watch(LIMIT, |line| {
-        log.push_str(line);
-        log.push('\n');
-        if let Some((_, proof)) = line.split_once("proof: ") {
-            let proof = proof.trim_end();
-            println!("{proof}");
-            ended |= proof == "end 0";
-            if proof.starts_with("FAILED") {
-                failures.push(proof.to_owned());
-            }
-        }
-    })?;
-    fs::write(&console, &log).map_err(at(&console))?;
-    report_guest_errors(&guest_log);
-    if outcome != Outcome::Success || !ended {
-        failures.push("Linux did not come to the end of its script".to_owned());
-    }
-    let whole = streams.whole_returns();
-    println!("{whole} of {SOCKETS} streams of {mib} MiB went there and back unharmed");
-    if whole != SOCKETS {
-        failures.push("a stream was lost or damaged".to_owned());
-    }
+    let lab = Lab {
+        machine: machine.to_owned(),
+        emulator: qemu::binary(false)?,
+        tree: qemu::devicetree()?,
+        files: Files::fetch()?,
+    };
+    let initramfs = lab.files.dir.join("initramfs");
+    fs::write(&initramfs, lab.files.initramfs()?).map_err(at(&initramfs))?;
+    let mut failures = lab.sockets("edsa", mib)?;
+    failures.extend(lab.sockets("dsa", mib)?);
+    failures.extend(lab.bridge()?);
     if failures.is_empty() {
         return Ok(());
     }
     failure(format!(
-        "{}; console: {}",
+        "{}; consoles: {}",
         failures.join("; "),
-        console.display()
+        lab.files.dir.display()
     ))
+}
+
+/// What every boot needs.
+struct Lab {
+    machine: String,
+    emulator: PathBuf,
+    tree: PathBuf,
+    files: Files,
+}
+
+impl Lab {
+    /// Link, DHCP, ping and streams on every socket, with one of the two kinds of switch tag.
+    fn sockets(&self, tag: &str, mib: usize) -> Result<Vec<String>> {
+        let streams = Streams::start(mib)?;
+        let nics: Vec<String> = (0..SOCKETS)
+            .map(|socket| format!("user,net=10.0.{}.0/24", 2 + socket))
+            .collect();
+        let append = format!("ristretto.stream={} ristretto.tag={tag}", streams.port);
+        let mut failures = self.boot("network", &append, &nics, |_| {})?;
+        let whole = streams.whole_returns();
+        println!("{whole} of {SOCKETS} streams of {mib} MiB went there and back unharmed");
+        if whole != SOCKETS {
+            failures.push("a stream was lost or damaged".to_owned());
+        }
+        Ok(failures)
+    }
+
+    /// Frames from lan0 to lan1, past the processor.
+    fn bridge(&self) -> Result<Vec<String>> {
+        let (lan0, lan1) = (Wire::new()?, Wire::new()?);
+        let nics = ["user".to_owned(), lan0.nic.clone(), lan1.nic.clone()];
+        let mut passed = 0;
+        let mut failures = self.boot("bridge", "", &nics, |proof| {
+            if proof == "bridge ready" {
+                passed = lan0.frames_through(&lan1);
+            }
+        })?;
+        println!("{passed} of {FRAMES} frames went from lan0 to lan1");
+        if passed != FRAMES {
+            failures.push("the bridge lost frames".to_owned());
+        }
+        Ok(failures)
+    }
+
+    /// Runs one of the scripts of tests/linux; what went wrong.
+    fn boot(
+        &self,
+        script: &str,
+        append: &str,
+        nics: &[String],
+        mut on_proof: impl FnMut(&str),
+    ) -> Result<Vec<String>> {
+        let dir = &self.files.dir;
+        let guest_log = dir.join(format!("{script}.guest-errors.log"));
+        let mut step = Step::new(self.emulator.display().to_string())
+            .arg("-M")
+            .arg(format!("espressobin{}", self.machine))
+            .words("-m 1G -nodefaults -display none -serial stdio -d guest_errors -D")
+            .arg(guest_log.display().to_string())
+            .arg("-kernel")
+            .arg(self.files.kernel.display().to_string())
+            .arg("-dtb")
+            .arg(self.tree.display().to_string())
+            .arg("-initrd")
+            .arg(dir.join("initramfs").display().to_string())
+            .arg("-append")
+            .arg(format!(
+                "console=ttyMV0,115200 ristretto.test={script} {append}"
+            ));
+        for nic in nics {
+            step = step.args(["-nic", nic]);
+        }
+        let mut ended = false;
+        let mut failures = Vec::new();
+        let mut log = String::new();
+        let outcome = step.watch(LIMIT, |line| {
+            log.push_str(line);
+            log.push('\n');
+            if let Some((_, proof)) = line.split_once("proof: ") {
+                let proof = proof.trim_end();
+                println!("{proof}");
+                ended |= proof == "end 0";
+                if proof.starts_with("FAILED") {
+                    failures.push(proof.to_owned());
+                }
+                on_proof(proof);
+            }
+        })?;
+        let console = dir.join(format!("{script}.console.log"));
+        fs::write(&console, &log).map_err(at(&console))?;
+        report_guest_errors(&guest_log);
+        if outcome != Outcome::Success || !ended {
+            failures.push(format!(
+                "Linux did not come to the good end of the script {script}"
+            ));
+        }
+        Ok(failures)
+    }
+}
+
+/// Frames sent through the bridge.
+const FRAMES: usize = 100;
+
+/// Our end of a cable: QEMU carries its frames in datagrams.
+struct Wire {
+    socket: UdpSocket,
+    /// The value of `-nic`.
+    nic: String,
+    /// QEMU's end.
+    theirs: SocketAddr,
+}
+
+impl Wire {
+    fn new() -> Result<Self> {
+        let problem =
+            |error: std::io::Error| Error::Failure(format!("no datagram socket: {error}"));
+        let bind = || UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).map_err(problem);
+        // QEMU takes the port of a socket that we let go.
+        let theirs = bind()?.local_addr().map_err(problem)?;
+        let socket = bind()?;
+        socket
+            .set_read_timeout(Some(Duration::from_millis(500)))
+            .map_err(problem)?;
+        let ours = socket.local_addr().map_err(problem)?;
+        let nic = format!("socket,udp={ours},localaddr={theirs}");
+        Ok(Self {
+            socket,
+            nic,
+            theirs,
+        })
+    }
+
+    /// Teaches the switch where the other end is, then sends frames there; how many arrived, whole and in order.
+    fn frames_through(&self, other: &Self) -> usize {
+        const OURS: [u8; 6] = [0x02, 0, 0, 0, 0, 0xa0];
+        const THEIRS: [u8; 6] = [0x02, 0, 0, 0, 0, 0xa1];
+        let frame = |to: [u8; 6], from: [u8; 6], number: usize| {
+            let mut frame = [to, from].concat();
+            frame.extend([0x88, 0xb5]);
+            frame.resize(60 + 10 * number, number as u8);
+            frame
+        };
+        let _ = other
+            .socket
+            .send_to(&frame([0xff; 6], THEIRS, 0), other.theirs);
+        let mut buffer = [0; 2048];
+        // The broadcast has come through once the table knows the address.
+        while let Ok(len) = self.socket.recv(&mut buffer) {
+            if buffer[..len] == *frame([0xff; 6], THEIRS, 0) {
+                break;
+            }
+        }
+        let mut passed = 0;
+        for number in 0..FRAMES {
+            let sent = frame(THEIRS, OURS, number);
+            if self.socket.send_to(&sent, self.theirs).is_err() {
+                break;
+            }
+            // Anything else on the wire is the bridge's own (router solicitations and the like).
+            while let Ok(len) = other.socket.recv(&mut buffer) {
+                if buffer[..len] == *sent {
+                    passed += 1;
+                    break;
+                }
+            }
+        }
+        passed
+    }
 }
 
 /// Every kind of guest error once, with its number.
@@ -186,7 +310,7 @@ impl Files {
         archive.add("bin/busybox", 0o100_755, &read(&self.busybox)?);
         archive.add("bin/sh", 0o120_777, b"busybox");
         archive.add("init", 0o100_755, &read(&tests.join("init"))?);
-        for script in ["network", "udhcpc"] {
+        for script in ["network", "bridge", "udhcpc"] {
             archive.add(
                 &format!("tests/{script}"),
                 0o100_755,
