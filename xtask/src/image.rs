@@ -83,6 +83,7 @@ pub fn check(elf: &Elf, file: &[u8], image: &[u8]) -> Vec<Check> {
             field(16).and_then(|size| check_size(elf, size)),
         ),
         ("w^x", check_permissions(elf)),
+        ("relocations", check_relocations(elf, file)),
         ("budget", check_budget(image.len())),
         (
             "erratum 843419",
@@ -133,6 +134,44 @@ fn check_permissions(elf: &Elf) -> Result<(), String> {
         )),
         None => Ok(()),
     }
+}
+
+/// The boot code knows one type of relocation, and code must not need any: it is never written.
+fn check_relocations(elf: &Elf, file: &[u8]) -> Result<(), String> {
+    const ENTRY_BYTES: usize = 24;
+    const RELATIVE: u64 = 1027;
+
+    let tables = elf
+        .sections
+        .iter()
+        .filter(|section| section.name.starts_with(".rel"));
+    for table in tables {
+        expect(table.name == ".rela.dyn", || {
+            format!("the boot code knows nothing of {}", table.name)
+        })?;
+        for entry in bytes(table.offset, table.bytes, file)?.chunks(ENTRY_BYTES) {
+            let field = |at: usize| {
+                let value = entry
+                    .get(at..at + 8)
+                    .and_then(|value| value.try_into().ok());
+                value.map(u64::from_le_bytes)
+            };
+            let (Some(place), Some(info)) = (field(0), field(8)) else {
+                return Err(".rela.dyn is cut short".to_owned());
+            };
+            expect(info & 0xffff_ffff == RELATIVE, || {
+                format!("type {} at {place:#x}", info & 0xffff_ffff)
+            })?;
+            let in_code = elf.sections.iter().find(|section| {
+                section.executable
+                    && (section.address..section.address + section.bytes).contains(&place)
+            });
+            expect(in_code.is_none(), || {
+                format!("code at {place:#x} would be changed")
+            })?;
+        }
+    }
+    Ok(())
 }
 
 fn check_erratum(elf: &Elf, file: &[u8], erratum: Erratum) -> Result<(), String> {
@@ -225,7 +264,7 @@ mod tests {
     fn a_sound_image_passes_every_check() {
         let (head, data) = sound();
         let checks = checked(&head, &data, 0x1000, 0x8000);
-        assert_eq!(checks.len(), 8);
+        assert_eq!(checks.len(), 9);
         assert!(
             checks.iter().all(|(_, result)| result.is_ok()),
             "{checks:?}"
@@ -268,6 +307,41 @@ mod tests {
             complaint(&checks, "budget"),
             "1048580 bytes, 524288 allowed"
         );
+    }
+
+    #[test]
+    fn relocations_that_the_boot_code_cannot_apply_are_found() {
+        let section = |name: &str, address, bytes, executable| crate::elf::Section {
+            name: name.to_owned(),
+            address,
+            offset: 0,
+            bytes,
+            in_file: true,
+            executable,
+        };
+        let check = |table: &str, place: u64, kind: u64, bytes: usize| {
+            let file = [place, kind, 0].map(u64::to_le_bytes).concat();
+            let elf = Elf {
+                segments: Vec::new(),
+                sections: vec![
+                    section(".text", 0, 0x1000, true),
+                    section(table, 0x1000, bytes as u64, false),
+                ],
+            };
+            check_relocations(&elf, &file)
+        };
+        assert_eq!(check(".rela.dyn", 0x2000, 1027, 24), Ok(()));
+        for (table, place, kind, bytes) in [
+            (".rela.dyn", 0x2000, 1025, 24), // GLOB_DAT
+            (".rela.dyn", 0x0ff8, 1027, 24), // in .text
+            (".rela.dyn", 0x2000, 1027, 23),
+            (".relr.dyn", 0x2000, 1027, 24),
+        ] {
+            assert!(
+                check(table, place, kind, bytes).is_err(),
+                "{table} {place:#x} {kind} {bytes}"
+            );
+        }
     }
 
     #[test]

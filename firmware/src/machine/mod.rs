@@ -41,8 +41,32 @@ use crate::status::MAX_INTERFACES;
 /// What one interface needs of the heap: its buffers, rings and sockets, rounded up.
 const HEAP_PER_PORT: usize = 700 << 10;
 
-/// The registers of a PL011 that are in use. Spec: PL011 TRM 3.2.
-const PL011_BYTES: usize = 0x48;
+/// What is known of a register block before it is touched.
+struct Block {
+    /// Bytes that are in use.
+    least: usize,
+    /// A word that can be read without consequences, to see whether anything answers.
+    probe: usize,
+}
+
+/// Spec: PL011 TRM 3.2; the flag register, because reading data takes a character away.
+const PL011: Block = Block {
+    least: 0x48,
+    probe: 0x18,
+};
+const DISTRIBUTOR: Block = Block {
+    least: irq::DISTRIBUTOR_BYTES,
+    probe: irq::PIDR2,
+};
+const REDISTRIBUTOR: Block = Block {
+    least: irq::REDISTRIBUTOR_BYTES,
+    probe: irq::PIDR2,
+};
+/// The magic number. Spec: virtio 1.2, 4.2.2.
+const VIRTIO: Block = Block {
+    least: size_of::<VirtIOHeader>(),
+    probe: 0,
+};
 /// More than any machine has; a damaged tree may claim four billion.
 const MAX_REDISTRIBUTOR_REGIONS: u32 = 64;
 
@@ -124,8 +148,8 @@ impl Machine {
         }
     }
 
-    /// Maps register block `index` of a node, of at least `least` bytes. Returns its address and length in bytes.
-    fn registers(&mut self, node: &Node, index: usize, least: usize) -> Option<(usize, usize)> {
+    /// Maps register block `index` of a node, and sees whether it is there. Returns its address and length in bytes.
+    fn registers(&mut self, node: &Node, index: usize, block: &Block) -> Option<(usize, usize)> {
         let region = match node.reg(index) {
             Ok(region) => region,
             Err(error) => {
@@ -133,7 +157,7 @@ impl Machine {
                 return None;
             }
         };
-        if region.size < least as u64 || !region.address.is_multiple_of(8) {
+        if region.size < block.least as u64 || !region.address.is_multiple_of(8) {
             let (address, size) = (region.address, region.size);
             left_out(
                 node,
@@ -141,13 +165,21 @@ impl Machine {
             );
             return None;
         }
-        match self.mapper.map(region.address, region.size, Kind::Device) {
-            Ok(()) => Some((region.address as usize, region.size as usize)),
-            Err(error) => {
-                left_out(node, error);
-                None
-            }
+        if let Err(error) = self.mapper.map(region.address, region.size, Kind::Device) {
+            left_out(node, error);
+            return None;
         }
+        let address = region.address as usize;
+        let probe = exceptions::Attempt::Read(address + block.probe);
+        // SAFETY: just mapped; reading this register has no consequences.
+        if let Some(syndrome) = unsafe { exceptions::attempt(probe) } {
+            left_out(
+                node,
+                format_args!("nothing answers at {address:#x} (syndrome {syndrome:#x})"),
+            );
+            return None;
+        }
+        Some((address, region.size as usize))
     }
 
     fn start_console(&mut self) {
@@ -160,7 +192,7 @@ impl Machine {
         let Some(node) = chosen.or_else(|| self.tree.compatible("arm,pl011").next()) else {
             return;
         };
-        let Some((address, _)) = self.registers(&node, 0, PL011_BYTES) else {
+        let Some((address, _)) = self.registers(&node, 0, &PL011) else {
             return;
         };
         // SAFETY: the tree says that a PL011 is there; it was just mapped, and nobody else uses it.
@@ -192,12 +224,12 @@ impl Machine {
             .next()
             .ok_or("the devicetree has no arm,gic-v3")?;
         let (distributor, _) = self
-            .registers(&node, 0, irq::DISTRIBUTOR_BYTES)
-            .ok_or("the interrupt controller's registers cannot be mapped")?;
+            .registers(&node, 0, &DISTRIBUTOR)
+            .ok_or("the interrupt controller's registers cannot be used")?;
         let regions = node.u32("#redistributor-regions").unwrap_or(1);
         let stride = node.u64("redistributor-stride").unwrap_or(0) as usize;
         let redistributor = (1..=regions.min(MAX_REDISTRIBUTOR_REGIONS)).find_map(|index| {
-            let (base, len) = self.registers(&node, index as usize, irq::REDISTRIBUTOR_BYTES)?;
+            let (base, len) = self.registers(&node, index as usize, &REDISTRIBUTOR)?;
             // SAFETY: just mapped.
             unsafe { irq::redistributor(base, len, stride) }
         });
@@ -249,7 +281,7 @@ impl Machine {
             virtio::not_coherent();
         }
         for node in self.tree.compatible("virtio,mmio") {
-            let Some((address, len)) = self.registers(&node, 0, size_of::<VirtIOHeader>()) else {
+            let Some((address, len)) = self.registers(&node, 0, &VIRTIO) else {
                 continue;
             };
             let Some(header) = NonNull::new(address as *mut VirtIOHeader) else {

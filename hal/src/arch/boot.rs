@@ -49,6 +49,8 @@ const MAGIC: u64 = 0x5253_544f; // "RSTO"
 pub fn park(reason: Park) -> ! {
     let code = MAGIC << 32 | reason as u64;
     BOOT_STATUS.store(code, Ordering::Relaxed);
+    // Whoever reads RAM from outside does not see the cache.
+    super::cache::clean_invalidate((&raw const BOOT_STATUS).addr(), size_of::<u64>());
     // SAFETY: the loop touches no memory; it only keeps the code where a debugger looks first.
     unsafe {
         core::arch::asm!(

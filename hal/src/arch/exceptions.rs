@@ -50,9 +50,9 @@ static EXPECTED: AtomicBool = AtomicBool::new(false);
 /// Something that may end in an exception.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Attempt {
-    /// Reads the byte at this address.
+    /// Reads the 32-bit word at this address.
     Read(usize),
-    /// Reads the byte at this address and writes it back.
+    /// Reads the 32-bit word at this address and writes it back.
     Write(usize),
     /// Calls this address.
     Call(usize),
@@ -244,12 +244,13 @@ irq_vector:
     // Leaf functions: an exception in them ends them.
     .section .text.attempts, "ax"
 attempt_read:
-    ldrb    w1, [x0]
+    ldr     w1, [x0]
+    dsb     sy
     mov     x0, xzr
     ret
 attempt_write:
-    ldrb    w1, [x0]
-    strb    w1, [x0]
+    ldr     w1, [x0]
+    str     w1, [x0]
     mov     x0, xzr
     ret
 attempt_call:

@@ -29,7 +29,8 @@ pub const REDISTRIBUTOR_BYTES: usize = 0x2_0000;
 // Registers that the crate has no function for. Spec: GICv3 12.9 and 12.11.
 const ICPENDR: usize = 0x280;
 const ICACTIVER: usize = 0x380;
-const PIDR2: usize = 0xffe8;
+/// Identifies distributor and redistributor.
+pub const PIDR2: usize = 0xffe8;
 const GICR_TYPER: usize = 0x8;
 const GICR_TYPER_VLPIS: u32 = 1 << 1;
 const GICR_TYPER_LAST: u32 = 1 << 4;

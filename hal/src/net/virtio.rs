@@ -14,7 +14,7 @@
 use super::{Counters, Frame, Link, MacAddr, Nic, Pool, frame::HEADROOM};
 use alloc::boxed::Box;
 use virtio_drivers::queue::VirtQueue;
-use virtio_drivers::transport::{DeviceType, InterruptStatus, Transport};
+use virtio_drivers::transport::{DeviceStatus, DeviceType, InterruptStatus, Transport};
 use virtio_drivers::{Error as VirtioError, Hal};
 
 /// Places in each ring. QEMU offers 256; half of it holds the bursts of 64 clients.
@@ -49,6 +49,8 @@ const ETHERNET_HEADER: usize = 14;
 pub enum Error {
     /// Not a network device.
     NotNetwork(DeviceType),
+    /// The device does not agree to the features that we know.
+    Features,
     /// The device has no address of its own.
     NoMac,
     /// Its queue is shorter than [`RING`].
@@ -68,6 +70,7 @@ impl core::fmt::Display for Error {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
             Error::NotNetwork(kind) => write!(f, "not a network device but {kind:?}"),
+            Error::Features => f.write_str("the device refuses the features that were negotiated"),
             Error::NoMac => f.write_str("the device offers no MAC address"),
             Error::ShortQueue { queue, max } => {
                 write!(f, "queue {queue} has {max} places, {RING} are needed")
@@ -144,6 +147,12 @@ impl<H: Hal, T: Transport> VirtioNic<H, T> {
             return Err(Error::NotNetwork(transport.device_type()));
         }
         let features = transport.begin_init(Features::all());
+        // A device of version 2 must offer, and we accept, VERSION_1. Spec: virtio 1.2, 3.1.1 step 6, and 6.1.
+        let modern = !transport.requires_legacy_layout();
+        let agreed = transport.get_status().contains(DeviceStatus::FEATURES_OK);
+        if modern && !(agreed && features.contains(Features::VERSION_1)) {
+            return Err(Error::Features);
+        }
         if !features.contains(Features::MAC) {
             return Err(Error::NoMac);
         }

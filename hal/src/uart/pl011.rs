@@ -1,4 +1,5 @@
-//! Arm PL011 (`arm,pl011`), through the crate `arm-pl011-uart`. The line settings are those we were handed.
+//! Arm PL011 (`arm,pl011`), through the crate `arm-pl011-uart`. The line settings are those we were handed; a port that
+//! nobody has enabled is.
 
 use arm_pl011_uart::{PL011Registers, Uart, UniqueMmioPointer};
 use core::ptr::NonNull;
@@ -7,6 +8,10 @@ use core::ptr::NonNull;
 /// that accepts none for this long is not connected to anything.
 const FULL_POLLS: u32 = 100_000;
 
+/// The control register, with what sending takes: `UARTEN` and `TXE`. Spec: PL011 TRM 3.3.8.
+const UARTCR: usize = 0x30;
+const SENDS: u32 = 1 << 0 | 1 << 8;
+
 /// The console.
 pub struct Pl011 {
     uart: Uart<'static>,
@@ -14,7 +19,8 @@ pub struct Pl011 {
 }
 
 impl Pl011 {
-    /// Takes over a PL011 that the boot loader has set up. Touches nothing.
+    /// Takes over a PL011 as the boot loader has set it up, or enables it: without a loader, as on some emulators, it
+    /// may still be off.
     ///
     /// # Safety
     ///
@@ -22,6 +28,17 @@ impl Pl011 {
     #[expect(unsafe_code, reason = "a driver starts from an address")]
     pub unsafe fn new(base: usize) -> Option<Self> {
         let registers = NonNull::new(base as *mut PL011Registers)?;
+        let control = base + UARTCR;
+        // SAFETY: as promised by our caller. Assembly, because a hypervisor cannot emulate every access that a compiler
+        // may choose, and the crate cannot enable without setting a baud rate, for which it would need the clock.
+        unsafe {
+            let found: u32;
+            core::arch::asm!("ldr {:w}, [{}]", out(reg) found, in(reg) control, options(nostack));
+            if found & SENDS != SENDS {
+                let wanted = found | SENDS;
+                core::arch::asm!("str {:w}, [{}]", in(reg) wanted, in(reg) control, options(nostack));
+            }
+        }
         // SAFETY: as promised by our caller.
         let uart = Uart::new(unsafe { UniqueMmioPointer::new(registers) });
         Some(Pl011 { uart, stuck: false })
