@@ -10,6 +10,7 @@ use crate::mutate::Rng;
 pub const TARGET: Target = Target {
     name: "http",
     run: target,
+    iterations: 20_000,
     corpus: &[
         b"\x00\xffGET /hello HTTP/1.1\r\nHost: a\r\n\r\n",
         b"\x07\x00GET /hello HTTP/1.1\r\nHost: a\r\n\r\nGET /hello HTTP/1.1\r\nHost: a\r\n\r\n",

@@ -10,12 +10,18 @@
 pub mod bootargs;
 pub mod devicetree;
 pub mod http;
+pub mod mdns;
 pub mod mutate;
 
 use mutate::Rng;
 
 /// Every target, in the order in which they run.
-pub const TARGETS: &[Target] = &[devicetree::TARGET, bootargs::TARGET, http::TARGET];
+pub const TARGETS: &[Target] = &[
+    devicetree::TARGET,
+    bootargs::TARGET,
+    http::TARGET,
+    mdns::TARGET,
+];
 
 /// A parser under attack.
 pub struct Target {
