@@ -3,7 +3,8 @@
 use smoltcp::socket::tcp::State;
 use smoltcp::wire::IpAddress;
 
-use crate::world::{Faults, Rng, SECOND_US, V4, V6, World};
+use crate::frames::{V4, V6};
+use crate::world::{Faults, Rng, SECOND_US, World};
 
 const BOTH: [IpAddress; 2] = [IpAddress::Ipv4(V4), IpAddress::Ipv6(V6)];
 

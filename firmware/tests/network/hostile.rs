@@ -4,11 +4,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use smoltcp::wire::*;
 
-use crate::frames::{self, STRANGER, arp, icmp6, parse, ping, ping6, segment, syn, tcp, udp};
-use crate::world::{MAC, Rng, SECOND_US, V4, V6, World};
-
-const PEER: Ipv4Address = Ipv4Address::new(10, 0, 0, 77);
-const PEER6: Ipv6Address = Ipv6Address::new(0xfd00, 0, 0, 0, 0, 0, 0, 77);
+use crate::frames::{
+    self, MAC, PEER, PEER6, STRANGER, V4, V6, arp, corpus, icmp6, parse, ping, ping6, repair,
+    segment, syn, tcp, udp,
+};
+use crate::world::{Rng, SECOND_US, World};
 
 /// A network that knows the way to PEER and PEER6, and what it answers to one frame within a second.
 fn acquainted() -> World {
@@ -364,108 +364,6 @@ fn queries_for_groups_are_answered_though_nothing_else_happens() {
         "{sent:02x?}"
     );
     world.assert_rest();
-}
-
-/// Real frames of all kinds, for mutation.
-fn corpus() -> Vec<Vec<u8>> {
-    let router: Ipv6Address = "fe80::1".parse().unwrap();
-    let mut tcp_data = segment(5000, 80);
-    tcp_data.payload = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
-    tcp_data.ack_number = Some(TcpSeqNumber(1));
-    let mut frames = vec![
-        udp(PEER, 5000, V4, 7, b"hello"),
-        udp(PEER, 5353, Ipv4Address::new(224, 0, 0, 251), 5353, &[0; 30]),
-        udp(PEER, 67, V4, 68, &[2; 300]),
-        udp(PEER6, 5000, V6, 7, b"hello"),
-        ping(PEER, V4, b"hello"),
-        ping6(PEER6, V6, b"hello"),
-        tcp(PEER, V4, &syn(5000, 80)),
-        tcp(PEER6, V6, &syn(5000, 7)),
-        tcp(PEER, V4, &tcp_data),
-        arp(ArpOperation::Request, (STRANGER, PEER), ([0; 6], V4)),
-        arp(ArpOperation::Reply, (STRANGER, PEER), (MAC, V4)),
-        frames::ip(
-            PEER.into(),
-            Ipv4Address::new(224, 0, 0, 1).into(),
-            IpProtocol::Igmp,
-            &[0x11, 100, 0xee, 0x9b, 0, 0, 0, 0],
-        ),
-    ];
-    let solicit = NdiscRepr::NeighborSolicit {
-        target_addr: V6,
-        lladdr: Some(EthernetAddress(STRANGER).into()),
-    };
-    let advert = NdiscRepr::NeighborAdvert {
-        flags: NdiscNeighborFlags::OVERRIDE,
-        target_addr: PEER6,
-        lladdr: Some(EthernetAddress(STRANGER).into()),
-    };
-    frames.push(icmp6(PEER6, V6, &Icmpv6Repr::Ndisc(solicit)));
-    frames.push(icmp6(PEER6, V6, &Icmpv6Repr::Ndisc(advert)));
-    let mld = [
-        130, 0, 0, 0, 0, 100, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 60, 0, 0,
-    ];
-    let mut hop_by_hop = vec![58, 0, 5, 2, 0, 0, 1, 0];
-    hop_by_hop.extend(mld);
-    frames.push(frames::ip(
-        router.into(),
-        Ipv6Address::new(0xff02, 0, 0, 0, 0, 0, 0, 1).into(),
-        IpProtocol::HopByHop,
-        &hop_by_hop,
-    ));
-    frames
-}
-
-/// Repairs checksums, so that a damaged frame gets past them.
-fn repair(frame: &mut [u8]) {
-    use hal::net::checksum::{fold, sum};
-    if frame.len() < 54 {
-        return;
-    }
-    let (start, pseudo, protocol, end) = match frame[12..14] {
-        [8, 0] => {
-            let header = 14 + usize::from(frame[14] & 15) * 4;
-            let end = 14 + usize::from(u16::from_be_bytes([frame[16], frame[17]]));
-            if header > frame.len() || end > frame.len() || end < header {
-                return;
-            }
-            frame[24..26].fill(0);
-            let checksum = !fold(sum(&frame[14..header]));
-            frame[24..26].copy_from_slice(&checksum.to_ne_bytes());
-            (header, sum(&frame[26..34]), frame[23], end)
-        }
-        [0x86, 0xdd] => {
-            let end = 54 + usize::from(u16::from_be_bytes([frame[18], frame[19]]));
-            let (start, protocol) = match frame[20] {
-                0 if frame.len() >= 62 => (54 + 8 + usize::from(frame[55]) * 8, frame[54]),
-                other => (54, other),
-            };
-            if end > frame.len() || start > end {
-                return;
-            }
-            (start, sum(&frame[22..54]), protocol, end)
-        }
-        _ => return,
-    };
-    let at = match protocol {
-        1 | 2 | 58 => 2,
-        6 => 16,
-        17 => 6,
-        _ => return,
-    };
-    if end - start < at + 2 {
-        return;
-    }
-    frame[start + at..start + at + 2].fill(0);
-    let len = u64::from(((end - start) as u32).swap_bytes())
-        + u64::from(u32::from(protocol).swap_bytes());
-    let pseudo = if matches!(protocol, 1 | 2) {
-        0
-    } else {
-        pseudo + len
-    };
-    let checksum = !fold(sum(&frame[start..end]) + pseudo);
-    frame[start + at..start + at + 2].copy_from_slice(&checksum.to_ne_bytes());
 }
 
 fn storm(seed: u64, count: usize) {

@@ -3,7 +3,8 @@
 use smoltcp::iface::SocketHandle;
 use smoltcp::socket::tcp::State;
 
-use crate::world::{SECOND_US, V4, V6, World};
+use crate::frames::{V4, V6};
+use crate::world::{SECOND_US, World};
 
 const HELLO: &[u8] = b"GET /hello HTTP/1.1\r\nHost: a\r\n\r\n";
 

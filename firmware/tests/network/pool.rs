@@ -4,8 +4,8 @@ use smoltcp::iface::SocketHandle;
 use smoltcp::socket::tcp::State;
 use smoltcp::wire::{IpAddress, Ipv4Address, TcpControl, TcpSeqNumber};
 
-use crate::frames::{parse, segment, syn, tcp};
-use crate::world::{SECOND_US, V4, V6, World};
+use crate::frames::{V4, V6, parse, segment, syn, tcp};
+use crate::world::{SECOND_US, World};
 
 const HELLO: &[u8] = b"GET /hello HTTP/1.1\r\nHost: a\r\n\r\n";
 

@@ -23,10 +23,8 @@ use smoltcp::wire::*;
 
 use crate::allocation;
 use crate::card::{BUFFERS, Card};
+use crate::frames::{MAC, V4, V6};
 
-pub const MAC: MacAddr = [2, 0, 0, 0, 0, 1];
-pub const V4: Ipv4Address = Ipv4Address::new(10, 0, 0, 2);
-pub const V6: Ipv6Address = Ipv6Address::new(0xfd00, 0, 0, 0, 0, 0, 0, 2);
 pub const SECOND_US: u64 = 1_000_000;
 
 /// SplitMix64 (Steele, Lea, Flood 2014).
