@@ -10,9 +10,11 @@ mod errata;
 mod error;
 mod fmt;
 mod image;
+mod linux;
 mod notices;
 mod packages;
 mod private_apt;
+mod qemu;
 mod run;
 mod step;
 mod test;
@@ -31,6 +33,7 @@ const COMMANDS: &[&Command] = &[
     &build::COMMAND,
     &fmt::COMMAND,
     &bench::COMMAND,
+    &qemu::COMMAND,
     &notices::COMMAND,
     &HELP,
 ];

@@ -255,13 +255,6 @@ fn extract(plain: &str, archive: &Path, patterns: &[&str], into: &Path) -> Resul
 /// # Errors
 ///
 /// If it is another one; the error says which, so that a new version can be pinned after a look at it.
-#[cfg_attr(
-    not(test),
-    expect(
-        dead_code,
-        reason = "for sources that are pinned; so far all follow the release"
-    )
-)]
 pub fn check_sha256(file: &Path, expected: &str) -> Result<()> {
     let line = Step::new("sha256sum")
         .arg(file.to_string_lossy())

@@ -4,8 +4,9 @@ use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, UdpSocket};
 
 use crate::args::{Command, Opt, Parsed, find};
 use crate::build;
-use crate::error::{Error, Result, failure, usage};
+use crate::error::{Error, Result, usage};
 use crate::packages::{self, Package};
+use crate::qemu;
 use crate::step::Step;
 
 /// The row in the table of commands.
@@ -177,20 +178,7 @@ fn virt(request: &Request) -> Result<Step> {
     if request.net == Net::None || request.devices == 0 {
         return Ok(qemu);
     }
-    for index in 0..request.devices {
-        let netdev = match (&request.net, index) {
-            (Net::Tap(interface), 0) => {
-                format!("tap,id=n0,ifname={interface},script=no,downscript=no")
-            }
-            // The first device's network is completed by `forwarded`.
-            (_, 0) => continue,
-            (_, _) => format!(
-                "user,id=n{index},net=10.0.{}.0/24,ipv6-prefix=fec{index:x}::",
-                2 + index
-            ),
-        };
-        qemu = qemu.args(["-netdev", &netdev]);
-    }
+    qemu = networks(qemu, request);
     // QEMU fills the last MMIO slot first, and the tree lists the first slot first: turn the order around.
     for index in (0..request.devices).rev() {
         qemu = qemu.args([
@@ -201,8 +189,51 @@ fn virt(request: &Request) -> Result<Step> {
     Ok(qemu)
 }
 
-fn espressobin(_: &Request) -> Result<Step> {
-    failure("the machine espressobin comes with a later change; `./x run virt` works")
+/// The board's model, with the tree that Debian's kernel package has for it.
+fn espressobin(request: &Request) -> Result<Step> {
+    if request.devices > 3 {
+        return usage("the espressobin has 3 sockets: --devices is at most 3");
+    }
+    let mut qemu = Step::new(qemu::binary(false)?.display().to_string())
+        .words("-M espressobin -nographic -nodefaults -serial mon:stdio")
+        // The machine's smallest; the default of `--mem` is for `virt`.
+        .args([
+            "-m",
+            if request.mem == "256M" {
+                "512M"
+            } else {
+                &request.mem
+            },
+        ]);
+    if request.dtb.is_none() {
+        qemu = qemu.args(["-dtb".to_owned(), qemu::devicetree()?.display().to_string()]);
+    }
+    if request.net == Net::None {
+        return Ok(qemu);
+    }
+    qemu = networks(qemu, request);
+    // In switch port order: wan, lan0, lan1. A socket without a network has no cable.
+    for index in 0..request.devices {
+        qemu = qemu.args(["-net".to_owned(), format!("nic,netdev=n{index}")]);
+    }
+    Ok(qemu)
+}
+
+/// The networks behind the devices; the first one's, if it is QEMU's own, is completed by `forwarded`.
+fn networks(qemu: Step, request: &Request) -> Step {
+    (0..request.devices).fold(qemu, |qemu, index| {
+        let netdev = match (&request.net, index) {
+            (Net::Tap(interface), 0) => {
+                format!("tap,id=n0,ifname={interface},script=no,downscript=no")
+            }
+            (_, 0) => return qemu,
+            (_, _) => format!(
+                "user,id=n{index},net=10.0.{}.0/24,ipv6-prefix=fec{index:x}::",
+                2 + index
+            ),
+        };
+        qemu.args(["-netdev", &netdev])
+    })
 }
 
 /// Adds the network that is reached from this machine, and prints how.

@@ -11,6 +11,17 @@ pub use frame::{Frame, Pool};
 /// An Ethernet address, in wire order.
 pub type MacAddr = [u8; 6];
 
+/// An Ethernet address as people write it: `52:54:00:12:34:56`.
+pub struct MacText(pub MacAddr);
+
+impl core::fmt::Display for MacText {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let [first, rest @ ..] = self.0;
+        write!(f, "{first:02x}")?;
+        rest.iter().try_for_each(|byte| write!(f, ":{byte:02x}"))
+    }
+}
+
 /// State of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Link {
