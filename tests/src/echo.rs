@@ -378,7 +378,7 @@ fn never_answers(cx: &Context) -> Result {
     let net_broadcast = Ipv4Addr::new(10, 9, 0, 255);
     let group = Ipv4Addr::new(224, 0, 0, 1);
     let group_mac = [1, 0, 0x5e, 0, 0, 1];
-    let cases: [(&str, [u8; 6], (Ipv4Addr, u16), Ipv4Addr); 9] = [
+    let cases = [
         ("from port 7", GUEST_MAC, (HOST, 7), GUEST),
         ("from port 19", GUEST_MAC, (HOST, 19), GUEST),
         ("from port 5353", GUEST_MAC, (HOST, 5353), GUEST),
