@@ -76,17 +76,6 @@ fn dnsmasq(cx: &Context, tap: &Tap, args: &[&str]) -> Result<Background> {
     Background::start("dnsmasq", &all)
 }
 
-/// `text` between the first `from` and the first `to` behind it.
-fn between<'t>(text: &'t str, from: &str, to: &str) -> Result<&'t str> {
-    match text
-        .split_once(from)
-        .and_then(|(_, rest)| rest.split_once(to))
-    {
-        Some((found, _)) => Ok(found),
-        None => fail!("no {from}...{to} in `{text}`"),
-    }
-}
-
 fn hello(url: &str) -> Result {
     let said = curl(&["-g", &format!("{url}hello")])?;
     ensure!(said == "Hello, world!", "{url}hello said {said:?}");

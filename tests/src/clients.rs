@@ -68,14 +68,16 @@ fn missing(program: &str, error: &std::io::Error) -> Failure {
     }
 }
 
-/// Runs a script of ours with Debian's Python, which has scapy. Returns what it printed.
+/// Runs a script of ours with Debian's Python, which has scapy. Returns what it printed, which is logged too.
 pub fn scapy(script: &str, args: &[&str]) -> Result<String> {
     const SCAPY: &str = "/usr/lib/python3/dist-packages/scapy";
     if !std::path::Path::new(SCAPY).exists() {
         return Err(Failure::Skipped("python3-scapy is not installed".into()));
     }
     let script = format!("{}/scapy/{script}.py", env!("CARGO_MANIFEST_DIR"));
-    run("/usr/bin/python3", &[&[script.as_str()], args].concat())
+    let said = run("/usr/bin/python3", &[&[script.as_str()], args].concat())?;
+    println!("{}", said.trim());
+    Ok(said)
 }
 
 /// Pings so often, in a hurry, with so many bytes; all have to be answered.

@@ -41,14 +41,6 @@ impl Node {
         }
     }
 
-    /// The value of a property.
-    pub fn get(&self, name: &str) -> Option<&[u8]> {
-        self.properties
-            .iter()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.as_slice())
-    }
-
     /// Sets a property, new or not.
     pub fn set(&mut self, name: &str, value: &[u8]) -> &mut Self {
         match self.properties.iter_mut().find(|(key, _)| key == name) {
@@ -262,7 +254,9 @@ mod tests {
         let blob = tree.to_blob();
         let mut read = Tree::parse(&blob).unwrap();
         assert_eq!(read.to_blob(), blob);
-        assert_eq!(read.node("/cpu").unwrap().get("name"), Some(&b"odd"[..]));
+        let cpu = read.node("/cpu").unwrap();
+        assert_eq!(cpu.properties[0], ("name".to_owned(), b"odd".to_vec()));
+        assert!(cpu.unset("empty") && !cpu.unset("empty"));
         assert_eq!(read.remove("/cpu@0").unwrap().name, "cpu@0");
         assert!(read.node("/cpu").is_err());
     }

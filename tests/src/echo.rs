@@ -2,6 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -22,6 +24,7 @@ pub const TESTS: &[Test] = &[
     test("echo-tcp-checksum-tap", Needs::Tap, |cx| {
         tcp_stream(cx, true)
     }),
+    test("echo-tcp-through-loss", Needs::Tap, through_loss),
     test("echo-udp-over-ipv6", Needs::Tap, udp_over_ipv6),
     test("echo-fragments-are-counted", Needs::Qemu, fragments),
     test("echo-never-answers", Needs::Qemu, never_answers),
@@ -166,6 +169,66 @@ fn tcp_stream(cx: &Context, over_tap: bool) -> Result {
     let mut guest = machine.boot()?;
     guest.healthy(30)?;
     tcp_sums(guest.services.echo_tcp, len)
+}
+
+/// A cable that loses, repeats, delays and overtakes: TCP makes it good.
+fn through_loss(cx: &Context) -> Result {
+    let tap = Tap::new("tap0")?;
+    let (machine, [guest_end, tap_end], _bridge) = Machine::new(cx).tap_by_way_of_test(&tap)?;
+    let (to_guest, to_tap) = (guest_end.share()?, tap_end.share()?);
+    let lossy = Arc::new(AtomicBool::new(false));
+    let lost = Arc::new(AtomicUsize::new(0));
+    // They go on until this process ends.
+    for (from, to, seed) in [(guest_end, to_tap, 1), (tap_end, to_guest, 2)] {
+        let (lossy, lost) = (lossy.clone(), lost.clone());
+        thread::spawn(move || relay(from, to, Random::new(seed), &lossy, &lost));
+    }
+    let mut guest = machine.boot()?;
+    guest.healthy(30)?;
+    lossy.store(true, Ordering::Relaxed);
+    tcp_sums(
+        guest.services.echo_tcp,
+        cx.scaled(256 << 10, 2 << 20, 32 << 20),
+    )?;
+    let lost = lost.load(Ordering::Relaxed);
+    ensure!(lost >= 5, "only {lost} frames were lost");
+    Ok(())
+}
+
+/// Passes frames on, and when told so some twice, some later, some never.
+fn relay(
+    mut from: Wire,
+    mut to: Wire,
+    mut random: Random,
+    lossy: &AtomicBool,
+    lost: &AtomicUsize,
+) -> Result {
+    // A machine that is not there yet hears nothing, as on any cable.
+    let mut pass = |frame: &[u8]| drop(to.send(frame));
+    let mut late: Vec<(Instant, Vec<u8>)> = Vec::new();
+    loop {
+        let frame = from.receive(Duration::from_millis(2))?;
+        let now = Instant::now();
+        for (_, frame) in late.extract_if(.., |(due, _)| *due <= now) {
+            pass(&frame);
+        }
+        let Some(frame) = frame else { continue };
+        match random.below(100) {
+            _ if !lossy.load(Ordering::Relaxed) => pass(&frame),
+            0..2 => {
+                lost.fetch_add(1, Ordering::Relaxed);
+            }
+            2..4 => {
+                pass(&frame);
+                pass(&frame);
+            }
+            4..8 => late.push((
+                now + Duration::from_millis(5 + random.below(40) as u64),
+                frame,
+            )),
+            _ => pass(&frame),
+        }
+    }
 }
 
 /// Sends so many bytes and compares the sum of what comes back.
@@ -315,7 +378,7 @@ fn never_answers(cx: &Context) -> Result {
     let net_broadcast = Ipv4Addr::new(10, 9, 0, 255);
     let group = Ipv4Addr::new(224, 0, 0, 1);
     let group_mac = [1, 0, 0x5e, 0, 0, 1];
-    let cases: [(&str, [u8; 6], (Ipv4Addr, u16), Ipv4Addr); 9] = [
+    let cases = [
         ("from port 7", GUEST_MAC, (HOST, 7), GUEST),
         ("from port 19", GUEST_MAC, (HOST, 19), GUEST),
         ("from port 5353", GUEST_MAC, (HOST, 5353), GUEST),

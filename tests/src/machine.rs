@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::Context;
 use crate::check::{During, Result, ensure, fail, wait};
-use crate::clients;
+use crate::clients::{self, Background};
 use crate::dt::Tree;
 use crate::qmp::Qmp;
 use crate::tap::{self, Tap};
@@ -194,6 +194,44 @@ impl<'c> Machine<'c> {
         Ok((self.netdev(netdev), wire))
     }
 
+    /// A network device on a TAP interface, by way of the test: what the guest sends comes out of the first wire, what
+    /// the interface sends out of the second. Another QEMU, without a machine, does the work.
+    pub fn tap_by_way_of_test(self, tap: &Tap) -> Result<(Self, [Wire; 2], Background)> {
+        let path = |end: &str| self.file(&format!("bridge.{end}"));
+        let (ours, theirs) = (path("test"), path("qemu"));
+        let interface = Wire::new(&ours, &theirs)?;
+        let bridge = Background::start(
+            "qemu-system-aarch64",
+            &[
+                "-M",
+                "none",
+                "-nodefaults",
+                "-display",
+                "none",
+                "-netdev",
+                &format!("tap,id=t,ifname={},script=no,downscript=no", tap.name),
+                "-netdev",
+                "hubport,id=h0,hubid=0,netdev=t",
+                "-netdev",
+                &format!(
+                    "dgram,id=d,local.type=unix,local.path={},remote.type=unix,remote.path={}",
+                    theirs.display(),
+                    ours.display()
+                ),
+                "-netdev",
+                "hubport,id=h1,hubid=0,netdev=d",
+            ],
+        )?;
+        wait(10, "the bridge to the TAP interface", || {
+            theirs.exists().then_some(())
+        })?;
+        let (mut machine, guest) = self.wire()?;
+        machine = machine.append(tap::STATIC);
+        machine.services = Services::at(tap::GUEST);
+        machine.ready = "http://10.9.0.2/";
+        Ok((machine, [guest, interface], bridge))
+    }
+
     /// A network device, by QEMU's description of what is behind it: `n0` for the first, and so on.
     pub fn netdev(mut self, netdev: String) -> Self {
         self.netdevs.push(netdev);
@@ -323,6 +361,12 @@ impl<'c> Machine<'c> {
             thread::spawn(move || record(output, file, &console));
         }
         let capture = self.file("n0.pcap");
+        // Captured from a TAP interface, a frame comes with the header of virtio's first version.
+        let on_tap = self
+            .netdevs
+            .first()
+            .is_some_and(|netdev| netdev.starts_with("tap,"));
+        let capture_header = if on_tap { 10 } else { 0 };
         let (services, ready) = (self.services, self.ready);
         Ok(Guest {
             child,
@@ -332,6 +376,7 @@ impl<'c> Machine<'c> {
             services,
             ready,
             capture,
+            capture_header,
         })
     }
 
@@ -389,6 +434,8 @@ pub struct Guest {
     pub services: Services,
     ready: &'static str,
     capture: PathBuf,
+    /// Bytes in front of each captured frame.
+    capture_header: usize,
 }
 
 impl Guest {
@@ -504,10 +551,28 @@ impl Guest {
             let Some((frame, after)) = after.split_at_checked(len) else {
                 break;
             };
-            frames.push(frame.to_vec());
+            frames.push(
+                frame
+                    .get(self.capture_header..)
+                    .unwrap_or_default()
+                    .to_vec(),
+            );
             rest = after;
         }
         Ok(frames)
+    }
+
+    /// How many SYNs for this port came by IPv4 on the first network device, and how many of them came again.
+    pub fn handshakes_asked(&self, port: u16) -> Result<(usize, usize)> {
+        let opens = |frame: &Vec<u8>| {
+            let is_tcp = frame.get(12..14)? == [8, 0] && *frame.get(23)? == 6;
+            let asks = frame.get(36..38)? == port.to_be_bytes() && frame.get(47)? & 0x12 == 2;
+            // Source port and sequence number tell attempts apart.
+            (is_tcp && asks).then(|| [&frame[34..36], &frame[38..42]].concat())
+        };
+        let asked: Vec<Vec<u8>> = self.frames()?.iter().filter_map(opens).collect();
+        let different: std::collections::BTreeSet<&Vec<u8>> = asked.iter().collect();
+        Ok((asked.len(), asked.len() - different.len()))
     }
 
     /// How many TCP segments with RST the guest has sent, on its first network device, by IPv4.

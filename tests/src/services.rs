@@ -104,6 +104,19 @@ fn burst(cx: &Context, service: fn(&Services) -> SocketAddr) -> Result {
     }
     let resets = guest.resets_sent(GUEST)?;
     ensure!(resets == 0, "{resets} resets");
+    let (asked, again) = guest.handshakes_asked(service.port())?;
+    ensure!(
+        asked >= 3 * 64 && again == 0,
+        "of {asked} SYNs {again} were repetitions"
+    );
+    // A port where nobody listens shows that a reset would have been seen.
+    let closed = SocketAddr::new(service.ip(), 81);
+    ensure!(
+        TcpStream::connect(closed).is_err(),
+        "somebody listens on port 81"
+    );
+    let resets = guest.resets_sent(GUEST)?;
+    ensure!(resets == 1, "{resets} resets seen, one was caused");
     Ok(())
 }
 

@@ -157,7 +157,7 @@ const STAGES: &[Stage] = &[
         summary: "the real image in QEMU, with real clients",
         tier: Tier::Quick,
         limits: [8, 28, 240],
-        needs: SYSTEM_NEEDS,
+        needs: &[QEMU],
         steps: system_steps,
         count: Count::Lines(count_named),
     },
@@ -169,15 +169,6 @@ const STAGES: &[Stage] = &[
         needs: &[],
         steps: linux_steps,
         count: Count::Lines(count_named),
-    },
-];
-
-const SYSTEM_NEEDS: &[Package] = &[
-    QEMU,
-    Package {
-        name: "curl",
-        brings: "curl",
-        why: "an HTTP client that is not ours, for the tests",
     },
 ];
 
@@ -254,12 +245,28 @@ fn fuzz_steps(tier: Tier) -> Result<Vec<Step>> {
 }
 
 fn system_steps(tier: Tier) -> Result<Vec<Step>> {
+    packages::ensure(&system_packages()?)?;
     let image = workspace::out_dir()?.join("Image");
     let mut steps = ours(&["build", "--quiet"])?;
     let tests = toolchain::host("run").words("--package tests -- --tier");
     let tests = tests.args([tier.name(), "--image"]);
     steps.push(tests.arg(image.display().to_string()));
     Ok(steps)
+}
+
+/// The packages that the system tests say they use: `NAME<tab>WHAT IT BRINGS<tab>WHY` per line.
+fn system_packages() -> Result<Vec<Package>> {
+    let list = toolchain::host("run").words("--quiet --package tests -- --packages");
+    let package = |line: &str| {
+        // Kept for the rest of this short-lived program, as those of the tables are.
+        let mut words = line.split('\t').map(|word| &*word.to_owned().leak());
+        Some(Package {
+            name: words.next()?,
+            brings: words.next()?,
+            why: words.next()?,
+        })
+    };
+    Ok(list.output()?.lines().filter_map(package).collect())
 }
 
 /// Another command of `./x` as a step, so that it is bounded and counted like every other program.
