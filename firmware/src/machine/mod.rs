@@ -33,13 +33,16 @@ use virtio_drivers::transport::{DeviceType, Transport};
 
 use crate::addressing::{Addressing, Config, Ipv4Config, Ipv6Config};
 use crate::bootargs::{BootArgs, Method};
+use crate::connections::{CONNECTIONS, RECEIVE_BYTES, TRANSMIT_BYTES};
 use crate::network::{Name, Network, Next, Port};
 use crate::random::Random;
 use crate::snapshot::System;
 use crate::status::MAX_INTERFACES;
 
 /// What one interface needs of the heap: its buffers, rings and sockets, rounded up.
-const HEAP_PER_PORT: usize = 700 << 10;
+const HEAP_PER_PORT: usize = 620 << 10;
+/// What the connections and services need after the interfaces, rounded up.
+const HEAP_AFTER_PORTS: usize = CONNECTIONS * (RECEIVE_BYTES + TRANSMIT_BYTES + 1024) + (64 << 10);
 
 /// What is known of a register block before it is touched.
 struct Block {
@@ -312,7 +315,7 @@ impl Machine {
                 );
                 continue;
             }
-            if heap::free() < HEAP_PER_PORT {
+            if heap::free() < HEAP_PER_PORT + HEAP_AFTER_PORTS {
                 left_out(&node, "no memory left for its buffers");
                 continue;
             }
