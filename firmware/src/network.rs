@@ -353,7 +353,7 @@ impl<N: Nic> Network<N> {
         }
     }
 
-    /// One received frame: answered in place, or handed to the socket set it is for.
+    /// One received frame: answered in place, or handed on.
     #[inline]
     fn receive(&mut self, index: usize, mut frame: Frame, now_us: u64) {
         let port = &mut self.ports[index];
@@ -373,6 +373,13 @@ impl<N: Nic> Network<N> {
             port.nic.transmit(frame, &mut self.pool);
             return;
         }
+        self.receive_through_stack(index, frame, now_us);
+    }
+
+    /// One received frame, to the socket set it is for.
+    #[inline(never)]
+    fn receive_through_stack(&mut self, index: usize, frame: Frame, now_us: u64) {
+        let port = &mut self.ports[index];
         let now = instant(now_us);
         let class = classify(frame.bytes(), index as u8);
         let mut connection = match &class {
