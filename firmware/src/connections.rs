@@ -558,3 +558,84 @@ impl Default for Connections {
         Self::new()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashMap;
+
+    /// A SYN from one of few addresses, so that keys share buckets, over either family and two interfaces.
+    fn segment(number: u64) -> Segment {
+        let port = 1024 + (number % 50) as u16;
+        let interface = (number / 50 % 2) as u8;
+        let mut frame = vec![0; 74];
+        let tcp = match number / 100 % 2 {
+            0 => {
+                frame[12..15].copy_from_slice(&[8, 0, 0x45]);
+                frame[23] = 6;
+                frame[26..34].copy_from_slice(&[10, 0, 0, 1, 10, 0, 0, 2]);
+                34
+            }
+            _ => {
+                frame[12..15].copy_from_slice(&[0x86, 0xdd, 0x60]);
+                frame[20] = 6;
+                // The same addresses, as the lower half of IPv6 ones.
+                frame[34..38].copy_from_slice(&[10, 0, 0, 1]);
+                frame[50..54].copy_from_slice(&[10, 0, 0, 2]);
+                54
+            }
+        };
+        frame[tcp..tcp + 2].copy_from_slice(&port.to_be_bytes());
+        frame[tcp + 3] = 80;
+        frame[tcp + 13] = 2;
+        match classify(&frame, interface) {
+            Class::Tcp(segment) => segment,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn every_connection_is_found_whatever_came_and_went_before() {
+        let mut connections = Connections::new();
+        let mut known = HashMap::new();
+        let mut random = crate::random::Random::new(Some(b"seed"));
+        for _ in 0..20_000 {
+            let number = random.draw() % 200;
+            let segment = segment(number);
+            match known.remove(&number) {
+                Some(index) => connections.release(index),
+                None if known.len() < CONNECTIONS => {
+                    let index = connections.open_for(&segment, 0, |_| panic!("there is room"));
+                    known.insert(number, index.unwrap());
+                }
+                None => assert!(connections.is_full()),
+            }
+            assert_eq!(connections.find(&segment.key), known.get(&number).copied());
+            let probe = random.draw() % 200;
+            assert_eq!(
+                connections.find(&self::segment(probe).key),
+                known.get(&probe).copied()
+            );
+            assert_eq!(connections.open(Service::Http), known.len());
+        }
+    }
+
+    #[test]
+    fn a_header_with_options_does_not_move_the_ports() {
+        let mut frame = vec![0; 14 + 60 + 20];
+        frame[12..15].copy_from_slice(&[8, 0, 0x4f]);
+        frame[23] = 6;
+        frame[14 + 60..14 + 64].copy_from_slice(&[0x12, 0x34, 0, 80]);
+        let Class::Tcp(segment) = classify(&frame, 0) else {
+            panic!("not TCP")
+        };
+        assert_eq!(
+            (segment.key.remote_port, segment.key.local_port),
+            (0x1234, 80)
+        );
+        frame.truncate(14 + 60 + 19);
+        assert_eq!(classify(&frame, 0), Class::Other);
+        frame[20] = 0x20;
+        assert_eq!(classify(&frame, 0), Class::Fragment);
+    }
+}

@@ -353,7 +353,7 @@ impl<N: Nic> Network<N> {
         }
     }
 
-    /// One received frame: answered in place, or handed to the socket set it is for.
+    /// One received frame: answered in place, or handed on.
     #[inline]
     fn receive(&mut self, index: usize, mut frame: Frame, now_us: u64) {
         let port = &mut self.ports[index];
@@ -373,65 +373,77 @@ impl<N: Nic> Network<N> {
             port.nic.transmit(frame, &mut self.pool);
             return;
         }
-        let now = instant(now_us);
         let class = classify(frame.bytes(), index as u8);
-        let mut connection = match &class {
+        let connection = match &class {
             Class::Tcp(segment) => self.connections.find(&segment.key).filter(|old| {
                 // A new connection may follow an old one with the same ports (RFC 1122, 4.2.2.13).
                 !segment.opens || self.connections.get(*old).socket().state() != State::TimeWait
             }),
             _ => None,
         };
-        if connection.is_none() {
-            if addressing::concerns(frame.bytes()) {
-                port.addressing.on_frame(now, frame.bytes());
-                port.touched = true;
-            }
-            if !admission::admits(frame.bytes(), port.nic.mac(), &port.iface) {
-                port.counters.refused += 1;
-                self.pool.put(frame);
-                return;
-            }
-            match &class {
-                Class::Tcp(segment) if segment.opens && segment.service().is_some() => {
-                    connection = self.open(segment, frame.bytes(), now_us);
-                    if connection.is_none() {
-                        // No reset: the peer asks again in a second, and by then somebody is idle.
-                        self.pool.put(frame);
-                        return;
-                    }
-                }
-                Class::Fragment => port.counters.fragments += 1,
-                _ if may_be_group_query(frame.bytes()) => {
-                    port.reports_until_us = now_us + REPORTS_LAST_US;
-                }
-                _ => {}
-            }
+        match connection {
+            Some(connection) => self.receive_for(connection, index, &frame, now_us),
+            None => self.receive_unconnected(index, &frame, &class, now_us),
         }
+        self.pool.put(frame);
+    }
+
+    /// A frame for a connection.
+    #[inline]
+    fn receive_for(&mut self, connection: usize, index: usize, frame: &Frame, now_us: u64) {
         let port = &mut self.ports[index];
         let mut lent = Lent {
             nic: &mut port.nic,
             pool: &mut self.pool,
             observer: &mut port.flows,
-            frame: Some(&frame),
+            frame: Some(frame),
         };
-        match connection {
-            Some(connection) => {
-                let sockets = self.connections.get(connection).sockets();
-                port.iface.poll_ingress_single(now, &mut lent, sockets);
-                self.connections.touch(connection);
-            }
-            None => {
-                port.iface
-                    .poll_ingress_single(now, &mut lent, &mut port.sockets);
-                port.touched = true;
-                if port.flows.asked && is_neighbour_answer(frame.bytes()) {
-                    port.flows.asked = false;
-                    self.connections.touch_all(index);
-                }
-            }
+        let sockets = self.connections.get(connection).sockets();
+        port.iface
+            .poll_ingress_single(instant(now_us), &mut lent, sockets);
+        self.connections.touch(connection);
+    }
+
+    /// A frame that belongs to no connection: it opens one, or is for the interface itself, or for nobody.
+    #[inline(never)]
+    fn receive_unconnected(&mut self, index: usize, frame: &Frame, class: &Class, now_us: u64) {
+        let port = &mut self.ports[index];
+        let now = instant(now_us);
+        if addressing::concerns(frame.bytes()) {
+            port.addressing.on_frame(now, frame.bytes());
+            port.touched = true;
         }
-        self.pool.put(frame);
+        if !admission::admits(frame.bytes(), port.nic.mac(), &port.iface) {
+            port.counters.refused += 1;
+            return;
+        }
+        match class {
+            Class::Tcp(segment) if segment.opens && segment.service().is_some() => {
+                // If there is no place, no reset either: the peer asks again in a second, and by then somebody is idle.
+                if let Some(connection) = self.open(segment, frame.bytes(), now_us) {
+                    self.receive_for(connection, index, frame, now_us);
+                }
+                return;
+            }
+            Class::Fragment => port.counters.fragments += 1,
+            _ if may_be_group_query(frame.bytes()) => {
+                port.reports_until_us = now_us + REPORTS_LAST_US;
+            }
+            _ => {}
+        }
+        let mut lent = Lent {
+            nic: &mut port.nic,
+            pool: &mut self.pool,
+            observer: &mut port.flows,
+            frame: Some(frame),
+        };
+        port.iface
+            .poll_ingress_single(now, &mut lent, &mut port.sockets);
+        port.touched = true;
+        if port.flows.asked && is_neighbour_answer(frame.bytes()) {
+            port.flows.asked = false;
+            self.connections.touch_all(index);
+        }
     }
 
     /// A place for a new connection, its socket listening for the SYN in `frame`.

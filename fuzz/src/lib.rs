@@ -9,6 +9,7 @@
 
 pub mod bootargs;
 pub mod devicetree;
+pub mod frames;
 pub mod http;
 pub mod mdns;
 pub mod mutate;
@@ -21,6 +22,7 @@ pub const TARGETS: &[Target] = &[
     bootargs::TARGET,
     http::TARGET,
     mdns::TARGET,
+    frames::TARGET,
 ];
 
 /// A parser under attack.

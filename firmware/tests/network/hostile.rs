@@ -5,8 +5,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use smoltcp::wire::*;
 
 use crate::frames::{
-    self, MAC, PEER, PEER6, STRANGER, V4, V6, arp, corpus, icmp6, parse, ping, ping6, repair,
-    segment, syn, tcp, udp,
+    self, PEER, PEER6, STRANGER, V4, V6, arp, corpus, icmp6, parse, ping, ping6, repair, segment,
+    syn, tcp, udp,
 };
 use crate::world::{Rng, SECOND_US, World};
 

@@ -223,3 +223,58 @@ fn ports_are_used_again_at_once() {
     assert_eq!(world.open(), 0);
     assert_eq!(world.network.connections.counters.evicted, 0);
 }
+
+#[test]
+fn many_connections_that_wait_for_one_neighbour_go_on_together() {
+    let mut world = World::new(1);
+    // The router knows us, we do not know it: all answers wait for one ARP exchange.
+    let far =
+        |number: u32| Ipv4Address::from(u32::from(Ipv4Address::new(198, 51, 100, 0)) + number);
+    for number in 0..100 {
+        world.inject(tcp(far(number), V4, &syn(5000, 80)));
+    }
+    world.run_for(2000);
+    let sent = world.sent();
+    assert!(
+        sent.iter().all(|frame| frame[12..14] == [8, 6]),
+        "{sent:02x?}"
+    );
+    assert_eq!(sent.len(), 1, "one question for all of them");
+    world.inject(crate::frames::arp(
+        smoltcp::wire::ArpOperation::Reply,
+        (crate::frames::STRANGER, Ipv4Address::new(10, 0, 0, 1)),
+        (crate::frames::MAC, V4),
+    ));
+    world.run_for(2000);
+    let sent = world.sent();
+    let accepted = sent.iter().filter_map(|frame| parse(frame));
+    assert_eq!(accepted.filter(|tcp| tcp.0 == 0x12).count(), 100);
+}
+
+#[test]
+fn strangers_that_never_answer_cost_little_and_go() {
+    let mut world = World::new(1);
+    for number in 0..100 {
+        let from = Ipv4Address::from(u32::from(Ipv4Address::new(10, 0, 0, 100)) + number);
+        world.inject(tcp(from, V4, &syn(5000, 7)));
+        world.inject(crate::frames::udp(from, 5000, V4, 7, b"x"));
+    }
+    world.run_for(2000);
+    let polls = world.polls;
+    world.run_for(30 * SECOND_US);
+    assert!(world.polls - polls < 400, "{}", world.polls - polls);
+    assert_eq!(world.open(), 0);
+    let asked = world
+        .sent()
+        .iter()
+        .filter(|frame| frame[12..14] == [8, 6])
+        .count();
+    assert!(asked <= 32, "{asked} questions in 30 s");
+    // And the next one is served.
+    let socket = world.hosts[0].connect(V4, 7);
+    assert!(world.run(2 * SECOND_US, |world| connected(world, 0, &[socket]) == 1));
+    world.run_for(60 * SECOND_US);
+    world.hosts[0].tcp(socket).close();
+    world.run_for(20 * SECOND_US);
+    world.assert_rest();
+}
