@@ -56,8 +56,8 @@ const REQUEST_LIMIT_US: u64 = 10_000_000;
 /// A connection without a request is closed after this long. Less than the 60 s after which the stack takes a silent peer
 /// for gone, and forgets its MAC address: the farewell is to be a FIN that arrives.
 const IDLE_LIMIT_US: u64 = 50_000_000;
-/// A neighbour that has not answered for this long does not exist: three requests, one second apart.
-const NEIGHBOUR_LIMIT_US: u64 = 3_000_000;
+/// A neighbour that has not answered for this long is given up: on a LAN, one that exists takes a millisecond.
+const NEIGHBOUR_LIMIT_US: u64 = 500_000;
 /// Datagrams that wait for the UDP echo service, of interfaces where the fast path does not know the way.
 const UDP_DATAGRAMS: usize = 16;
 
@@ -440,6 +440,11 @@ impl<N: Nic> Network<N> {
         port.iface
             .poll_ingress_single(now, &mut lent, &mut port.sockets);
         port.touched = true;
+        if port.sockets.get::<udp::Socket>(port.udp_echo).can_recv() {
+            // At once: the answer teaches the fast path the way, and the rest of a burst does not pile up here.
+            poll_sockets(port, &mut self.pool, &mut self.input[..], now_us);
+        }
+        let port = &mut self.ports[index];
         if port.flows.asked && is_neighbour_answer(frame.bytes()) {
             port.flows.asked = false;
             self.connections.touch_all(index);
@@ -633,8 +638,10 @@ fn poll_sockets<N: Nic>(port: &mut Port<N>, pool: &mut Pool, scratch: &mut [u8],
     let (name, flows) = (&port.name, &mut port.flows);
     port.addressing
         .poll(now, up, &mut port.iface, &mut port.sockets, &mut |event| {
-            // What was learnt about flows came from the addresses and routes that were.
-            flows.clear();
+            if event.changes_routing() {
+                // What was learnt about flows came from the addresses and routes that were.
+                flows.clear();
+            }
             report(name, &event);
         });
     while pool.available() > 0 {

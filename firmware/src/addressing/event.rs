@@ -109,6 +109,19 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// Whether packets may take another way, or have another source, from now on.
+    pub fn changes_routing(&self) -> bool {
+        matches!(
+            self,
+            Self::AddressAdded { .. }
+                | Self::AddressRemoved { .. }
+                | Self::GatewayAdded { .. }
+                | Self::GatewayRemoved { .. }
+        )
+    }
+}
+
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
