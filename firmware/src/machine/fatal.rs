@@ -134,7 +134,9 @@ fn backtrace(mut frame_pointer: u64) {
         "backtrace (addr2line -e ristretto.elf ADDRESS):\n"
     ));
     for depth in 1..32 {
-        if frame_pointer % 16 != 0 || frame_pointer < image.data || frame_pointer >= image.end - 16
+        if !frame_pointer.is_multiple_of(16)
+            || frame_pointer < image.data
+            || frame_pointer >= image.end - 16
         {
             return;
         }

@@ -109,7 +109,7 @@ pub fn start(devicetree: usize) -> ! {
 
 /// Maps the blob: its first page tells how long it is.
 fn map_devicetree(mapper: &mut Mapper, address: usize) -> &'static [u8] {
-    if address == 0 || address % 8 != 0 {
+    if address == 0 || !address.is_multiple_of(8) {
         park(Park::NoDevicetree);
     }
     let mut map = |len: usize| -> &'static [u8] {
