@@ -156,7 +156,7 @@ fn check_relocations(elf: &Elf, file: &[u8]) -> Result<(), String> {
                     .and_then(|value| value.try_into().ok());
                 value.map(u64::from_le_bytes)
             };
-            let (Some(place), Some(info)) = (field(0), field(8)) else {
+            let (Some(place), Some(info), Some(_)) = (field(0), field(8), field(16)) else {
                 return Err(".rela.dyn is cut short".to_owned());
             };
             expect(info & 0xffff_ffff == RELATIVE, || {
