@@ -178,6 +178,7 @@ fn spawn(test: &Test, context: &Context, isolated: bool, log: &Path) -> Result<C
         .arg(std::env::current_exe()?)
         .args(["--inside", test.name, "--tier", tier, "--image"])
         .arg(&context.image)
+        .current_dir(&context.out)
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log)
