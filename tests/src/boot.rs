@@ -231,10 +231,14 @@ fn bad_header(cx: &Context) -> Result {
         match outcome {
             Outcome::Parked(reason) => ensure!(reason == PARK_BAD_TREE, "{said}"),
             Outcome::Spoke(line) => ensure!(line.contains("devicetree"), "{said}"),
+            Outcome::Mute => fail!("{said}"),
         }
     }
     Ok(())
 }
+
+/// The report where the tree puts a device at an address where there is none: the read itself is the exception.
+const NOTHING_THERE: &str = "external abort: nothing answers there";
 
 /// What became of a boot with a tree that makes no sense.
 #[derive(Debug)]
@@ -243,6 +247,8 @@ enum Outcome {
     Spoke(String),
     /// The documented code, without a console.
     Parked(u64),
+    /// It runs and waits for interrupts: the damage has hit nothing but the console's own node.
+    Mute,
 }
 
 /// Boots and waits until the image has come as far as it will.
@@ -254,14 +260,24 @@ fn settled(machine: Machine) -> Result<Outcome> {
             // Complaints come after the greeting, and `sealed` or `cannot start` ends what can be said.
             let complaint = console.lines().find(|line| line.contains("devicetree:"));
             let end = console.lines().find(|line| {
-                line.contains("sealed") || line.contains("cannot start") || line.contains("PANIC")
+                ["sealed", "cannot start", "PANIC", NOTHING_THERE]
+                    .iter()
+                    .any(|end| line.contains(end))
             });
             return end.map(|end| Outcome::Spoke(complaint.unwrap_or(end).to_owned()));
         }
         let x0 = guest.qmp().ok()?.register("x00").ok()?;
-        (x0 & !0xffff_ffff == PARKED).then_some(Outcome::Parked(x0 & 0xffff_ffff))
+        if x0 & !0xffff_ffff == PARKED {
+            return Some(Outcome::Parked(x0 & 0xffff_ffff));
+        }
+        // Asleep behind a WFI; a stopped core waits in WFE.
+        let at = guest.qmp().ok()?.register("pc").ok()?.checked_sub(4)?;
+        let instruction = guest.qmp().ok()?.memory(at).ok()? as u32;
+        (instruction == 0xd503_207f).then_some(Outcome::Mute)
     });
-    settled.during(format!("the console said {:?}", guest.console()))
+    let console = guest.console();
+    let start: String = console.chars().take(500).collect();
+    settled.during(format!("the console said {start:?}"))
 }
 
 fn without_chosen(cx: &Context) -> Result {
@@ -354,7 +370,7 @@ fn gic_at_wrong_address(cx: &Context) -> Result {
         );
         let guest = Machine::new(cx).tree(&tree).boot()?;
         // Reading where nothing answers is an exception, whoever reads: that report has to say so.
-        let says = ["cannot start: ", "external abort: nothing answers there"];
+        let says = ["cannot start: ", NOTHING_THERE];
         wait(15, "a line that says what is wrong", || {
             let console = guest.console();
             says.iter().any(|says| console.contains(says)).then_some(())
@@ -474,6 +490,7 @@ fn check_settled(cx: &Context, blob: Vec<u8>) -> Result {
         Outcome::Parked(reason) => {
             ensure!((1..=5).contains(&reason), "parked for reason {reason}")
         }
+        Outcome::Mute => {}
     }
     Ok(())
 }
