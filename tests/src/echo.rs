@@ -29,6 +29,7 @@ pub const TESTS: &[Test] = &[
     test("echo-fragments-are-counted", Needs::Qemu, fragments),
     test("echo-never-answers", Needs::Qemu, never_answers),
     test("echo-never-answers-scapy", Needs::Tap, never_answers_scapy),
+    test("echo-silent-peer-blocks-nobody", Needs::Qemu, silent_peer),
     test("echo-two-images-do-not-loop", Needs::Qemu, two_images),
 ];
 
@@ -326,6 +327,20 @@ pub fn answers(wire: &mut Wire, when: &str) -> Result {
         }
     }
     fail!("no UDP echo {when}")
+}
+
+/// An answer that cannot be delivered, because nobody has its address, does not hold up the answers behind it.
+fn silent_peer(cx: &Context) -> Result {
+    let (machine, mut wire) = Machine::new(cx).wire()?;
+    let mut guest = machine.append(STATIC).boot()?;
+    guest.line("http://10.9.0.2/", 20)?;
+    // The guest knows nobody yet, so that all goes by the stack.
+    wire.send(&asking(
+        (Ipv4Addr::new(10, 9, 0, 77), 40_000),
+        GUEST,
+        b"nobody",
+    ))?;
+    answers(&mut wire, "behind one that cannot be answered")
 }
 
 fn fragments(cx: &Context) -> Result {

@@ -183,7 +183,7 @@ impl<'c> Machine<'c> {
     /// A network device whose cable ends in the test.
     pub fn wire(self) -> Result<(Self, Wire)> {
         let id = self.netdevs.len();
-        let path = |end: &str| self.file(&format!("n{id}.{end}"));
+        let path = |end: &str| self.socket(&format!("n{id}.{end}"));
         let (ours, theirs) = (path("test"), path("qemu"));
         let wire = Wire::new(&ours, &theirs)?;
         let netdev = format!(
@@ -197,7 +197,7 @@ impl<'c> Machine<'c> {
     /// A network device on a TAP interface, by way of the test: what the guest sends comes out of the first wire, what
     /// the interface sends out of the second. Another QEMU, without a machine, does the work.
     pub fn tap_by_way_of_test(self, tap: &Tap) -> Result<(Self, [Wire; 2], Background)> {
-        let path = |end: &str| self.file(&format!("bridge.{end}"));
+        let path = |end: &str| self.socket(&format!("bridge.{end}"));
         let (ours, theirs) = (path("test"), path("qemu"));
         let interface = Wire::new(&ours, &theirs)?;
         let bridge = Background::start(
@@ -293,6 +293,12 @@ impl<'c> Machine<'c> {
             .join(format!("{}.{}.{end}", self.context.name, self.id))
     }
 
+    /// A socket of this machine's, relative to the directory of the evidence, where the runner has put this process: an
+    /// absolute path may be longer than a socket's name can be.
+    fn socket(&self, end: &str) -> PathBuf {
+        format!("{}.{}.{end}", self.context.name, self.id).into()
+    }
+
     fn hardware(&self, machine_options: &str) -> Vec<String> {
         let el2 = if self.el2 { ",virtualization=on" } else { "" };
         let mut args: Vec<String> = ["-nodefaults", "-display", "none", "-cpu", self.cpu, "-m"]
@@ -318,7 +324,7 @@ impl<'c> Machine<'c> {
 
     /// Switches the machine on.
     pub fn boot(self) -> Result<Guest> {
-        let socket = self.file("qmp");
+        let socket = self.socket("qmp");
         let mut args = self.hardware("");
         for (id, _) in self.netdevs.iter().enumerate() {
             let file = self.file(&format!("n{id}.pcap"));

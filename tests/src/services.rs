@@ -19,7 +19,7 @@ pub const TESTS: &[Test] = &[
     test("services-burst-echo", Needs::Tap, |cx| {
         burst(cx, |services| services.echo_tcp)
     }),
-    test("services-full-house", Needs::Qemu, full_house),
+    test("services-full-house-in-16m", Needs::Qemu, full_house),
     test("services-slow-clients", Needs::Qemu, |cx| {
         slow_clients(cx, false)
     }),
@@ -120,9 +120,9 @@ fn burst(cx: &Context, service: fn(&Services) -> SocketAddr) -> Result {
     Ok(())
 }
 
-/// 64 connections of each service, all open and all working.
+/// 64 connections of each service, all open and all working, in the memory that is promised to be enough.
 fn full_house(cx: &Context) -> Result {
-    let mut guest = Machine::new(cx).user()?.boot()?;
+    let mut guest = Machine::new(cx).memory("16M").user()?.boot()?;
     guest.healthy(30)?;
     let mut http = at_once(guest.services.http, 64).during("HTTP")?;
     let mut echo = at_once(guest.services.echo_tcp, 64).during("echo")?;
