@@ -74,7 +74,8 @@ impl Key {
         let mixed = self.remote[0] ^ self.remote[1] ^ self.local[1].rotate_left(7);
         let mixed = mixed ^ u64::from(self.remote_port) << 20 ^ u64::from(self.local_port) << 40;
         // The golden ratio spreads neighbouring ports and addresses over the buckets.
-        ((mixed ^ u64::from(self.interface)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as usize % BUCKETS
+        ((mixed ^ u64::from(self.interface)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as usize
+            % BUCKETS
     }
 }
 
@@ -115,7 +116,17 @@ pub fn classify(frame: &[u8], interface: u8) -> Class {
             if head[20] & 0x3f != 0 || head[21] != 0 {
                 return Class::Fragment;
             }
-            let words = |at: usize| [0, u64::from(u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]))];
+            let words = |at: usize| {
+                [
+                    0,
+                    u64::from(u32::from_be_bytes([
+                        head[at],
+                        head[at + 1],
+                        head[at + 2],
+                        head[at + 3],
+                    ])),
+                ]
+            };
             let local = IpAddress::v4(head[30], head[31], head[32], head[33]);
             let header = usize::from(head[14] & 0xf) * 4;
             if head[23] != 6 || header < 20 {
@@ -125,10 +136,25 @@ pub fn classify(frame: &[u8], interface: u8) -> Class {
         }
         Some(head) if head[12..14] == [0x86, 0xdd] => match head[20] {
             6 => {
-                let half = |at: usize| head.get(at..).and_then(|b| b.first_chunk()).map_or(0, |b| u64::from_be_bytes(*b));
-                let octets = head.get(38..54).and_then(|b| b.first_chunk::<16>()).copied().unwrap_or_default();
+                let half = |at: usize| {
+                    head.get(at..)
+                        .and_then(|b| b.first_chunk())
+                        .map_or(0, |b| u64::from_be_bytes(*b))
+                };
+                let octets = head
+                    .get(38..54)
+                    .and_then(|b| b.first_chunk::<16>())
+                    .copied()
+                    .unwrap_or_default();
                 let local = IpAddress::Ipv6(octets.into());
-                segment(frame, 54, [half(38), half(46)], [half(22), half(30)], local, interface)
+                segment(
+                    frame,
+                    54,
+                    [half(38), half(46)],
+                    [half(22), half(30)],
+                    local,
+                    interface,
+                )
             }
             44 => Class::Fragment,
             _ => Class::Other,
@@ -138,8 +164,17 @@ pub fn classify(frame: &[u8], interface: u8) -> Class {
 }
 
 #[inline]
-fn segment(frame: &[u8], at: usize, local: [u64; 2], remote: [u64; 2], address: IpAddress, interface: u8) -> Class {
-    let Some(tcp) = frame.get(at..).and_then(|bytes| bytes.first_chunk::<20>()) else { return Class::Other };
+fn segment(
+    frame: &[u8],
+    at: usize,
+    local: [u64; 2],
+    remote: [u64; 2],
+    address: IpAddress,
+    interface: u8,
+) -> Class {
+    let Some(tcp) = frame.get(at..).and_then(|bytes| bytes.first_chunk::<20>()) else {
+        return Class::Other;
+    };
     Class::Tcp(Segment {
         key: Key {
             local,
@@ -220,7 +255,10 @@ impl Connections {
     /// Allocates all places and their buffers.
     pub fn new() -> Self {
         let place = || {
-            let mut socket = Socket::new(SocketBuffer::new(vec![0; RECEIVE_BYTES].leak()), SocketBuffer::new(vec![0; TRANSMIT_BYTES].leak()));
+            let mut socket = Socket::new(
+                SocketBuffer::new(vec![0; RECEIVE_BYTES].leak()),
+                SocketBuffer::new(vec![0; TRANSMIT_BYTES].leak()),
+            );
             socket.set_nagle_enabled(false);
             socket.set_ack_delay(None);
             socket.set_timeout(Some(PEER_TIMEOUT));
@@ -274,7 +312,12 @@ impl Connections {
 
     /// A place for a new connection, its socket listening for the segment at hand. `None` if the port is not served, or
     /// everybody is busy. An evicted connection is reset through `reset` first.
-    pub fn open_for(&mut self, segment: &Segment, now_us: u64, reset: impl FnOnce(&mut Connection)) -> Option<usize> {
+    pub fn open_for(
+        &mut self,
+        segment: &Segment,
+        now_us: u64,
+        reset: impl FnOnce(&mut Connection),
+    ) -> Option<usize> {
         let service = segment.service()?;
         let free = self.places.iter().position(|place| place.service.is_none());
         let index = match free {
@@ -297,7 +340,9 @@ impl Connections {
         let socket = place.sockets.get_mut::<Socket>(place.handle);
         socket.set_keep_alive((service == Service::Echo).then_some(KEEP_ALIVE));
         // Fails only for port 0, which is not served, or an open socket, which a free place has not.
-        socket.listen((segment.local, segment.key.local_port)).ok()?;
+        socket
+            .listen((segment.local, segment.key.local_port))
+            .ok()?;
         place.key = segment.key;
         place.service = Some(service);
         place.http = http::Connection::default();
@@ -318,7 +363,9 @@ impl Connections {
         let open = self.open;
         let mut best = None;
         for (index, place) in self.places.iter_mut().enumerate() {
-            let Some(service) = place.service else { continue };
+            let Some(service) = place.service else {
+                continue;
+            };
             let silent = now_us.saturating_sub(place.active_us) >= EVICTABLE_AFTER_US;
             let rank = match place.socket().state() {
                 State::TimeWait | State::Closed => 0,
@@ -338,7 +385,9 @@ impl Connections {
     /// Frees a place.
     pub fn release(&mut self, index: usize) {
         let place = &mut self.places[index];
-        let Some(service) = place.service.take() else { return };
+        let Some(service) = place.service.take() else {
+            return;
+        };
         self.open[service as usize] -= 1;
         // A socket that did not end by itself must not remember anything when it listens again.
         place.sockets.get_mut::<Socket>(place.handle).abort();
@@ -427,7 +476,11 @@ impl Connections {
         let place = &mut self.places[index];
         let limit_us = place.active_us + HANDSHAKE_LIMIT_US;
         match place.socket().state() {
-            State::SynReceived | State::FinWait1 | State::FinWait2 | State::Closing | State::LastAck => {
+            State::SynReceived
+            | State::FinWait1
+            | State::FinWait2
+            | State::Closing
+            | State::LastAck => {
                 if now_us >= limit_us {
                     place.socket().abort();
                 }

@@ -14,7 +14,9 @@ pub fn serve_tcp(socket: &mut tcp::Socket, scratch: &mut [u8]) -> bool {
         if room == 0 || !socket.can_recv() || !socket.may_send() {
             break;
         }
-        let Ok(len) = socket.recv_slice(&mut scratch[..room]) else { break };
+        let Ok(len) = socket.recv_slice(&mut scratch[..room]) else {
+            break;
+        };
         // There is room for all of it.
         let _ = socket.send_slice(&scratch[..len]);
         moved = true;
@@ -30,8 +32,12 @@ pub fn serve_tcp(socket: &mut tcp::Socket, scratch: &mut [u8]) -> bool {
 pub fn serve_udp(socket: &mut udp::Socket, iface: &Interface, scratch: &mut [u8]) -> u64 {
     let mut answered = 0;
     while socket.can_recv() && socket.can_send() {
-        let Ok((len, metadata)) = socket.recv_slice(scratch) else { continue };
-        let ours = metadata.local_address.is_some_and(|address| iface.has_ip_addr(address));
+        let Ok((len, metadata)) = socket.recv_slice(scratch) else {
+            continue;
+        };
+        let ours = metadata
+            .local_address
+            .is_some_and(|address| iface.has_ip_addr(address));
         if ours
             && may_answer_port(metadata.endpoint.port)
             && metadata.endpoint.addr.is_unicast()

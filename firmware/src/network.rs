@@ -47,6 +47,8 @@ const RETRY_US: u64 = 1_000;
 const REQUEST_LIMIT_US: u64 = 10_000_000;
 /// A connection without a request is closed after this long.
 const IDLE_LIMIT_US: u64 = 60_000_000;
+/// A neighbour that has not answered for this long does not exist: three requests, one second apart.
+const NEIGHBOUR_LIMIT_US: u64 = 3_000_000;
 /// Datagrams that wait for the UDP echo service, of interfaces where the fast path does not know the way.
 const UDP_DATAGRAMS: usize = 16;
 
@@ -62,21 +64,41 @@ pub struct StackCounters {
     pub udp_echoes: u64,
     /// UDP echoes answered through the stack.
     pub udp_echoes_slow: u64,
+    /// Times that UDP echoes were given up because their neighbour did not answer.
+    pub udp_echoes_undeliverable: u64,
     /// Fragments dropped: nothing here reassembles.
     pub fragments: u64,
-    /// Frames handed to the stack.
-    pub stack_frames: u64,
 }
 
 impl StackCounters {
     /// Name, help text and value of each counter.
     pub fn each(&self) -> [(&'static str, &'static str, u64); 5] {
         [
-            ("icmp_echoes_in_place", "ICMP echo requests answered in the receive buffer", self.icmp_echoes),
-            ("udp_echoes_in_place", "UDP echoes answered in the receive buffer", self.udp_echoes),
-            ("udp_echoes_by_stack", "UDP echoes answered through the stack", self.udp_echoes_slow),
-            ("rx_fragments_dropped", "IP fragments dropped: nothing here reassembles", self.fragments),
-            ("stack_frames", "Frames handed to the stack", self.stack_frames),
+            (
+                "icmp_echoes_in_place",
+                "ICMP echo requests answered in the receive buffer",
+                self.icmp_echoes,
+            ),
+            (
+                "udp_echoes_in_place",
+                "UDP echoes answered in the receive buffer",
+                self.udp_echoes,
+            ),
+            (
+                "udp_echoes_by_stack",
+                "UDP echoes answered through the stack",
+                self.udp_echoes_slow,
+            ),
+            (
+                "udp_echoes_undeliverable",
+                "Times that UDP echoes were given up for want of a neighbour",
+                self.udp_echoes_undeliverable,
+            ),
+            (
+                "rx_fragments_dropped",
+                "IP fragments dropped: nothing here reassembles",
+                self.fragments,
+            ),
         ]
     }
 }
@@ -97,6 +119,8 @@ pub struct Port<N: Nic> {
     pub counters: StackCounters,
     sockets: SocketSet<'static>,
     udp_echo: SocketHandle,
+    /// Since when the UDP echo service has an answer that cannot leave, in microseconds.
+    udp_stuck_us: Option<u64>,
     flows: Flows,
     link: Option<Link>,
     /// Frames may be waiting.
@@ -110,11 +134,23 @@ pub struct Port<N: Nic> {
 
 impl<N: Nic> Port<N> {
     /// An interface without addresses yet. Allocates.
-    pub fn new(name: Name, mut nic: N, interrupt: u32, addressing: Addressing, seed: u64, pool: &mut Pool) -> Self {
+    pub fn new(
+        name: Name,
+        mut nic: N,
+        interrupt: u32,
+        addressing: Addressing,
+        seed: u64,
+        pool: &mut Pool,
+    ) -> Self {
         let mut config = Config::new(HardwareAddress::Ethernet(EthernetAddress(nic.mac())));
         config.random_seed = seed;
         let mut flows = Flows::default();
-        let mut lent = Lent { nic: &mut nic, pool, observer: &mut flows, frame: None };
+        let mut lent = Lent {
+            nic: &mut nic,
+            pool,
+            observer: &mut flows,
+            frame: None,
+        };
         let mut iface = Interface::new(config, &mut lent, Instant::ZERO);
         let buffer = || {
             let metadata = vec![udp::PacketMetadata::EMPTY; UDP_DATAGRAMS].leak();
@@ -123,7 +159,14 @@ impl<N: Nic> Port<N> {
         let mut socket = udp::Socket::new(buffer(), buffer());
         // Cannot fail: the socket is new, the port is not 0.
         let _ = socket.bind(7);
-        let mut sockets = SocketSet::new(vec![SocketStorage::EMPTY, SocketStorage::EMPTY, SocketStorage::EMPTY].leak());
+        let mut sockets = SocketSet::new(
+            vec![
+                SocketStorage::EMPTY,
+                SocketStorage::EMPTY,
+                SocketStorage::EMPTY,
+            ]
+            .leak(),
+        );
         let udp_echo = sockets.add(socket);
         let mut addressing = addressing;
         addressing.attach(&mut iface, &mut sockets);
@@ -136,6 +179,7 @@ impl<N: Nic> Port<N> {
             counters: StackCounters::default(),
             sockets,
             udp_echo,
+            udp_stuck_us: None,
             flows,
             link: None,
             backlog: true,
@@ -179,7 +223,9 @@ fn instant(now_us: u64) -> Instant {
 
 /// A deadline of the stack in microseconds; one that has passed is put a little into the future.
 fn deadline(at: Option<Instant>, now_us: u64) -> u64 {
-    at.map_or(u64::MAX, |at| (at.total_micros().max(0) as u64).max(now_us + RETRY_US))
+    at.map_or(u64::MAX, |at| {
+        (at.total_micros().max(0) as u64).max(now_us + RETRY_US)
+    })
 }
 
 impl<N: Nic> Network<N> {
@@ -199,7 +245,10 @@ impl<N: Nic> Network<N> {
     /// One bounded round. `pending` are the interrupts taken since the last round; `done` gets each that may fire again.
     pub fn poll(&mut self, now_us: u64, pending: u32, mut done: impl FnMut(u32)) -> Next {
         for index in 0..self.ports.len() {
-            self.poll_port(index, now_us, pending, &mut done);
+            let port = &self.ports[index];
+            if pending & port.interrupt != 0 || port.backlog {
+                self.poll_port(index, now_us, pending, &mut done);
+            }
         }
         self.connections.expire(now_us);
         let mut from = 0;
@@ -224,7 +273,8 @@ impl<N: Nic> Network<N> {
         }
     }
 
-    /// Takes frames from one interface, if it interrupted or had more than its budget last time.
+    /// Takes frames from one interface that interrupted, or had more than its budget last time.
+    #[inline(never)]
     fn poll_port(&mut self, index: usize, now_us: u64, pending: u32, done: &mut impl FnMut(u32)) {
         let port = &mut self.ports[index];
         let interrupted = pending & port.interrupt != 0;
@@ -238,9 +288,6 @@ impl<N: Nic> Network<N> {
                 port.flows.clear();
                 port.touched = true;
             }
-        }
-        if !port.backlog {
-            return;
         }
         port.flows.now_us = now_us;
         let mut budget = BUDGET;
@@ -297,7 +344,10 @@ impl<N: Nic> Network<N> {
             Class::Tcp(segment) => {
                 let found = match self.connections.find(&segment.key) {
                     // A new connection may follow an old one with the same ports (RFC 1122, 4.2.2.13).
-                    Some(old) if segment.opens && self.connections.get(old).socket().state() == State::TimeWait => {
+                    Some(old)
+                        if segment.opens
+                            && self.connections.get(old).socket().state() == State::TimeWait =>
+                    {
                         self.connections.release(old);
                         None
                     }
@@ -327,8 +377,12 @@ impl<N: Nic> Network<N> {
             Class::Other => None,
         };
         let port = &mut self.ports[index];
-        port.counters.stack_frames += 1;
-        let mut lent = Lent { nic: &mut port.nic, pool: &mut self.pool, observer: &mut port.flows, frame: Some(&frame) };
+        let mut lent = Lent {
+            nic: &mut port.nic,
+            pool: &mut self.pool,
+            observer: &mut port.flows,
+            frame: Some(&frame),
+        };
         match connection {
             Some(connection) => {
                 let sockets = self.connections.get(connection).sockets();
@@ -339,7 +393,8 @@ impl<N: Nic> Network<N> {
                 if addressing::concerns(frame.bytes()) {
                     port.addressing.on_frame(now, frame.bytes());
                 }
-                port.iface.poll_ingress_single(now, &mut lent, &mut port.sockets);
+                port.iface
+                    .poll_ingress_single(now, &mut lent, &mut port.sockets);
                 port.touched = true;
                 if port.flows.asked && is_neighbour_answer(frame.bytes()) {
                     port.flows.asked = false;
@@ -350,17 +405,25 @@ impl<N: Nic> Network<N> {
         self.pool.put(frame);
     }
 
+    #[inline(never)]
     fn open(&mut self, segment: &crate::connections::Segment, now_us: u64) -> Option<usize> {
         let (ports, pool) = (&mut self.ports, &mut self.pool);
         self.connections.open_for(segment, now_us, |victim| {
             if let Some(port) = ports.get_mut(victim.interface()) {
-                let mut lent = Lent { nic: &mut port.nic, pool, observer: &mut port.flows, frame: None };
-                port.iface.poll_egress(instant(now_us), &mut lent, victim.sockets());
+                let mut lent = Lent {
+                    nic: &mut port.nic,
+                    pool,
+                    observer: &mut port.flows,
+                    frame: None,
+                };
+                port.iface
+                    .poll_egress(instant(now_us), &mut lent, victim.sockets());
             }
         })
     }
 
     /// Lets the service of a connection read and write, sends what there is, and sets the next deadline.
+    #[inline(never)] // keeps the registers of the loops around it for the loops
     fn poll_connection(&mut self, index: usize, now_us: u64) {
         let now = instant(now_us);
         let mut service_deadline_us = self.connections.patience_us(index, now_us);
@@ -379,26 +442,37 @@ impl<N: Nic> Network<N> {
         }
         let port = &mut self.ports[interface];
         let connection = self.connections.get(index);
-        let mut lent = Lent { nic: &mut port.nic, pool: &mut self.pool, observer: &mut port.flows, frame: None };
+        let mut lent = Lent {
+            nic: &mut port.nic,
+            pool: &mut self.pool,
+            observer: &mut port.flows,
+            frame: None,
+        };
+        // Asking the stack when it wants to go on is much cheaper than letting it try.
         let mut budget = SEGMENTS;
-        let mut result = PollResult::SocketStateChanged;
-        while result != PollResult::None && budget > 0 {
-            result = port.iface.poll_egress(now, &mut lent, connection.sockets());
+        let at = loop {
             budget -= 1;
-        }
+            let sent = port.iface.poll_egress(now, &mut lent, connection.sockets());
+            let at = port.iface.poll_at(now, connection.sockets());
+            if sent == PollResult::None || budget == 0 || at.is_none_or(|at| at > now) {
+                break at;
+            }
+        };
         match connection.socket().state() {
             State::Closed | State::Listen => self.connections.release(index),
             _ => {
                 let stack_us = match budget {
                     0 => now_us,
-                    _ => deadline(port.iface.poll_at(now, connection.sockets()), now_us),
+                    _ => deadline(at, now_us),
                 };
-                self.connections.set_deadline(index, stack_us.min(service_deadline_us));
+                self.connections
+                    .set_deadline(index, stack_us.min(service_deadline_us));
             }
         }
     }
 
     /// Answers the requests that have arrived. Returns when patience with the peer ends, in microseconds.
+    #[inline(never)]
     fn serve_http(&mut self, index: usize, now_us: u64) -> u64 {
         let (open, counters) = Snapshot::<N>::counts(&self.connections);
         let connection = self.connections.get(index);
@@ -422,8 +496,14 @@ impl<N: Nic> Network<N> {
             }
             let room = (socket.send_capacity() - socket.send_queue()).min(self.output.len());
             let output = &mut self.output[..room];
-            let status =
-                Snapshot { ports: &self.ports, open, connections: counters, answers: &self.answers, system, now_us };
+            let status = Snapshot {
+                ports: &self.ports,
+                open,
+                connections: counters,
+                answers: &self.answers,
+                system,
+                now_us,
+            };
             let contiguous = socket.peek(waiting).map_or(0, <[u8]>::len);
             let step = if contiguous == waiting {
                 let step = socket.recv(|input| {
@@ -438,7 +518,9 @@ impl<N: Nic> Network<N> {
                 let step = http.step(&self.input[..len], at_eof, output, &status);
                 let mut left = step.consumed;
                 while left > 0 {
-                    left -= socket.recv(|data| (data.len().min(left), data.len().min(left))).unwrap_or(left);
+                    left -= socket
+                        .recv(|data| (data.len().min(left), data.len().min(left)))
+                        .unwrap_or(left);
                 }
                 step
             };
@@ -488,17 +570,19 @@ impl<N: Nic> Network<N> {
 }
 
 /// The sockets of an interface that are not connections: DHCP, mDNS, UDP echo; and its addresses.
+#[inline(never)]
 fn poll_sockets<N: Nic>(port: &mut Port<N>, pool: &mut Pool, scratch: &mut [u8], now_us: u64) {
     let now = instant(now_us);
     port.touched = false;
     port.flows.now_us = now_us;
     let up = port.link.is_some_and(Link::is_up);
     let (name, flows) = (&port.name, &mut port.flows);
-    port.addressing.poll(now, up, &mut port.iface, &mut port.sockets, &mut |event| {
-        // What was learnt about flows came from the addresses and routes that were.
-        flows.clear();
-        report(name, &event);
-    });
+    port.addressing
+        .poll(now, up, &mut port.iface, &mut port.sockets, &mut |event| {
+            // What was learnt about flows came from the addresses and routes that were.
+            flows.clear();
+            report(name, &event);
+        });
     while pool.available() > 0 {
         let Some(mut frame) = pool.take() else { break };
         let mut raw = [0; 128];
@@ -514,19 +598,52 @@ fn poll_sockets<N: Nic>(port: &mut Port<N>, pool: &mut Pool, scratch: &mut [u8],
     let socket = port.sockets.get_mut::<udp::Socket>(port.udp_echo);
     port.counters.udp_echoes_slow += echo::serve_udp(socket, &port.iface, scratch);
     port.iface.poll_maintenance(now);
-    let mut lent = Lent { nic: &mut port.nic, pool, observer: &mut port.flows, frame: None };
+    let mut lent = Lent {
+        nic: &mut port.nic,
+        pool,
+        observer: &mut port.flows,
+        frame: None,
+    };
     let mut budget = SEGMENTS;
-    while port.iface.poll_egress(now, &mut lent, &mut port.sockets) != PollResult::None && budget > 0 {
+    while port.iface.poll_egress(now, &mut lent, &mut port.sockets) != PollResult::None
+        && budget > 0
+    {
         budget -= 1;
     }
+    let stuck_us = drop_undeliverable_echoes(port, now_us);
     let own = port.addressing.next_deadline();
     let stack = port.iface.poll_at(now, &port.sockets);
-    port.deadline_us = deadline(stack, now_us).min(deadline(own, now_us));
+    port.deadline_us = deadline(stack, now_us)
+        .min(deadline(own, now_us))
+        .min(stuck_us);
+}
+
+/// An answer to a neighbour that does not exist (a forged source) would wait for ever, and all others behind it: smoltcp
+/// sends a socket's datagrams in order. Returns when to look again, in microseconds.
+fn drop_undeliverable_echoes<N: Nic>(port: &mut Port<N>, now_us: u64) -> u64 {
+    let socket = port.sockets.get_mut::<udp::Socket>(port.udp_echo);
+    if socket.send_queue() == 0 {
+        port.udp_stuck_us = None;
+        return u64::MAX;
+    }
+    let limit_us = *port.udp_stuck_us.get_or_insert(now_us) + NEIGHBOUR_LIMIT_US;
+    if now_us < limit_us {
+        return limit_us;
+    }
+    socket.close();
+    // Cannot fail: the socket was just closed, the port is not 0.
+    let _ = socket.bind(7);
+    port.udp_stuck_us = None;
+    port.counters.udp_echoes_undeliverable += 1;
+    u64::MAX
 }
 
 fn report(name: &Name, event: &Event) {
     match event {
-        Event::Conflict { .. } | Event::NameConflict { .. } | Event::AddressRefused { .. } | Event::LeaseLost => {
+        Event::Conflict { .. }
+        | Event::NameConflict { .. }
+        | Event::AddressRefused { .. }
+        | Event::LeaseLost => {
             warn!("{name}: {event}");
         }
         _ => info!("{name}: {event}"),
@@ -535,7 +652,9 @@ fn report(name: &Name, event: &Event) {
         match cidr.address() {
             IpAddress::Ipv4(address) => info!("{name}: http://{address}/"),
             // A browser cannot name the interface that a link-local address needs.
-            IpAddress::Ipv6(address) if !address.is_unicast_link_local() => info!("{name}: http://[{address}]/"),
+            IpAddress::Ipv6(address) if !address.is_unicast_link_local() => {
+                info!("{name}: http://[{address}]/")
+            }
             IpAddress::Ipv6(_) => {}
         }
     }
@@ -562,8 +681,15 @@ impl fmt::Display for LinkLine {
         match self.0 {
             Link::Down => f.write_str("link down"),
             Link::Up { speed_mbps: 0, .. } => f.write_str("link up"),
-            Link::Up { speed_mbps, full_duplex } => {
-                write!(f, "link up, {speed_mbps} Mb/s {} duplex", if full_duplex { "full" } else { "half" })
+            Link::Up {
+                speed_mbps,
+                full_duplex,
+            } => {
+                write!(
+                    f,
+                    "link up, {speed_mbps} Mb/s {} duplex",
+                    if full_duplex { "full" } else { "half" }
+                )
             }
         }
     }

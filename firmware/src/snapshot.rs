@@ -10,7 +10,8 @@ use crate::connections::{Connections, Service as TcpService};
 use crate::http::AnswerCounters;
 use crate::network::Port;
 use crate::status::{
-    Address, Counter, Duplex, Interface, Link, MAX_ADDRESSES, MAX_COUNTERS, MAX_INTERFACES, Service, Status, StatusSource,
+    Address, Counter, Duplex, Interface, Link, MAX_ADDRESSES, MAX_COUNTERS, MAX_INTERFACES,
+    Service, Status, StatusSource,
 };
 
 /// What does not change after start-up.
@@ -48,8 +49,16 @@ pub struct Snapshot<'a, N: Nic> {
 
 impl<'a, N: Nic> Snapshot<'a, N> {
     /// Counts of the connection pool, taken before one of its connections is borrowed to be answered.
-    pub fn counts(connections: &Connections) -> ([usize; 2], crate::connections::ConnectionCounters) {
-        ([connections.open(TcpService::Echo), connections.open(TcpService::Http)], connections.counters)
+    pub fn counts(
+        connections: &Connections,
+    ) -> ([usize; 2], crate::connections::ConnectionCounters) {
+        (
+            [
+                connections.open(TcpService::Echo),
+                connections.open(TcpService::Http),
+            ],
+            connections.counters,
+        )
     }
 }
 
@@ -66,7 +75,11 @@ impl<N: Nic> StatusSource for Snapshot<'_, N> {
                     IpAddress::Ipv6(address) => address.into(),
                 };
                 // The stack holds at most eight addresses; what does not fit below is only left out of a page.
-                let _ = own.push(Address { ip, prefix_len: cidr.prefix_len(), origin: origin(port.addressing.origin(cidr)) });
+                let _ = own.push(Address {
+                    ip,
+                    prefix_len: cidr.prefix_len(),
+                    origin: port.addressing.origin(cidr),
+                });
                 let mut url = String::new();
                 let written = match cidr.address() {
                     IpAddress::Ipv4(address) => write!(url, "http://{address}/"),
@@ -78,8 +91,16 @@ impl<N: Nic> StatusSource for Snapshot<'_, N> {
                 }
             }
             let _ = addresses.push(own);
-            let all = port.nic.counters().each().into_iter().chain(port.counters.each());
-            let _ = counters.push(all.map(|(name, help, value)| Counter { name, help, value }).collect());
+            let all = port
+                .nic
+                .counters()
+                .each()
+                .into_iter()
+                .chain(port.counters.each());
+            let _ = counters.push(
+                all.map(|(name, help, value)| Counter { name, help, value })
+                    .collect(),
+            );
         }
         let interfaces: Vec<Interface<'_>, MAX_INTERFACES> = self
             .ports
@@ -96,13 +117,33 @@ impl<N: Nic> StatusSource for Snapshot<'_, N> {
             .collect();
         let count = |name, help, value| Counter { name, help, value };
         let services = [
-            Service { name: "echo", connections: Some(self.open[0] as u32), counters: &[] },
-            Service { name: "http", connections: Some(self.open[1] as u32), counters: &[] },
+            Service {
+                name: "echo",
+                connections: Some(self.open[0] as u32),
+                counters: &[],
+            },
+            Service {
+                name: "http",
+                connections: Some(self.open[1] as u32),
+                counters: &[],
+            },
         ];
         let own = [
-            count("connections_opened", "TCP handshakes begun", self.connections.opened),
-            count("connections_evicted", "TCP connections reset to make room for newer ones", self.connections.evicted),
-            count("connections_refused", "SYNs dropped because every place was taken", self.connections.refused),
+            count(
+                "connections_opened",
+                "TCP handshakes begun",
+                self.connections.opened,
+            ),
+            count(
+                "connections_evicted",
+                "TCP connections reset to make room for newer ones",
+                self.connections.evicted,
+            ),
+            count(
+                "connections_refused",
+                "SYNs dropped because every place was taken",
+                self.connections.refused,
+            ),
         ];
         let urls: Vec<&str, { MAX_INTERFACES * 2 }> = urls.iter().map(String::as_str).collect();
         show(&Status {
@@ -127,20 +168,20 @@ impl<N: Nic> StatusSource for Snapshot<'_, N> {
 fn link(link: hal::net::Link) -> Link {
     match link {
         hal::net::Link::Down => Link::Down,
-        hal::net::Link::Up { speed_mbps: 0, .. } => Link::Up { speed_mbps: None, duplex: None },
-        hal::net::Link::Up { speed_mbps, full_duplex } => Link::Up {
-            speed_mbps: Some(speed_mbps),
-            duplex: Some(if full_duplex { Duplex::Full } else { Duplex::Half }),
+        hal::net::Link::Up { speed_mbps: 0, .. } => Link::Up {
+            speed_mbps: None,
+            duplex: None,
         },
-    }
-}
-
-fn origin(origin: crate::addressing::Origin) -> crate::status::Origin {
-    use crate::status::Origin;
-    match origin {
-        crate::addressing::Origin::Static => Origin::Static,
-        crate::addressing::Origin::Dhcp => Origin::Dhcp,
-        crate::addressing::Origin::LinkLocal => Origin::LinkLocal,
-        crate::addressing::Origin::Slaac => Origin::Slaac,
+        hal::net::Link::Up {
+            speed_mbps,
+            full_duplex,
+        } => Link::Up {
+            speed_mbps: Some(speed_mbps),
+            duplex: Some(if full_duplex {
+                Duplex::Full
+            } else {
+                Duplex::Half
+            }),
+        },
     }
 }

@@ -6,6 +6,8 @@
 use crate::http::AnswerCounters;
 use core::net::IpAddr;
 
+pub use crate::addressing::Origin;
+
 /// So many interfaces, each with [`MAX_ADDRESSES`] addresses and [`MAX_COUNTERS`] counters, are sure to fit one answer.
 /// More are shown as long as they fit; what does not fit is answered with 500 and never cut.
 pub const MAX_INTERFACES: usize = 8;
@@ -112,31 +114,6 @@ pub struct Address {
     pub prefix_len: u8,
     /// How the interface came by it.
     pub origin: Origin,
-}
-
-/// How an interface came by an address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// Bootargs.
-    Static,
-    /// A DHCP lease.
-    Dhcp,
-    /// Chosen by the machine for this link only (RFC 3927, RFC 4291).
-    LinkLocal,
-    /// A router's prefix (RFC 4862).
-    Slaac,
-}
-
-impl Origin {
-    /// In one word.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Static => "static",
-            Self::Dhcp => "dhcp",
-            Self::LinkLocal => "link-local",
-            Self::Slaac => "slaac",
-        }
-    }
 }
 
 /// One service.

@@ -34,22 +34,27 @@
 //!
 //! Spec: Devicetree Specification 0.4, chapters 2 (properties), 3 (nodes) and 5 (flattened format).
 
+mod blocks;
+mod damage;
 mod error;
+mod index;
 mod interrupt;
 mod memory;
 mod node;
 mod reg;
 #[cfg(test)]
 mod tests;
-mod walk;
 
+use core::ops::Range;
+
+use blocks::Blocks;
+pub use damage::{Damage, DamageKind};
 pub use error::{Error, Place};
+use index::{BAD_PHANDLE, NO_RECORD, Record};
 pub use interrupt::{GicInterrupt, GicKind, Interrupt, Reference, Trigger};
 pub use memory::Reserved;
 pub use node::{Node, Path};
 pub use reg::{MAX_REGIONS, Region};
-use walk::{BAD_PHANDLE, Blocks, NO_RECORD, Record};
-pub use walk::{Damage, DamageKind};
 
 /// Nodes that fit the index; a Linux tree for a large SoC has about 600, QEMU's `virt` about 60.
 pub const MAX_NODES: usize = 1024;
@@ -71,7 +76,7 @@ const VERSION: u32 = 17;
 /// the same again on the stack while it runs.
 pub struct Tree<'b> {
     blocks: Blocks<'b>,
-    /// From the start of the memory reservation block to the end of the blob: it ends with a zero entry.
+    /// From the start of the memory reservation block to the next block: it ends with a zero entry, or should.
     reservations: &'b [u8],
     records: heapless::Vec<Record, MAX_NODES>,
     damage: Option<Damage>,
@@ -81,7 +86,7 @@ pub struct Tree<'b> {
 struct Header {
     total: usize,
     structs_at: usize,
-    reservations_at: usize,
+    reservations: Range<usize>,
 }
 
 impl Header {
@@ -103,11 +108,17 @@ impl Header {
                 total,
             }),
         };
-        block("strings", field(3), field(8))?;
+        let strings_at = block("strings", field(3), field(8))?;
+        let structs_at = block("structure", field(2), field(9))?;
+        let start = block("reservation", field(4), 0)?;
+        let end = [structs_at, strings_at, total]
+            .into_iter()
+            .filter(|&end| end >= start)
+            .min();
         Ok(Self {
             total,
-            structs_at: block("structure", field(2), field(9))?,
-            reservations_at: block("reservation", field(4), 0)?,
+            structs_at,
+            reservations: start..end.unwrap_or(total),
         })
     }
 }
@@ -152,17 +163,21 @@ impl<'b> Tree<'b> {
     pub fn new(blob: &'b [u8]) -> Result<Self, Error> {
         let header = Header::check(blob)?;
         let blob = blob.get(..header.total).unwrap_or(blob);
-        let fdt = fdt::Fdt::new_unaligned_fallible(blob).map_err(|_| Error::Magic(MAGIC))?;
+        // Magic and sizes were checked above; all that it could still complain of is a blob that is too short.
+        let fdt = fdt::Fdt::new_unaligned_fallible(blob).map_err(|_| Error::Truncated {
+            len: blob.len(),
+            total: header.total,
+        })?;
         let mut tree = Self {
             blocks: Blocks {
                 structs: fdt.structs_block(),
                 strings: fdt.strings_block(),
             },
-            reservations: blob.get(header.reservations_at..).unwrap_or_default(),
+            reservations: blob.get(header.reservations).unwrap_or_default(),
             records: heapless::Vec::new(),
             damage: None,
         };
-        tree.walk(header.structs_at);
+        tree.index(header.structs_at);
         if tree.records.is_empty() {
             Err(Error::NoRoot)
         } else {
@@ -198,8 +213,8 @@ impl<'b> Tree<'b> {
 
     /// The node at `path`: `/soc/uart@12000`, or an alias as in `serial0` or `ethernet0/mdio`.
     ///
-    /// Each part may leave out the unit address if an exact match does not exist (`/soc/uart`); the first such child
-    /// is taken. Options after a `:` are ignored.
+    /// Each part may leave out the unit address if an exact match does not exist (`/soc/uart`). Of several children
+    /// that match, the first one is taken. Options after a `:` are ignored.
     pub fn find(&self, path: &str) -> Option<Node<'_>> {
         let path = path.split_once(':').map_or(path, |(path, _options)| path);
         if path.starts_with('/') {
@@ -222,7 +237,8 @@ impl<'b> Tree<'b> {
         }
     }
 
-    /// The node whose phandle is `phandle`.
+    /// The node whose phandle is `phandle`. 0 and 0xffffffff are nobody's. `linux,phandle`, which compilers before 2017
+    /// wrote next to `phandle`, is not read.
     pub fn by_phandle(&self, phandle: u32) -> Option<Node<'_>> {
         if phandle == 0 || phandle == BAD_PHANDLE {
             return None;

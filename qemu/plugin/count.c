@@ -2,13 +2,16 @@
 /*
  * A TCG plugin that counts the instructions a guest executes.
  *
- *   qemu-system-aarch64 -plugin libcount.so,total=PATH ...
+ *   qemu-system-aarch64 -plugin libcount.so,total=PATH[,blocks=PATH] ...
  *
  * PATH becomes an eight-byte file: the running total as a native-endian
  * u64. It is mapped, not written, so whoever reads the file sees the count as
  * it stands, at any moment and without asking QEMU.
  *
  *   guest instruction --inline add--> counter --mapping--> PATH --read--> ./x bench
+ *
+ * With `blocks` a second file says where: a `struct block` for each translation
+ * block, in the order of translation, for a profile of the guest.
  *
  * The count is per instruction, not per translation block: a block left early
  * by an exception counts only as far as it got. An instruction that faults and
@@ -34,8 +37,22 @@
 
 QEMU_PLUGIN_EXPORT int qemu_plugin_version = QEMU_PLUGIN_VERSION;
 
+/* One translation block. An address appears again when QEMU translates it again. */
+struct block {
+    uint64_t address;      /* virtual */
+    uint64_t instructions; /* in the block; 0: the end of the list */
+    uint64_t executed;     /* so many of them, all executions together */
+};
+
+/* Room for the blocks of a small kernel; of a large one the rest is left out. */
+enum { BLOCKS = 1 << 17 };
+
 /* The mapped total. */
 static uint64_t *total;
+
+/* The mapped blocks, if they are wanted. */
+static struct block *blocks;
+static size_t used;
 
 #if HAVE_SCOREBOARD
 static qemu_plugin_u64 executed;
@@ -45,11 +62,13 @@ static void publish(void)
     *(volatile uint64_t *)total = qemu_plugin_u64_sum(executed);
 }
 
-static void block_starts(unsigned int vcpu, void *unused)
+static void block_starts(unsigned int vcpu, void *block)
 {
     (void)vcpu;
-    (void)unused;
     publish();
+    if (block) {
+        ((struct block *)block)->executed += ((struct block *)block)->instructions;
+    }
 }
 
 static void vcpu_idles(qemu_plugin_id_t id, unsigned int vcpu)
@@ -60,13 +79,33 @@ static void vcpu_idles(qemu_plugin_id_t id, unsigned int vcpu)
 }
 #endif
 
+/* The next record, or NULL if there is none. */
+static struct block *new_block(struct qemu_plugin_tb *tb, size_t instructions)
+{
+    struct block *block;
+
+    if (!blocks || used == BLOCKS) {
+        return NULL;
+    }
+    block = &blocks[used++];
+    block->address = qemu_plugin_tb_vaddr(tb);
+    block->instructions = instructions;
+    return block;
+}
+
 static void block_translated(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
 {
     size_t i, n = qemu_plugin_tb_n_insns(tb);
+    struct block *block = new_block(tb, n);
 
     (void)id;
 #if HAVE_SCOREBOARD
-    qemu_plugin_register_vcpu_tb_exec_cb(tb, block_starts, QEMU_PLUGIN_CB_NO_REGS, NULL);
+    qemu_plugin_register_vcpu_tb_exec_cb(tb, block_starts, QEMU_PLUGIN_CB_NO_REGS, block);
+#else
+    if (block) {
+        qemu_plugin_register_vcpu_tb_exec_inline(
+            tb, QEMU_PLUGIN_INLINE_ADD_U64, &block->executed, n);
+    }
 #endif
     for (i = 0; i < n; i++) {
         struct qemu_plugin_insn *insn = qemu_plugin_tb_get_insn(tb, i);
@@ -80,38 +119,42 @@ static void block_translated(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
     }
 }
 
-/* Maps the eight bytes of `path`, zeroed. Returns NULL with errno set if it cannot. */
-static uint64_t *map_total(const char *path)
+/* Maps so many bytes of `path`, zeroed. Says why and returns NULL if it cannot. */
+static void *map_file(const char *path, size_t size)
 {
-    void *map;
+    void *map = MAP_FAILED;
     int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 
-    if (fd < 0) {
-        return NULL;
+    if (fd >= 0 && ftruncate(fd, size) == 0) {
+        map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     }
-    map = MAP_FAILED;
-    if (ftruncate(fd, sizeof(uint64_t)) == 0) {
-        map = mmap(NULL, sizeof(uint64_t), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (map == MAP_FAILED) {
+        perror(path);
+        map = NULL;
     }
-    close(fd);
-    return map == MAP_FAILED ? NULL : map;
+    if (fd >= 0) {
+        close(fd);
+    }
+    return map;
 }
 
 QEMU_PLUGIN_EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info,
                                            int argc, char **argv)
 {
-    const char *path = NULL;
+    const char *total_path = NULL, *blocks_path = NULL;
     int i;
 
     for (i = 0; i < argc; i++) {
         if (strncmp(argv[i], "total=", 6) == 0) {
-            path = argv[i] + 6;
+            total_path = argv[i] + 6;
+        } else if (strncmp(argv[i], "blocks=", 7) == 0) {
+            blocks_path = argv[i] + 7;
         } else {
             fprintf(stderr, "count: unknown option '%s'\n", argv[i]);
             return -1;
         }
     }
-    if (!path) {
+    if (!total_path) {
         fprintf(stderr, "count: say where the total goes: total=PATH\n");
         return -1;
     }
@@ -119,10 +162,15 @@ QEMU_PLUGIN_EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_
         fprintf(stderr, "count: exact for a machine with one vCPU only\n");
         return -1;
     }
-    total = map_total(path);
+    total = map_file(total_path, sizeof *total);
     if (!total) {
-        perror(path);
         return -1;
+    }
+    if (blocks_path) {
+        blocks = map_file(blocks_path, BLOCKS * sizeof *blocks);
+        if (!blocks) {
+            return -1;
+        }
     }
 #if HAVE_SCOREBOARD
     executed = qemu_plugin_scoreboard_u64(qemu_plugin_scoreboard_new(sizeof(uint64_t)));

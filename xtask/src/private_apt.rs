@@ -24,14 +24,10 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
 
 use crate::error::{Result, at, failure};
 use crate::step::Step;
 use crate::workspace::cache_dir;
-
-/// How old the package lists may grow before they are fetched again.
-const LISTS_MAX_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Downloads one file and checks its hash; part of every apt, but not on `PATH`.
 const APT_HELPER: &str = "/usr/lib/apt/apt-helper";
@@ -161,30 +157,16 @@ impl PrivateApt {
         })
     }
 
-    /// Answers a question from the package lists: fetches these first if there are none, and once more if the answer
-    /// is an error and they are old, as old lists name files that the server no longer has.
+    /// Answers a question from the package lists. Fetches them first if there are none, and once more if the answer is
+    /// an error: old lists name files that the server no longer has, and lack what is new.
     fn ask<T>(&self, question: impl Fn() -> Result<T>) -> Result<T> {
-        let age = self.lists_age();
-        if age.is_none() {
-            self.update()?;
+        if self.root.join("updated").exists()
+            && let Ok(answer) = question()
+        {
+            return Ok(answer);
         }
-        let answer = question();
-        if answer.is_err() && age.is_some_and(|age| age > LISTS_MAX_AGE) {
-            self.update()?;
-            return question();
-        }
-        answer
-    }
-
-    fn lists_age(&self) -> Option<Duration> {
-        let updated = fs::metadata(self.root.join("updated"))
-            .and_then(|stamp| stamp.modified())
-            .ok()?;
-        Some(
-            SystemTime::now()
-                .duration_since(updated)
-                .unwrap_or_default(),
-        )
+        self.update()?;
+        question()
     }
 
     fn update(&self) -> Result<()> {

@@ -21,14 +21,21 @@ pub enum Origin {
     Slaac,
 }
 
+impl Origin {
+    /// In one word, as log lines and pages say it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Static => "static",
+            Self::Dhcp => "dhcp",
+            Self::LinkLocal => "link-local",
+            Self::Slaac => "slaac",
+        }
+    }
+}
+
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Static => "static",
-            Self::Dhcp => "DHCP",
-            Self::LinkLocal => "link-local",
-            Self::Slaac => "SLAAC",
-        })
+        f.write_str(self.word())
     }
 }
 

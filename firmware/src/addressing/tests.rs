@@ -1,5 +1,4 @@
 //! A whole interface on a wire made of two queues, with a clock that jumps from deadline to deadline.
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::boxed::Box;
 use std::collections::VecDeque;

@@ -150,7 +150,11 @@ impl Machine {
 
     /// Starts time, interrupts and power control; a machine without them cannot go on.
     fn start_core(&mut self) -> Result<(Gic, Slot), &'static str> {
-        let node = self.tree.compatible("arm,psci-1.0").chain(self.tree.compatible("arm,psci-0.2")).next();
+        let node = self
+            .tree
+            .compatible("arm,psci-1.0")
+            .chain(self.tree.compatible("arm,psci-0.2"))
+            .next();
         match node.and_then(|node| node.str("method").ok()) {
             Some("hvc") => psci::init(psci::Conduit::Hvc),
             Some("smc") => psci::init(psci::Conduit::Smc),
@@ -161,38 +165,67 @@ impl Machine {
             |(major, minor)| info!("psci: version {major}.{minor}"),
         );
 
-        let node = self.tree.compatible("arm,gic-v3").next().ok_or("the devicetree has no arm,gic-v3")?;
-        let (distributor, redistributor) = match (self.registers(&node, 0), self.registers(&node, 1)) {
-            (Some((distributor, _)), Some((redistributor, _))) => (distributor, redistributor),
-            _ => return Err("the interrupt controller's registers cannot be mapped"),
-        };
+        let node = self
+            .tree
+            .compatible("arm,gic-v3")
+            .next()
+            .ok_or("the devicetree has no arm,gic-v3")?;
+        let (distributor, redistributor) =
+            match (self.registers(&node, 0), self.registers(&node, 1)) {
+                (Some((distributor, _)), Some((redistributor, _))) => (distributor, redistributor),
+                _ => return Err("the interrupt controller's registers cannot be mapped"),
+            };
         // SAFETY: the tree says that a GICv3 is there; both blocks were just mapped, and nobody else uses them.
-        let mut gic = unsafe { Gic::new(distributor, redistributor) }.map_err(|_| "the GICv3 has no redistributor")?;
+        let mut gic = unsafe { Gic::new(distributor, redistributor) }
+            .map_err(|_| "the GICv3 has no redistributor")?;
 
-        let node = self.tree.compatible("arm,armv8-timer").next().ok_or("the devicetree has no arm,armv8-timer")?;
+        let node = self
+            .tree
+            .compatible("arm,armv8-timer")
+            .next()
+            .ok_or("the devicetree has no arm,armv8-timer")?;
         // Secure physical, physical, virtual, hypervisor. Spec: Linux, bindings/timer/arm,arch_timer.yaml.
-        let line = node.interrupt_named("virt").or_else(|_| node.interrupt(2)).and_then(|interrupt| interrupt.gic());
+        let line = node
+            .interrupt_named("virt")
+            .or_else(|_| node.interrupt(2))
+            .and_then(|interrupt| interrupt.gic());
         let line = line.map_err(|error| {
             left_out(&node, error);
             "the timer has no virtual interrupt"
         })?;
-        let slot = gic.enable(line.intid(), line.trigger == Trigger::Level).map_err(|error| {
-            left_out(&node, error);
-            "the timer's interrupt cannot be routed"
-        })?;
+        let slot = gic
+            .enable(line.intid(), line.trigger == Trigger::Level)
+            .map_err(|error| {
+                left_out(&node, error);
+                "the timer's interrupt cannot be routed"
+            })?;
         Ok((gic, slot))
     }
 
     /// Brings up every network device that the tree names and that answers.
-    fn start_network(&mut self, gic: &mut Gic, args: &BootArgs, hostname: &str, random: &mut Random) -> (Vec<Port<Card>>, Pool) {
+    fn start_network(
+        &mut self,
+        gic: &mut Gic,
+        args: &BootArgs,
+        hostname: &str,
+        random: &mut Random,
+    ) -> (Vec<Port<Card>>, Pool) {
         let mut pool = Pool::new(0);
         let mut ports = Vec::with_capacity(MAX_INTERFACES);
-        if self.tree.compatible("virtio,mmio").any(|node| !node.dma_coherent()) {
+        if self
+            .tree
+            .compatible("virtio,mmio")
+            .any(|node| !node.dma_coherent())
+        {
             virtio::not_coherent();
         }
         for node in self.tree.compatible("virtio,mmio") {
-            let Some((address, len)) = self.registers(&node, 0) else { continue };
-            let Some(header) = NonNull::new(address as *mut VirtIOHeader) else { continue };
+            let Some((address, len)) = self.registers(&node, 0) else {
+                continue;
+            };
+            let Some(header) = NonNull::new(address as *mut VirtIOHeader) else {
+                continue;
+            };
             // SAFETY: the tree says that virtio registers are there; they were just mapped, and nobody else uses them.
             let transport = match unsafe { MmioTransport::new(header, len) } {
                 Ok(transport) => transport,
@@ -204,11 +237,18 @@ impl Machine {
                 }
             };
             if transport.device_type() != DeviceType::Network {
-                info!("{}: {:?} device, not used", node.path(), transport.device_type());
+                info!(
+                    "{}: {:?} device, not used",
+                    node.path(),
+                    transport.device_type()
+                );
                 continue;
             }
             if ports.len() == MAX_INTERFACES {
-                left_out(&node, format_args!("there are {MAX_INTERFACES} interfaces already"));
+                left_out(
+                    &node,
+                    format_args!("there are {MAX_INTERFACES} interfaces already"),
+                );
                 continue;
             }
             if heap::free() < HEAP_PER_PORT {
@@ -223,7 +263,10 @@ impl Machine {
                     continue;
                 }
             };
-            let slot = node.interrupt(0).and_then(|interrupt| interrupt.gic()).map_err(|error| left_out(&node, error));
+            let slot = node
+                .interrupt(0)
+                .and_then(|interrupt| interrupt.gic())
+                .map_err(|error| left_out(&node, error));
             let Ok(line) = slot else { continue };
             let slot = match gic.enable(line.intid(), line.trigger == Trigger::Level) {
                 Ok(slot) => slot,
@@ -235,10 +278,22 @@ impl Machine {
             let mut name = Name::new();
             // Two characters and one digit always fit.
             let _ = write!(name, "eth{}", ports.len());
-            info!("{name}: {} at {address:#x}, {}, interrupt {}", nic.driver(), EthernetAddress(nic.mac()), line.intid());
+            info!(
+                "{name}: {} at {address:#x}, {}, interrupt {}",
+                nic.driver(),
+                EthernetAddress(nic.mac()),
+                line.intid()
+            );
             let config = addressing_config(args, &name, hostname);
-            let addressing = Addressing::new(config, EthernetAddress(nic.mac()), random.next());
-            ports.push(Port::new(name, nic, slot.mask(), addressing, random.next(), &mut pool));
+            let addressing = Addressing::new(config, EthernetAddress(nic.mac()), random.draw());
+            ports.push(Port::new(
+                name,
+                nic,
+                slot.mask(),
+                addressing,
+                random.draw(),
+                &mut pool,
+            ));
         }
         for device in args.devices() {
             if !ports.iter().any(|port: &Port<Card>| port.name == device) {
@@ -253,8 +308,15 @@ impl Machine {
         let hz = timer::init(node.and_then(|node| node.u32("clock-frequency").ok()));
         self.start_console();
         let root = self.tree.root();
-        let board = root.str("model").or_else(|_| root.str("compatible")).unwrap_or("unknown board");
-        let line = self.tree.chosen().and_then(|chosen| chosen.property("bootargs")).unwrap_or_default();
+        let board = root
+            .str("model")
+            .or_else(|_| root.str("compatible"))
+            .unwrap_or("unknown board");
+        let line = self
+            .tree
+            .chosen()
+            .and_then(|chosen| chosen.property("bootargs"))
+            .unwrap_or_default();
         let args = BootArgs::parse(line, |complaint| warn!("bootargs: {complaint}"));
         if let Some(level) = args.log_level {
             log::set_max_level(level);
@@ -269,31 +331,60 @@ impl Machine {
         let mut inside = false;
         for region in self.tree.memory().flatten() {
             memory_bytes += region.size;
-            inside |= image.start >= region.address && image.end <= region.address.saturating_add(region.size);
+            inside |= image.start >= region.address
+                && image.end <= region.address.saturating_add(region.size);
         }
-        info!("image at {:#x}..{:#x}, {} MiB of memory", image.start, image.end, memory_bytes >> 20);
+        info!(
+            "image at {:#x}..{:#x}, {} MiB of memory",
+            image.start,
+            image.end,
+            memory_bytes >> 20
+        );
         if !inside {
             warn!("devicetree: the image lies outside of the memory it describes");
         }
-        let Some(hz) = hz else { stop("the generic timer has no frequency") };
+        let Some(hz) = hz else {
+            stop("the generic timer has no frequency")
+        };
         info!("timer: {}.{:02} MHz", hz / 1_000_000, hz / 10_000 % 100);
         let (mut gic, timer_slot) = match self.start_core() {
             Ok(started) => started,
             Err(why) => stop(why),
         };
-        let hostname = args.hostname.clone().unwrap_or_else(|| String::try_from("ristretto").unwrap_or_default());
-        let seed = self.tree.chosen().and_then(|chosen| chosen.property("rng-seed"));
+        let hostname = args
+            .hostname
+            .clone()
+            .unwrap_or_else(|| String::try_from("ristretto").unwrap_or_default());
+        let seed = self
+            .tree
+            .chosen()
+            .and_then(|chosen| chosen.property("rng-seed"));
         let mut random = Random::new(seed);
         if seed.is_none_or(|seed| seed.len() < 16) {
-            warn!("no rng-seed in the devicetree: sequence numbers are seeded from counter jitter, which can be guessed");
+            (0..256).for_each(|_| random.stir(timer::ticks()));
+            warn!(
+                "no rng-seed in the devicetree: sequence numbers are seeded from counter jitter, which can be guessed"
+            );
         }
         let (ports, pool) = self.start_network(&mut gic, &args, &hostname, &mut random);
         if ports.is_empty() {
             warn!("no network device: nothing to do");
         }
-        let cpu = self.tree.nodes().find(|node| node.str("device_type") == Ok("cpu"));
-        let cpu = cpu.and_then(|cpu| cpu.compatible().next()).unwrap_or("unknown");
-        let system = System { hostname, board, cpu, memory_bytes, image_bytes: image.end - image.start, heap_bytes: (0, 0) };
+        let cpu = self
+            .tree
+            .nodes()
+            .find(|node| node.str("device_type") == Ok("cpu"));
+        let cpu = cpu
+            .and_then(|cpu| cpu.compatible().next())
+            .unwrap_or("unknown");
+        let system = System {
+            hostname,
+            board,
+            cpu,
+            memory_bytes,
+            image_bytes: image.end - image.start,
+            heap_bytes: (0, 0),
+        };
         let mut network = Network::new(ports, pool, system);
         let (used, size) = heap::usage();
         network.system.heap_bytes = (used as u64, size as u64);
@@ -330,18 +421,32 @@ fn addressing_config<'a>(args: &BootArgs, name: &str, hostname: &'a str) -> Conf
     let ipv4 = match args.ipv4 {
         Method::Auto => Ipv4Config::Automatic,
         Method::Off => Ipv4Config::Off,
-        Method::Static { address, prefix_len, gateway } => {
-            Ipv4Config::Static { cidr: Ipv4Cidr::new(address, prefix_len), gateway }
-        }
+        Method::Static {
+            address,
+            prefix_len,
+            gateway,
+        } => Ipv4Config::Static {
+            cidr: Ipv4Cidr::new(address, prefix_len),
+            gateway,
+        },
     };
     let ipv6 = match args.ipv6 {
         Method::Auto => Ipv6Config::Automatic,
         Method::Off => Ipv6Config::Off,
-        Method::Static { address, prefix_len, gateway } => {
-            Ipv6Config::Static { cidr: Ipv6Cidr::new(address, prefix_len), gateway }
-        }
+        Method::Static {
+            address,
+            prefix_len,
+            gateway,
+        } => Ipv6Config::Static {
+            cidr: Ipv6Cidr::new(address, prefix_len),
+            gateway,
+        },
     };
-    Config { hostname, ipv4, ipv6 }
+    Config {
+        hostname,
+        ipv4,
+        ipv6,
+    }
 }
 
 /// Stops with one line, where nothing can be served.

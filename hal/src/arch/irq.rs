@@ -138,17 +138,27 @@ pub(super) fn service() {
         let intid: u64;
         // SAFETY: acknowledging has no effect on memory.
         unsafe { core::arch::asm!("mrs {}, S3_0_C12_C12_0", out(reg) intid, options(nostack)) };
-        let Some(slot) = SLOT_OF.get(intid as usize) else { return };
+        let Some(slot) = SLOT_OF.get(intid as usize) else {
+            return;
+        };
         let slot = slot.load(Ordering::Relaxed);
         if slot == UNUSED {
             // Stays active, hence masked: it was never asked for.
             UNEXPECTED.fetch_add(1, Ordering::Relaxed);
         } else {
-            PENDING.store(PENDING.load(Ordering::Relaxed) | 1 << slot, Ordering::Relaxed);
-            TAKEN.store(TAKEN.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+            PENDING.store(
+                PENDING.load(Ordering::Relaxed) | 1 << slot,
+                Ordering::Relaxed,
+            );
+            TAKEN.store(
+                TAKEN.load(Ordering::Relaxed).wrapping_add(1),
+                Ordering::Relaxed,
+            );
         }
         // SAFETY: priority drop of the interrupt just acknowledged.
-        unsafe { core::arch::asm!("msr S3_0_C12_C12_1, {}", "isb", in(reg) intid, options(nostack)) };
+        unsafe {
+            core::arch::asm!("msr S3_0_C12_C12_1, {}", "isb", in(reg) intid, options(nostack))
+        };
     }
 }
 
@@ -184,7 +194,10 @@ pub fn done_mask(mut slots: u32) {
 
 /// Interrupts taken, and those that nobody had asked for.
 pub fn counts() -> (u32, u32) {
-    (TAKEN.load(Ordering::Relaxed), UNEXPECTED.load(Ordering::Relaxed))
+    (
+        TAKEN.load(Ordering::Relaxed),
+        UNEXPECTED.load(Ordering::Relaxed),
+    )
 }
 
 /// Sleeps until an interrupt, unless one is flagged already. `arm` runs with interrupts masked, right

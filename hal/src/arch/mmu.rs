@@ -77,7 +77,9 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Error::NoTables => f.write_str("page tables used up"),
-            Error::OutOfRange { base, len } => write!(f, "{base:#x}+{len:#x} is not an address range"),
+            Error::OutOfRange { base, len } => {
+                write!(f, "{base:#x}+{len:#x} is not an address range")
+            }
             Error::Conflict { page } => write!(f, "page {page:#x} is mapped for another use"),
             Error::Forbidden { base, len } => {
                 write!(f, "{base:#x}+{len:#x} touches memory reserved as no-map")
@@ -184,7 +186,10 @@ impl Mapper {
     ///
     /// Called once, on the boot core, by the code that the boot assembly called.
     pub unsafe fn take_over() -> Result<Self, Error> {
-        let mut mapper = Mapper { used: 0, forbidden: heapless::Vec::new() };
+        let mut mapper = Mapper {
+            used: 0,
+            forbidden: heapless::Vec::new(),
+        };
         let root = mapper.new_table()?;
         let image = Image::here();
         let mut map = |from: u64, to: u64, kind| mapper.map(from, to - from, kind);
@@ -225,8 +230,15 @@ impl Mapper {
     /// See [`Error`]. Pages before the failing one stay mapped.
     pub fn map(&mut self, base: u64, len: u64, kind: Kind) -> Result<(), Error> {
         let out_of_range = Error::OutOfRange { base, len };
-        let end = base.checked_add(len).filter(|&end| end <= 1 << 48).ok_or(out_of_range)?;
-        if self.forbidden.iter().any(|&(b, l)| base < b.saturating_add(l) && b < end) {
+        let end = base
+            .checked_add(len)
+            .filter(|&end| end <= 1 << 48)
+            .ok_or(out_of_range)?;
+        if self
+            .forbidden
+            .iter()
+            .any(|&(b, l)| base < b.saturating_add(l) && b < end)
+        {
             return Err(Error::Forbidden { base, len });
         }
         let mut page = base & !(PAGE - 1);

@@ -10,6 +10,9 @@ pub mod boot;
 pub mod cache;
 pub mod exceptions;
 pub mod irq;
+mod mem;
 pub mod mmu;
 pub mod psci;
 pub mod timer;
+
+pub use mem::sum_blocks;

@@ -31,7 +31,9 @@ pub fn init(devicetree_hz: Option<u32>) -> Option<u64> {
 pub fn ticks() -> u64 {
     let ticks: u64;
     // SAFETY: reads a register; the ISB keeps the read from being made early.
-    unsafe { core::arch::asm!("isb", "mrs {}, cntvct_el0", out(reg) ticks, options(nomem, nostack)) };
+    unsafe {
+        core::arch::asm!("isb", "mrs {}, cntvct_el0", out(reg) ticks, options(nomem, nostack))
+    };
     ticks
 }
 
@@ -52,7 +54,10 @@ pub fn set_alarm(deadline_us: Option<u64>) {
     };
     let ticks = (u128::from(deadline_us) * u128::from(TICKS_PER_US.load(Ordering::Relaxed))) >> 32;
     // Rounded up by two: the fraction is rounded down, and waking early means waking twice.
-    let at = START.load(Ordering::Relaxed).saturating_add(ticks as u64).saturating_add(2);
+    let at = START
+        .load(Ordering::Relaxed)
+        .saturating_add(ticks as u64)
+        .saturating_add(2);
     // SAFETY: sets the compare value, then enables the timer unmasked.
     unsafe {
         core::arch::asm!(

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use super::walk::Record;
+use super::index::Record;
 use super::{Error, MAX_DEPTH, Node, be32};
 
 /// Arguments that a reference can have.

@@ -4,7 +4,8 @@ use core::fmt;
 
 use fdt::properties::values::PropertyValue;
 
-use super::walk::{Part, Record};
+use super::blocks::Part;
+use super::index::Record;
 use super::{Error, MAX_DEPTH, Place, Tree};
 
 /// A node of a [`Tree`]: a handle, cheap to copy.

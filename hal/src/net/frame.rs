@@ -74,7 +74,10 @@ pub struct Pool {
 impl Pool {
     /// Allocates `count` buffers. They are never freed.
     pub fn new(count: usize) -> Self {
-        let mut pool = Pool { free: Vec::new(), made: 0 };
+        let mut pool = Pool {
+            free: Vec::new(),
+            made: 0,
+        };
         pool.grow(count);
         pool
     }
@@ -84,7 +87,8 @@ impl Pool {
         self.made += count;
         self.free.reserve_exact(self.made - self.free.len());
         for _ in 0..count {
-            self.free.push(Box::leak(Box::new(Buffer([0; BUFFER_BYTES]))));
+            self.free
+                .push(Box::leak(Box::new(Buffer([0; BUFFER_BYTES]))));
         }
     }
 
@@ -92,7 +96,11 @@ impl Pool {
     #[inline]
     pub fn take(&mut self) -> Option<Frame> {
         let buffer = self.free.pop()?;
-        Some(Frame { buffer, start: HEADROOM as u16, len: 0 })
+        Some(Frame {
+            buffer,
+            start: HEADROOM as u16,
+            len: 0,
+        })
     }
 
     /// Takes a buffer back.

@@ -1,5 +1,6 @@
 //! What every network driver has in common: frames, links, counters, the [`Nic`] trait.
 
+pub mod checksum;
 pub mod frame;
 pub mod smoltcp;
 #[cfg(target_os = "none")]
@@ -61,12 +62,36 @@ impl Counters {
             ("rx_frames", "Frames received", self.rx_frames),
             ("rx_bytes", "Bytes received, without FCS", self.rx_bytes),
             ("tx_frames", "Frames handed to the device", self.tx_frames),
-            ("tx_bytes", "Bytes handed to the device, without FCS", self.tx_bytes),
-            ("rx_runt", "Received frames shorter than an Ethernet header", self.rx_runt),
-            ("rx_bad_completion", "Receive completions that made no sense", self.rx_bad_completion),
-            ("tx_ring_full", "Frames dropped because the transmit ring was full", self.tx_ring_full),
-            ("tx_no_buffer", "Frames dropped because no buffer was free", self.tx_no_buffer),
-            ("tx_bad_completion", "Transmit completions that made no sense", self.tx_bad_completion),
+            (
+                "tx_bytes",
+                "Bytes handed to the device, without FCS",
+                self.tx_bytes,
+            ),
+            (
+                "rx_runt",
+                "Received frames shorter than an Ethernet header",
+                self.rx_runt,
+            ),
+            (
+                "rx_bad_completion",
+                "Receive completions that made no sense",
+                self.rx_bad_completion,
+            ),
+            (
+                "tx_ring_full",
+                "Frames dropped because the transmit ring was full",
+                self.tx_ring_full,
+            ),
+            (
+                "tx_no_buffer",
+                "Frames dropped because no buffer was free",
+                self.tx_no_buffer,
+            ),
+            (
+                "tx_bad_completion",
+                "Transmit completions that made no sense",
+                self.tx_bad_completion,
+            ),
         ]
     }
 }

@@ -44,13 +44,23 @@ impl<N: Nic, O: Observer> Device for Lent<'_, N, O> {
 
     fn receive(&mut self, _now: Instant) -> Option<(Received<'_>, Sender<'_, N, O>)> {
         let frame = self.frame.take()?;
-        let sender = Sender { nic: self.nic, pool: self.pool, observer: self.observer };
+        let sender = Sender {
+            nic: self.nic,
+            pool: self.pool,
+            observer: self.observer,
+        };
         Some((Received(frame), sender))
     }
 
     fn transmit(&mut self, _now: Instant) -> Option<Sender<'_, N, O>> {
-        (self.pool.available() > 0 && self.nic.transmit_space(self.pool) > 0)
-            .then(|| Sender { nic: self.nic, pool: self.pool, observer: self.observer })
+        if self.pool.available() == 0 || self.nic.transmit_space(self.pool) == 0 {
+            return None;
+        }
+        Some(Sender {
+            nic: self.nic,
+            pool: self.pool,
+            observer: self.observer,
+        })
     }
 
     fn capabilities(&self) -> DeviceCapabilities {
@@ -81,7 +91,10 @@ pub struct Sender<'t, N: Nic, O: Observer> {
 impl<N: Nic, O: Observer> TxToken for Sender<'_, N, O> {
     #[inline]
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
-        let frame = self.pool.take().and_then(|mut frame| frame.set_len(len).then_some(frame));
+        let frame = self
+            .pool
+            .take()
+            .and_then(|mut frame| frame.set_len(len).then_some(frame));
         let Some(mut frame) = frame else {
             // An answer to a received frame may come although there is no buffer: the stack must be able to write
             // it somewhere, and it is counted as lost.

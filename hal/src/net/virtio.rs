@@ -6,7 +6,10 @@
 //!
 //! Received frames interrupt; transmitted ones do not: they are collected when the next frame is sent, unless
 //! the ring is full ([`Nic::interrupt_on_space`]).
-#![expect(unsafe_code, reason = "the crate cannot know who owns a buffer that the device writes")]
+#![expect(
+    unsafe_code,
+    reason = "the crate cannot know who owns a buffer that the device writes"
+)]
 
 use super::{Counters, Frame, Link, MacAddr, Nic, Pool, frame::HEADROOM};
 use alloc::boxed::Box;
@@ -96,18 +99,25 @@ impl<H: Hal> Ring<H> {
             return Err(Error::ShortQueue { queue: index, max });
         }
         let queue = VirtQueue::new(transport, index, false, false)?;
-        Ok(Ring { queue, frames: [const { None }; RING], added: false })
+        Ok(Ring {
+            queue,
+            frames: [const { None }; RING],
+            added: false,
+        })
     }
 
     fn is_full(&self) -> bool {
         self.queue.available_desc() == 0
     }
 
+    #[inline]
     fn ring(&mut self, transport: &mut impl Transport, index: u16) {
-        if self.added && self.queue.should_notify() {
-            transport.notify(index);
+        if self.added {
+            self.added = false;
+            if self.queue.should_notify() {
+                transport.notify(index);
+            }
         }
-        self.added = false;
     }
 }
 
@@ -142,7 +152,11 @@ impl<H: Hal, T: Transport> VirtioNic<H, T> {
         let receive = Box::new(Ring::new(&mut transport, RECEIVE)?);
         transmit.queue.set_dev_notify(false);
         transport.finish_init();
-        let header = if features.contains(Features::VERSION_1) { HEADER } else { HEADER_LEGACY };
+        let header = if features.contains(Features::VERSION_1) {
+            HEADER
+        } else {
+            HEADER_LEGACY
+        };
         let mut nic = VirtioNic {
             transport,
             receive,
@@ -168,7 +182,14 @@ impl<H: Hal, T: Transport> VirtioNic<H, T> {
                 .transport
                 .read_config_space::<u16>(CONFIG_STATUS)
                 .is_ok_and(|status| status & STATUS_LINK_UP != 0);
-        self.link = if up { Link::Up { speed_mbps: 0, full_duplex: true } } else { Link::Down };
+        self.link = if up {
+            Link::Up {
+                speed_mbps: 0,
+                full_duplex: true,
+            }
+        } else {
+            Link::Down
+        };
     }
 
     /// Hands a buffer to the receive ring.
@@ -183,6 +204,7 @@ impl<H: Hal, T: Transport> VirtioNic<H, T> {
     }
 
     /// Takes back what was sent.
+    #[inline(never)]
     fn collect(&mut self, pool: &mut Pool) {
         while let Some(token) = self.transmit.queue.peek_used() {
             let slot = self.transmit.frames.get_mut(usize::from(token));
@@ -236,7 +258,9 @@ impl<H: Hal, T: Transport> Nic for VirtioNic<H, T> {
             let (buffer, _) = frame.parts();
             // SAFETY: the same bytes that `give` added under this token.
             let len = unsafe {
-                self.receive.queue.pop_used(token, &[], &mut [&mut buffer.0[start..]])
+                self.receive
+                    .queue
+                    .pop_used(token, &[], &mut [&mut buffer.0[start..]])
             };
             if self.give(fresh).is_err() {
                 self.counters.rx_bad_completion += 1;
@@ -256,6 +280,7 @@ impl<H: Hal, T: Transport> Nic for VirtioNic<H, T> {
         }
     }
 
+    #[inline]
     fn transmit_space(&mut self, pool: &mut Pool) -> usize {
         if self.transmit.queue.available_desc() < RING / 2 {
             self.collect(pool);
@@ -271,9 +296,11 @@ impl<H: Hal, T: Transport> Nic for VirtioNic<H, T> {
         }
         let (buffer, range) = frame.parts();
         let len = range.len() as u64;
-        let message = &mut buffer.0[range.start - self.header..range.end];
-        // No offload: an all-zero header. Spec: virtio 1.2, 5.1.6.2.
-        message[..self.header].fill(0);
+        // No offload: an all-zero header. Spec: virtio 1.2, 5.1.6.2. Twelve bytes, of which a legacy device reads ten.
+        if let Some(header) = buffer.0[..range.start].last_chunk_mut::<HEADER>() {
+            *header = [0; HEADER];
+        }
+        let message = &buffer.0[range.start - self.header..range.end];
         // SAFETY: the frame moves into `frames`, where nobody touches it until the device returns its token.
         match unsafe { self.transmit.queue.add(&[message], &mut []) } {
             Ok(token) => {
@@ -289,6 +316,7 @@ impl<H: Hal, T: Transport> Nic for VirtioNic<H, T> {
         }
     }
 
+    #[inline]
     fn flush(&mut self) {
         self.receive.ring(&mut self.transport, RECEIVE);
         self.transmit.ring(&mut self.transport, TRANSMIT);

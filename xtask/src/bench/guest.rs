@@ -1,12 +1,12 @@
 //! One QEMU with the counting plugin: its command line, its console, its counter, and the host ports that lead into it.
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
-use std::sync::mpsc::{self, Receiver};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -29,6 +29,8 @@ pub struct Emulator {
     pub qemu: String,
     /// `libcount.so`.
     pub plugin: PathBuf,
+    /// Where the plugin is to list every block, if it is.
+    pub blocks: Option<PathBuf>,
 }
 
 /// What the first network card is connected to. The guest cannot tell.
@@ -39,11 +41,32 @@ pub enum Wire<'a> {
     Ear(&'a UdpSocket),
 }
 
+/// The file in which the plugin's total appears.
+pub struct Counter {
+    file: File,
+    path: PathBuf,
+}
+
+impl Counter {
+    /// Instructions executed so far.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read.
+    pub fn instructions(&self) -> Result<u64> {
+        let mut bytes = [0; 8];
+        match self.file.read_at(&mut bytes, 0) {
+            // Shorter: the plugin is about to size the file.
+            Ok(_) => Ok(u64::from_ne_bytes(bytes)),
+            Err(error) => Err(at(&self.path)(error)),
+        }
+    }
+}
+
 /// A running guest. Ends with this value.
 pub struct Guest {
     child: Child,
-    counter: File,
-    counter_path: PathBuf,
+    counter: Counter,
     console: Receiver<String>,
     log: Vec<String>,
     /// The command line it was started with.
@@ -85,6 +108,14 @@ impl Guest {
                 )
             }
         };
+        let mut plugin = format!(
+            "{},total={}",
+            emulator.plugin.display(),
+            counter_path.display()
+        );
+        if let Some(blocks) = &emulator.blocks {
+            plugin += &format!(",blocks={}", blocks.display());
+        }
         // The kernel has QEMU die with us, whatever ends us.
         let mut step = Step::new("setpriv")
             .words("--pdeathsig KILL")
@@ -92,7 +123,7 @@ impl Guest {
             .words("-M virt,gic-version=3 -cpu cortex-a53 -smp 1 -nographic -no-reboot -m")
             .arg(memory)
             .arg("-plugin")
-            .arg(format!("{},total={}", emulator.plugin.display(), counter_path.display()))
+            .arg(plugin)
             .arg("-netdev")
             .arg(first)
             .words("-device virtio-net-device,netdev=n0,mac=52:54:00:00:00:00")
@@ -107,15 +138,17 @@ impl Guest {
             .command()
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
+            .stderr(Stdio::piped())
             .spawn()
             .map_err(|error| Error::Failure(format!("{}: {error}", emulator.qemu)))?;
         let console = lines_of(&mut child);
-        let counter = File::open(&counter_path).map_err(at(&counter_path))?;
+        let counter = Counter {
+            file: File::open(&counter_path).map_err(at(&counter_path))?,
+            path: counter_path,
+        };
         Ok(Self {
             child,
             counter,
-            counter_path,
             console,
             log: Vec::new(),
             line: step.line(),
@@ -130,12 +163,7 @@ impl Guest {
     ///
     /// If the counter cannot be read.
     pub fn instructions(&self) -> Result<u64> {
-        let mut bytes = [0; 8];
-        match self.counter.read_at(&mut bytes, 0) {
-            // Shorter: the plugin is about to size the file.
-            Ok(_) => Ok(u64::from_ne_bytes(bytes)),
-            Err(error) => Err(at(&self.counter_path)(error)),
-        }
+        self.counter.instructions()
     }
 
     /// Waits until a console line holds this text.
@@ -163,10 +191,10 @@ impl Guest {
         &mut self,
         what: &str,
         limit: Duration,
-        mut holds: impl FnMut() -> bool,
+        mut holds: impl FnMut(&Counter) -> bool,
     ) -> Result<()> {
         let deadline = Instant::now() + limit;
-        while !holds() {
+        while !holds(&self.counter) {
             self.log.extend(self.console.try_iter());
             self.still_coming(what, deadline)?;
         }
@@ -206,27 +234,34 @@ impl Drop for Guest {
         // Errors mean that it is gone already, which is all that is wanted.
         let _ = self.child.kill();
         let _ = self.child.wait();
-        let _ = fs::remove_file(&self.counter_path);
+        let _ = fs::remove_file(&self.counter.path);
     }
 }
 
-/// Reads the console on a thread, so that waiting for a line can be bounded and a full pipe never stops the guest.
+/// Reads the console, and QEMU's own complaints, on threads, so that waiting for a line can be bounded and a full pipe
+/// never stops the guest.
 fn lines_of(child: &mut Child) -> Receiver<String> {
     let (sender, receiver) = mpsc::channel();
-    if let Some(stdout) = child.stdout.take() {
-        thread::spawn(move || {
-            for line in BufReader::new(stdout)
-                .split(b'\n')
-                .map_while(std::result::Result::ok)
-            {
-                let line = String::from_utf8_lossy(&line).trim_end().to_owned();
-                if sender.send(line).is_err() {
-                    break;
-                }
-            }
-        });
+    if let Some(console) = child.stdout.take() {
+        let sender = sender.clone();
+        thread::spawn(move || forward_lines(console, &sender));
+    }
+    if let Some(complaints) = child.stderr.take() {
+        thread::spawn(move || forward_lines(complaints, &sender));
     }
     receiver
+}
+
+fn forward_lines(pipe: impl Read, sender: &Sender<String>) {
+    for line in BufReader::new(pipe)
+        .split(b'\n')
+        .map_while(std::result::Result::ok)
+    {
+        let line = String::from_utf8_lossy(&line).trim_end().to_owned();
+        if sender.send(line).is_err() {
+            break;
+        }
+    }
 }
 
 fn local(port: u16) -> SocketAddr {

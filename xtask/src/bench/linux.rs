@@ -43,10 +43,10 @@ pub fn build() -> Result<System> {
     let dir = workspace::cache_dir()?
         .join("linux")
         .join(format!("{SUITE}-arm64"));
-    if !dir.join("package").exists() {
+    if !dir.join("version").exists() {
         fetch(&dir)?;
     }
-    let package = fs::read_to_string(dir.join("package")).map_err(at(&dir))?;
+    let version = fs::read_to_string(dir.join("version")).map_err(at(&dir))?;
 
     let init = dir.join("init");
     Step::new("aarch64-linux-gnu-gcc")
@@ -74,7 +74,7 @@ pub fn build() -> Result<System> {
     let initrd = dir.join("initrd");
     fs::write(&initrd, archive.finish()).map_err(at(&initrd))?;
     Ok(System {
-        name: format!("Linux ({})", package.trim()),
+        name: format!("Linux {}", version.trim()),
         kernel: dir.join("vmlinuz"),
         initrd: Some(initrd),
     })
@@ -98,14 +98,12 @@ fn fetch(dir: &Path) -> Result<()> {
     let version = package.trim_start_matches("linux-image-");
     let kernel = dir.join(format!("vmlinuz-{version}"));
     fs::rename(&kernel, dir.join("vmlinuz")).map_err(at(&kernel))?;
-    let name = deb
-        .file_stem()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
+    // `linux-image-6.1.0-56-arm64_6.1.192-2_arm64.deb`: the version is in the middle.
+    let name = deb.file_name().unwrap_or_default().to_string_lossy();
+    let version = name.split('_').nth(1).unwrap_or(version).to_owned();
     fs::remove_file(&deb).map_err(at(&deb))?;
     // Written last: it says that everything is there.
-    fs::write(dir.join("package"), name).map_err(at(dir))
+    fs::write(dir.join("version"), version).map_err(at(dir))
 }
 
 fn read(file: &Path) -> Result<Vec<u8>> {

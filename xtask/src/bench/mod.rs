@@ -3,20 +3,21 @@
 //! Both systems run on the same QEMU command line, but for the kernel it names, under a plugin that counts the
 //! instructions the guest executes (`plugin`, `guest`). The same clients ask both for the same work (`load`). The cost
 //! of a unit is a difference: twice as many units cost so much more, which cancels what is not the unit's. Everything
-//! is done twice, and the spread between the two is part of the result. There is no wall-clock figure: those depend on
-//! the host.
+//! is done three times, and the spread is part of the result. There is no wall-clock figure: those depend on the host.
 //!
 //! The method in words, and the results: `docs/performance.md`.
 
+mod calibrate;
+mod discover;
 mod guest;
 mod linux;
 mod load;
 mod plugin;
+mod profile;
 mod report;
 
 use std::fs;
-use std::net::UdpSocket;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
@@ -27,8 +28,11 @@ use crate::packages;
 use crate::run::QEMU;
 use crate::workspace;
 
-use guest::{Emulator, Guest, System, Wire, network};
+use calibrate::calibrate;
+use discover::first_discover;
+use guest::{Emulator, Guest, System, Wire};
 use load::{Http, UdpEcho};
+use profile::Blocks;
 use report::{Figure, Measured, Results};
 
 /// The row in the table of commands.
@@ -50,15 +54,17 @@ pub const COMMAND: Command = Command {
             "measure this image instead of building out/Image",
         ),
         Opt::value(
-            "--qemu",
-            "PROGRAM",
-            "run this QEMU (default: qemu-system-aarch64)",
+            "--profile",
+            "FIGURE",
+            "say instead which functions of ours a figure's instructions are in",
         ),
     ],
     details:
         "\
 Prints a table in Markdown and leaves the same numbers in out/bench.json. A unit of work that is
 lost or answered wrongly fails the run, and so does a figure of ours beyond what it must be.
+--profile takes a figure by its name in that file: boot, udp_echo_18, udp_echo_1400,
+http_keep_alive, http_64 or http_connection.
 
 The first run fetches the plugin header of the installed QEMU and, for Linux, Debian's arm64 kernel
 into the cache; nothing of either is installed on the system. docs/performance.md tells the method.",
@@ -69,8 +75,10 @@ into the cache; nothing of either is installed on the system. docs/performance.m
 const MEMORY: &str = "256M";
 /// How many connections are served at once where it says "64 connections".
 const CONNECTIONS: usize = 64;
-/// Two runs of everything: the figure is their mean, and their difference its spread.
-const REPETITIONS: usize = 2;
+/// Everything is measured so often: the figure is the median, and how far the others lie apart its spread.
+const REPETITIONS: usize = 3;
+/// Units that come before what is measured: caches, neighbours and congestion windows find their steady state.
+const WARM_UP: usize = 100;
 /// How long a guest may take to come up.
 const BOOT_LIMIT: Duration = Duration::from_secs(120);
 /// After boot, until nothing is left of it: DHCP, duplicate address detection, Linux's deferred work.
@@ -82,79 +90,49 @@ struct Effort {
     units: usize,
     /// How long the guest is watched doing nothing.
     idle: Duration,
-    /// How long a guest that may have too little memory gets to serve.
-    ram_limit: Duration,
 }
 
 const FULL: Effort = Effort {
     units: 2000,
     idle: Duration::from_secs(20),
-    ram_limit: Duration::from_secs(60),
 };
 const QUICK: Effort = Effort {
     units: 400,
     idle: Duration::from_secs(3),
-    ram_limit: Duration::from_secs(5),
 };
 
 fn run(parsed: &Parsed) -> Result<()> {
-    let (ours, linux) = match parsed.value("--only") {
+    let (with_ours, with_linux) = match parsed.value("--only") {
         None => (true, true),
         Some("ours") => (true, false),
         Some("linux") => (false, true),
         Some(other) => return usage(format!("--only wants `ours` or `linux`, not `{other}`")),
     };
-    let quick = parsed.has("--quick");
-    let effort = if quick { QUICK } else { FULL };
-    let qemu = parsed.value("--qemu").unwrap_or(QEMU.brings).to_owned();
-    if qemu == QEMU.brings {
-        packages::ensure(&[QEMU])?;
+    if parsed.has("--profile") && (parsed.has("--only") || parsed.has("--image")) {
+        return usage("--profile builds ours and goes with neither --only nor --image");
     }
-    let plugin = plugin::build(&qemu)?;
-    let emulator = Emulator { qemu, plugin };
+    let effort = if parsed.has("--quick") { QUICK } else { FULL };
+    packages::ensure(&[QEMU])?;
+    let mut emulator = Emulator {
+        qemu: QEMU.brings.to_owned(),
+        plugin: plugin::build(QEMU.brings)?,
+        blocks: None,
+    };
+    calibrate(&emulator)?;
 
+    if let Some(key) = parsed.value("--profile") {
+        return profile_ours(&mut emulator, key, &effort);
+    }
     let mut results = Vec::new();
-    if ours {
-        let kernel = match parsed.value("--image") {
+    if with_ours {
+        let image = match parsed.value("--image") {
             Some(file) => PathBuf::from(file),
             None => build::sound_image()?.image,
         };
-        let system = System {
-            name: "Ristretto".to_owned(),
-            kernel,
-            initrd: None,
-        };
-        let mut figures = measure_boot(&emulator, &system, first_discover)?;
-        figures.extend(measure_service(&emulator, &system, &effort)?);
-        figures.extend(measure_memory(
-            &emulator,
-            &system,
-            &[4, 6, 8, 10, 12, 16, 24, 32, 64, 128, 256],
-            &effort,
-        )?);
-        results.push(Results {
-            system: system.name,
-            ours: true,
-            figures,
-        });
+        results.push(measure(&emulator, ours(image), &effort)?);
     }
-    if linux {
-        let system = linux::build()?;
-        let mut figures = measure_boot(&emulator, &system, ready_line)?;
-        figures.extend(measure_service(&emulator, &system, &effort)?);
-        if !quick {
-            figures.extend(measure_memory(
-                &emulator,
-                &system,
-                &[64, 80, 96, 112, 128, 160, 192, 256],
-                &effort,
-            )?);
-        }
-        results.push(Results {
-            system: system.name,
-            ours: false,
-            figures,
-        });
+    if with_linux {
+        results.push(measure(&emulator, linux()?, &effort)?);
     }
     let json = workspace::out_dir()?.join("bench.json");
     workspace::write_whole(&json, report::json(&results).as_bytes())?;
@@ -162,36 +140,152 @@ fn run(parsed: &Parsed) -> Result<()> {
     report::judge(&results)
 }
 
-/// Instructions from entry until a system has got so far.
-fn measure_boot(
-    emulator: &Emulator,
-    system: &System,
+/// What is measured, and how it differs from the other.
+struct Subject {
+    system: System,
+    ours: bool,
+    /// Boots it and counts until it has got where a boot is over.
     boot: fn(&Emulator, &System) -> Result<u64>,
-) -> Result<Vec<(Figure, Measured)>> {
-    progress(system, "boot");
-    let counts = repeat(|| Ok(boot(emulator, system)? as f64))?;
-    Ok(vec![
-        (Figure::Boot, counts),
-        (
-            Figure::ImageSize,
-            Measured::exactly(file_size(system)? as f64),
-        ),
-    ])
+    /// Amounts of memory to try, in MiB, smallest first.
+    memories_mib: &'static [usize],
+    /// How long it may take to serve, or else it has too little memory.
+    memory_limit: Duration,
 }
 
-/// Boots with a first card that is connected to us alone, until a DHCP DISCOVER comes out of it.
-fn first_discover(emulator: &Emulator, system: &System) -> Result<u64> {
-    let ear = UdpSocket::bind("127.0.0.1:0").map_err(network)?;
-    // Short, as a guest that died is looked for in between.
-    ear.set_read_timeout(Some(Duration::from_millis(20)))
-        .map_err(network)?;
-    let mut guest = Guest::start(emulator, system, MEMORY, &Wire::Ear(&ear))?;
-    let mut frame = [0; 2048];
-    guest.wait_until("DHCP DISCOVER on the wire", BOOT_LIMIT, || {
-        ear.recv(&mut frame)
-            .is_ok_and(|size| is_discover(&frame[..size]))
-    })?;
-    guest.instructions()
+fn ours(kernel: PathBuf) -> Subject {
+    Subject {
+        system: System {
+            name: "Ristretto".to_owned(),
+            kernel,
+            initrd: None,
+        },
+        ours: true,
+        boot: first_discover,
+        memories_mib: &[4, 6, 8, 10, 12, 16, 24, 32, 64, 128, 256],
+        memory_limit: Duration::from_secs(8),
+    }
+}
+
+fn linux() -> Result<Subject> {
+    Ok(Subject {
+        system: linux::build()?,
+        ours: false,
+        boot: ready_line,
+        memories_mib: &[48, 64, 80, 96, 128, 192, 256],
+        memory_limit: Duration::from_secs(30),
+    })
+}
+
+/// Every figure of one of the two.
+fn measure(emulator: &Emulator, subject: Subject, effort: &Effort) -> Result<Results> {
+    let Subject { system, ours, .. } = &subject;
+    let (size, footprint) = image_sizes(&system.kernel)?;
+    let mut figures = vec![
+        (Figure::ImageSize, Measured::exactly(size as f64)),
+        (Figure::Footprint, Measured::exactly(footprint as f64)),
+    ];
+    progress(system, "boot");
+    figures.push((
+        Figure::Boot,
+        repeat(|| Ok((subject.boot)(emulator, system)? as f64))?,
+    ));
+    figures.extend(measure_service(emulator, system, effort)?);
+    if let Some(memory) = smallest_memory(emulator, &subject) {
+        figures.push((Figure::Memory, Measured::exactly(memory as f64)));
+    }
+    Ok(Results {
+        system: system.name.clone(),
+        ours: *ours,
+        figures,
+    })
+}
+
+/// Prints where the instructions of a boot, or of a unit of work, are executed.
+fn profile_ours(emulator: &mut Emulator, key: &str, effort: &Effort) -> Result<()> {
+    let Some(figure) = Figure::ALL
+        .into_iter()
+        .find(|figure| figure.row().key == key)
+    else {
+        return usage(format!("--profile knows no figure `{key}`"));
+    };
+    let built = build::sound_image()?;
+    let blocks = workspace::cache_dir()?.join(format!("blocks-{}", std::process::id()));
+    emulator.blocks = Some(blocks.clone());
+    let table = profile(
+        emulator,
+        &ours(built.image).system,
+        figure,
+        effort.units,
+        &blocks,
+    )
+    .and_then(|(before, after, units)| after.table(&before, units, &built.elf));
+    // What failed before is the better error.
+    let removed = fs::remove_file(&blocks).map_err(at(&blocks));
+    println!("\n{}\n{}", figure.row().name, table?);
+    removed
+}
+
+/// The blocks before and after so many units of work; for a boot, nothing and everything.
+fn profile(
+    emulator: &Emulator,
+    system: &System,
+    figure: Figure,
+    units: usize,
+    blocks: &Path,
+) -> Result<(Blocks, Blocks, f64)> {
+    if figure == Figure::Boot {
+        first_discover(emulator, system)?;
+        return Ok((Blocks::default(), Blocks::read(blocks)?, 1.0));
+    }
+    let mut guest = Guest::start(emulator, system, MEMORY, &Wire::UserNetwork)?;
+    wait_until_serving(&mut guest, BOOT_LIMIT)?;
+    let mut work = Work::new(figure, &guest)?;
+    (0..WARM_UP).try_for_each(|_| (work.run)())?;
+    let before = Blocks::read(blocks)?;
+    let runs = units / work.units;
+    (0..runs).try_for_each(|_| (work.run)())?;
+    let units = (runs * work.units) as f64;
+    Ok((before, Blocks::read(blocks)?, units))
+}
+
+/// What a client does again and again for a figure.
+struct Work {
+    run: Box<dyn FnMut() -> Result<()>>,
+    /// How many units one run is.
+    units: usize,
+}
+
+impl Work {
+    fn new(figure: Figure, guest: &Guest) -> Result<Self> {
+        let one = |run| Ok(Self { run, units: 1 });
+        let echo = |size| -> Result<Box<dyn FnMut() -> Result<()>>> {
+            let mut client = UdpEcho::new(guest.udp_echo, size, load::PATIENCE)?;
+            Ok(Box::new(move || client.exchange()))
+        };
+        let http = guest.http;
+        match figure {
+            Figure::UdpSmall => one(echo(18)?),
+            Figure::UdpLarge => one(echo(1400)?),
+            Figure::Request => {
+                let mut connection = Http::connect(http)?;
+                one(Box::new(move || connection.exchange()))
+            }
+            Figure::Volley => {
+                let mut connections = connect_all(guest)?;
+                let run = Box::new(move || load::volley(&mut connections));
+                Ok(Self {
+                    run,
+                    units: CONNECTIONS,
+                })
+            }
+            Figure::Connection => one(Box::new(move || load::connect_request_close(http))),
+            Figure::Boot
+            | Figure::Idle
+            | Figure::ImageSize
+            | Figure::Footprint
+            | Figure::Memory => usage(format!("`{}` is no work for a client", figure.row().key)),
+        }
+    }
 }
 
 /// Boots until Linux's server says that it listens.
@@ -219,67 +313,42 @@ fn measure_service(
         repeat(|| Ok(count_idle(&guest, effort.idle)? as f64 / seconds))?,
     )];
 
-    for (figure, size) in [(Figure::UdpSmall, 18), (Figure::UdpLarge, 1400)] {
-        progress(system, figure.row().name);
-        let mut client = UdpEcho::new(guest.udp_echo, size, load::PATIENCE)?;
-        figures.push((
-            figure,
-            unit_cost(&guest, effort.units, || client.exchange())?,
-        ));
-    }
-
-    progress(system, Figure::Request.row().name);
-    let mut connection = Http::connect(guest.http)?;
-    figures.push((
+    for figure in [
+        Figure::UdpSmall,
+        Figure::UdpLarge,
         Figure::Request,
-        unit_cost(&guest, effort.units, || connection.exchange())?,
-    ));
-    drop(connection);
-
-    progress(system, Figure::Volley.row().name);
-    let mut connections = connect_all(&guest)?;
-    let per_volley = unit_cost(&guest, effort.units / CONNECTIONS, || {
-        load::volley(&mut connections)
-    })?;
-    figures.push((Figure::Volley, per_volley.divided_by(CONNECTIONS)));
-    drop(connections);
-
-    progress(system, Figure::Connection.row().name);
-    let http = guest.http;
-    figures.push((
+        Figure::Volley,
         Figure::Connection,
-        unit_cost(&guest, effort.units / 2, || {
-            load::connect_request_close(http)
-        })?,
-    ));
+    ] {
+        progress(system, figure.row().name);
+        let mut work = Work::new(figure, &guest)?;
+        let batch = effort.units / work.units;
+        let cost = unit_cost(&guest, batch, &mut work.run)?;
+        figures.push((figure, cost.divided_by(work.units)));
+    }
     Ok(figures)
 }
 
-/// The smallest of these amounts of memory, in MiB, with which the system comes up and serves 64 connections at once.
-/// What the image occupies is another figure: the part of the image header that says how far it reaches.
-fn measure_memory(
-    emulator: &Emulator,
-    system: &System,
-    sizes_mib: &[usize],
-    effort: &Effort,
-) -> Result<Vec<(Figure, Measured)>> {
+/// The smallest of the subject's amounts of memory with which it comes up and serves 64 connections at once, in bytes.
+fn smallest_memory(emulator: &Emulator, subject: &Subject) -> Option<usize> {
     let serves = |size: usize| -> Result<()> {
-        let mut guest = Guest::start(emulator, system, &format!("{size}M"), &Wire::UserNetwork)?;
-        wait_until_serving(&mut guest, effort.ram_limit)?;
+        let mut guest = Guest::start(
+            emulator,
+            &subject.system,
+            &format!("{size}M"),
+            &Wire::UserNetwork,
+        )?;
+        wait_until_serving(&mut guest, subject.memory_limit)?;
         load::volley(&mut connect_all(&guest)?)
     };
-    let mut figures = vec![(
-        Figure::Footprint,
-        Measured::exactly(footprint(system)? as f64),
-    )];
-    for size in sizes_mib {
-        progress(system, &format!("{CONNECTIONS} connections in {size} MiB"));
-        if serves(*size).is_ok() {
-            figures.push((Figure::Memory, Measured::exactly((size << 20) as f64)));
-            break;
-        }
-    }
-    Ok(figures)
+    let smallest = subject.memories_mib.iter().find(|size| {
+        progress(
+            &subject.system,
+            &format!("{CONNECTIONS} connections in {size} MiB"),
+        );
+        serves(**size).is_ok()
+    });
+    smallest.map(|size| size << 20)
 }
 
 /// A guest serves when both services have answered once.
@@ -289,13 +358,13 @@ fn wait_until_serving(guest: &mut Guest, limit: Duration) -> Result<()> {
 
     let echo = guest.udp_echo;
     // A new client each time, to which the late answer to another one is no wrong answer.
-    guest.wait_until("answer to a UDP echo", limit, || {
+    guest.wait_until("answer to a UDP echo", limit, |_| {
         UdpEcho::new(echo, 18, TRY)
             .and_then(|mut client| client.exchange())
             .is_ok()
     })?;
     let http = guest.http;
-    guest.wait_until("answer to an HTTP request", limit, || {
+    guest.wait_until("answer to an HTTP request", limit, |_| {
         let served = load::connect_request_close(http).is_ok();
         if !served {
             thread::sleep(TRY);
@@ -329,8 +398,7 @@ fn unit_cost(
         (0..units).try_for_each(|_| unit())?;
         Ok((guest.instructions()? - before) as f64)
     };
-    // Caches, neighbours and congestion windows find their steady state.
-    batch(units.min(100))?;
+    batch(units.min(WARM_UP))?;
     repeat(|| {
         let once = batch(units)?;
         let twice = batch(2 * units)?;
@@ -343,94 +411,20 @@ fn repeat(measure: impl FnMut() -> Result<f64>) -> Result<Measured> {
     let values = std::iter::repeat_with(measure)
         .take(REPETITIONS)
         .collect::<Result<Vec<_>>>()?;
-    Ok(Measured::of(&values))
+    Ok(Measured::of(values))
 }
 
 fn progress(system: &System, what: &str) {
     println!("{}: {what}", system.name);
 }
 
-fn file_size(system: &System) -> Result<u64> {
-    Ok(fs::metadata(&system.kernel)
-        .map_err(at(&system.kernel))?
-        .len())
-}
-
-/// `image_size` of an arm64 `Image`: how much memory it takes from its load address on, variables and stacks included.
-/// Spec: Documentation/arch/arm64/booting.rst, the 64-byte header.
-fn footprint(system: &System) -> Result<u64> {
-    let image = fs::read(&system.kernel).map_err(at(&system.kernel))?;
+/// The size of an arm64 `Image` as a file, and in memory: how much it takes from its load address on, variables and
+/// stacks included.
+/// Spec: Documentation/arch/arm64/booting.rst, the 64-byte header, `image_size`.
+fn image_sizes(file: &Path) -> Result<(usize, u64)> {
+    let image = fs::read(file).map_err(at(file))?;
     match image.get(16..24).and_then(|field| field.try_into().ok()) {
-        Some(field) => Ok(u64::from_le_bytes(field)),
-        None => failure(format!(
-            "{}: too short for an Image",
-            system.kernel.display()
-        )),
-    }
-}
-
-/// Whether an Ethernet frame is a DHCP DISCOVER: IPv4, UDP to port 67, message type 1. Checks no more than what could
-/// be mistaken for one.
-fn is_discover(frame: &[u8]) -> bool {
-    /// RFC 2131: the fixed part of a message; RFC 2132: the four bytes in front of the options.
-    const FIXED: usize = 236;
-    const COOKIE: [u8; 4] = [99, 130, 83, 99];
-    const MESSAGE_TYPE: [u8; 3] = [53, 1, 1];
-
-    let Some((ethernet, ip)) = frame.split_at_checked(14) else {
-        return false;
-    };
-    if ethernet[12..] != [0x08, 0x00] || ip.len() < 20 || ip[9] != 17 {
-        return false;
-    }
-    let Some((udp, message)) = ip
-        .get(usize::from(ip[0] & 15) * 4..)
-        .and_then(|rest| rest.split_at_checked(8))
-    else {
-        return false;
-    };
-    let Some(options) = message
-        .get(FIXED..)
-        .and_then(|rest| rest.strip_prefix(&COOKIE))
-    else {
-        return false;
-    };
-    let mut rest = options;
-    while let [code, length, tail @ ..] = rest {
-        match code {
-            // Padding is a byte without length.
-            0 => rest = &rest[1..],
-            255 => break,
-            _ if rest.starts_with(&MESSAGE_TYPE) => return udp[2..4] == 67u16.to_be_bytes(),
-            _ => rest = tail.get(usize::from(*length)..).unwrap_or_default(),
-        }
-    }
-    false
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn dhcp(message_type: u8) -> Vec<u8> {
-        let mut frame = vec![0; 14 + 20 + 8 + 236];
-        frame[12] = 8;
-        frame[14] = 0x45;
-        frame[14 + 9] = 17;
-        frame[14 + 20 + 3] = 67;
-        frame.extend([99, 130, 83, 99, 0, 61, 2, 53, 1, 53, 1, message_type, 255]);
-        frame
-    }
-
-    #[test]
-    fn a_discover_is_told_from_other_frames() {
-        assert!(is_discover(&dhcp(1)));
-        assert!(!is_discover(&dhcp(3)));
-        let mut other_port = dhcp(1);
-        other_port[14 + 20 + 3] = 68;
-        assert!(!is_discover(&other_port));
-        for end in 0..dhcp(1).len() - 1 {
-            assert!(!is_discover(&dhcp(1)[..end]), "{end}");
-        }
+        Some(field) => Ok((image.len(), u64::from_le_bytes(field))),
+        None => failure(format!("{}: too short for an Image", file.display())),
     }
 }

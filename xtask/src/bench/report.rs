@@ -103,32 +103,37 @@ impl Figure {
 /// A figure as it was measured.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Measured {
-    /// The mean of the repetitions.
-    pub mean: f64,
-    /// The largest repetition less the smallest, as a share of the mean. `None` if there is nothing to repeat.
+    /// The repetition in the middle.
+    pub median: f64,
+    /// The largest repetition less the smallest, as a share of the median. `None` if there is nothing to repeat.
     pub spread: Option<f64>,
 }
 
 impl Measured {
-    /// Of repetitions.
-    pub fn of(values: &[f64]) -> Self {
-        let mean = values.iter().sum::<f64>() / values.len().max(1) as f64;
-        let largest = values.iter().copied().fold(f64::MIN, f64::max);
-        let smallest = values.iter().copied().fold(f64::MAX, f64::min);
+    /// Of repetitions; of none it is nothing.
+    pub fn of(mut values: Vec<f64>) -> Self {
+        values.sort_by(f64::total_cmp);
+        let median = values.get(values.len() / 2).copied().unwrap_or_default();
+        let range = values
+            .last()
+            .zip(values.first())
+            .map_or(0.0, |(largest, smallest)| largest - smallest);
+        // Nothing at all, again and again, is no spread.
+        let spread = if range == 0.0 {
+            0.0
+        } else {
+            range / median.abs().max(1.0)
+        };
         Self {
-            mean,
-            spread: Some(if mean == 0.0 {
-                0.0
-            } else {
-                (largest - smallest) / mean
-            }),
+            median,
+            spread: Some(spread),
         }
     }
 
     /// What is not measured but read.
     pub fn exactly(value: f64) -> Self {
         Self {
-            mean: value,
+            median: value,
             spread: None,
         }
     }
@@ -136,7 +141,7 @@ impl Measured {
     /// The cost of one of several units that were measured together.
     pub fn divided_by(self, units: usize) -> Self {
         Self {
-            mean: self.mean / units as f64,
+            median: self.median / units as f64,
             ..self
         }
     }
@@ -186,7 +191,8 @@ pub fn markdown(results: &[Results]) -> String {
             let ratio = ours
                 .get(figure)
                 .zip(linux.get(figure))
-                .map(|(ours, linux)| linux.mean / ours.mean);
+                .filter(|(ours, _)| ours.median > 0.0)
+                .map(|(ours, linux)| linux.median / ours.median);
             let _ = write!(
                 table,
                 " {} |",
@@ -203,16 +209,19 @@ pub fn markdown(results: &[Results]) -> String {
 fn cell(value: Option<Measured>) -> String {
     match value {
         Some(Measured {
-            mean,
+            median,
             spread: Some(spread),
-        }) => format!("{} ±{:.1} %", number(mean), spread * 50.0),
-        Some(Measured { mean, spread: None }) => number(mean),
+        }) => format!("{} ±{:.1} %", number(median), spread * 50.0),
+        Some(Measured {
+            median,
+            spread: None,
+        }) => number(median),
         None => String::new(),
     }
 }
 
 /// A number with its thousands apart, as far as it says something.
-fn number(value: f64) -> String {
+pub fn number(value: f64) -> String {
     let digits = format!("{value:.0}");
     let mut text = String::new();
     for (i, digit) in digits.chars().enumerate() {
@@ -234,7 +243,7 @@ pub fn json(results: &[Results]) -> String {
             format!(
                 "    \"{}\": {{ \"value\": {:.1}, \"spread\": {spread} }}",
                 figure.row().key,
-                value.mean
+                value.median
             )
         });
         let key = if result.ours { "ours" } else { "linux" };
@@ -258,11 +267,11 @@ pub fn judge(results: &[Results]) -> Result<()> {
         for figure in Figure::ALL {
             let row = figure.row();
             match (row.must, ours.get(figure)) {
-                (Some(must), Some(value)) if value.mean > must => {
+                (Some(must), Some(value)) if value.median > must => {
                     complaints.push(format!(
                         "{}: {} of {}",
                         row.name,
-                        number(value.mean),
+                        number(value.median),
                         number(must)
                     ));
                 }
@@ -283,7 +292,10 @@ mod tests {
     use super::*;
 
     fn results(system: &str, ours: bool, boot: f64) -> Results {
-        let figures = vec![(Figure::Boot, Measured::of(&[boot - 1.0, boot + 1.0]))];
+        let figures = vec![(
+            Figure::Boot,
+            Measured::of(vec![boot + 1.0, boot - 1.0, boot]),
+        )];
         Results {
             system: system.to_owned(),
             ours,

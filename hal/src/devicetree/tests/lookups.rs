@@ -85,11 +85,16 @@ fn exact_names_go_before_names_without_unit_address() {
     let blob = tree(|root| {
         root.node("port@1", |node| node)
             .node("port", |node| node.flag("exact"))
-            .node("port", |node| node.flag("twin"))
+            .node("port", |node| node.node("child", |node| node))
     });
     let tree = Tree::new(&blob).unwrap();
     assert!(tree.find("/port").unwrap().has("exact"));
-    assert_eq!(tree.nodes().count(), 4);
+    assert_eq!(
+        tree.find("/port/child"),
+        None,
+        "the second twin is out of reach by path"
+    );
+    assert_eq!(tree.nodes().count(), 5);
     assert_eq!(tree.root().children().count(), 3);
 }
 
@@ -148,6 +153,16 @@ fn phandles_lead_to_nodes() {
         "the first property of a name counts"
     );
     assert_eq!(tree.by_phandle(0), None, "most nodes have none");
+
+    let blob = super::tree(|root| {
+        root.cells("phandle", &[u32::MAX])
+            .node("a", |node| node.cells("phandle", &[0]))
+    });
+    let tree = Tree::new(&blob).unwrap();
+    assert_eq!(
+        (tree.by_phandle(u32::MAX), tree.by_phandle(0)),
+        (None, None)
+    );
 }
 
 #[test]

@@ -81,9 +81,12 @@ fn reservations_end_at_the_zero_entry() {
 }
 
 #[test]
-fn reservations_end_with_the_blob() {
+fn reservations_end_with_their_block() {
+    // Without its zero entry, the block would go on in the structure block.
     let mut blob = board();
-    // The block begins where only a half entry is left.
+    blob[40 + 48..][..16].fill(1);
+    assert_eq!(Tree::new(&blob).unwrap().reservations().count(), 4);
+    // It begins where only half an entry is left.
     let at = blob.len() as u32 - 8;
     blob[16..20].copy_from_slice(&at.to_be_bytes());
     assert_eq!(Tree::new(&blob).unwrap().reservations().count(), 0);
