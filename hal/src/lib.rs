@@ -9,5 +9,6 @@ extern crate alloc;
 pub mod arch;
 pub mod devicetree;
 pub mod net;
+pub mod regs;
 pub mod time;
 pub mod uart;

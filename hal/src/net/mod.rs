@@ -2,6 +2,7 @@
 
 pub mod checksum;
 pub mod frame;
+pub mod mdio;
 pub mod smoltcp;
 #[cfg(target_os = "none")]
 pub mod virtio;
