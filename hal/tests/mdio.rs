@@ -8,10 +8,10 @@ use hal::net::mdio::{BUSY_LIMIT_US, Error, FLOATING, Mdio, OrionMdio, PhyAddr, R
 
 /// 0x2004 of NETA0.
 const MDIO: u32 = 0x3_2004;
-const SWITCH: PhyAddr = PhyAddr::new(1).unwrap();
-const ABSENT: PhyAddr = PhyAddr::new(7).unwrap();
-const COMMAND: RegAddr = RegAddr::new(0).unwrap();
-const DATA: RegAddr = RegAddr::new(1).unwrap();
+const SWITCH: PhyAddr = PhyAddr(1);
+const ABSENT: PhyAddr = PhyAddr(7);
+const COMMAND: RegAddr = RegAddr(0);
+const DATA: RegAddr = RegAddr(1);
 
 /// Multi-chip command: read register 3 (identification) of device 0x10 (port 0).
 const READ_ID: u16 = 0x9800 | 0x10 << 5 | 3;
@@ -37,12 +37,12 @@ fn steps_never_wait_and_refuse_to_overlap() {
     let machine = Machine::new(Default::default());
     let mut mdio = bring_up(&machine);
     mdio.start_write(SWITCH, COMMAND, READ_ID).unwrap();
-    assert_eq!(mdio.start_read(SWITCH, DATA), Err(Error::Busy));
-    assert_eq!(mdio.finish(), Ok(None));
+    assert_eq!(mdio.start_read(SWITCH, DATA), Err(Error::Timeout));
+    assert_eq!(mdio.finish(), None);
     machine.pass_us(100);
-    assert_eq!(mdio.finish(), Ok(Some(READ_ID)));
+    assert_eq!(mdio.finish(), Some(Ok(READ_ID)));
     mdio.start_read(SWITCH, DATA).unwrap();
-    assert_eq!(mdio.finish(), Ok(None));
+    assert_eq!(mdio.finish(), None);
     machine.pass_us(100);
     assert_eq!(mdio.finish().unwrap().unwrap() & 0xfff0, 0x3410);
     machine.expect_no_guest_errors();
@@ -62,10 +62,7 @@ fn nobody_at_an_address_is_no_answer_or_all_ones() {
         .unwrap();
     assert_eq!(
         bring_up(&machine).read(ABSENT, COMMAND),
-        Err(Error::NoAnswer {
-            phy: ABSENT,
-            reg: COMMAND
-        })
+        Err(Error::NoAnswer)
     );
     machine.expect_no_guest_errors();
 }
@@ -76,10 +73,8 @@ fn a_stuck_bus_is_an_error_within_its_limit() {
     let mut mdio = bring_up(&machine);
     machine.faults("mdio-busy=on*1");
     let before = machine.0.borrow().0.env.now;
-    assert!(matches!(
-        mdio.read(SWITCH, DATA),
-        Err(Error::Timeout { smi }) if smi & 1 << 28 != 0
-    ));
+    assert_eq!(mdio.read(SWITCH, DATA), Err(Error::Timeout));
+    assert_ne!(mdio.status() & 1 << 28, 0);
     let took_us = (machine.0.borrow().0.env.now - before) / 1000;
     assert!((BUSY_LIMIT_US..2 * BUSY_LIMIT_US).contains(&took_us));
     assert!(OrionMdio::bring_up(machine.bus(MDIO), machine.clock()).is_err());

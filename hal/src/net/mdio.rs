@@ -1,7 +1,7 @@
 //! MDIO, the management wire of PHYs and switches (IEEE 802.3 clause 22), and the controller `marvell,orion-mdio`.
 //!
 //! One operation takes about 50 us on the wire. Whoever may wait uses [`Mdio::read`] and [`Mdio::write`]; whoever may
-//! not (link polling beside the data path) starts an operation and asks later whether it has ended.
+//! not (link polling beside the data path) starts an operation and asks [`OrionMdio::finish`] later.
 //!
 //! The bus has one owner, who holds it over every sequence that must not be interleaved: the borrow checker is the bus
 //! lock. [`OrionMdio::bring_up`] silences the one competitor that the borrow checker does not know, the MAC's own
@@ -11,122 +11,54 @@
 //!   SMI register   31:29 0 | 28 busy | 27 read valid | 26 read | 25:21 register | 20:16 device | 15:0 data
 //! ```
 
-use crate::regs::{Bus, Reg, Ro, Rw, Wo};
+use crate::regs::{Bus, FieldValue, Reg, Ro, Rw, Wo};
 use crate::time::Clock;
 use core::fmt;
 use tock_registers::register_bitfields;
 
-/// A device address on the wire, 0 to 31.
+/// Address of a device on a management bus, 0 to 31.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct PhyAddr(u8);
+pub struct PhyAddr(pub u8);
 
-impl PhyAddr {
-    /// `None` above 31.
-    pub const fn new(address: u8) -> Option<Self> {
-        if address < 32 {
-            Some(PhyAddr(address))
-        } else {
-            None
-        }
-    }
-
-    /// 0 to 31.
-    pub const fn get(self) -> u8 {
-        self.0
-    }
-}
-
-/// A register of a device, 0 to 31.
+/// Number of a register, 0 to 31.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct RegAddr(u8);
-
-impl RegAddr {
-    /// `None` above 31.
-    pub const fn new(address: u8) -> Option<Self> {
-        if address < 32 {
-            Some(RegAddr(address))
-        } else {
-            None
-        }
-    }
-
-    /// 0 to 31.
-    pub const fn get(self) -> u8 {
-        self.0
-    }
-}
+pub struct RegAddr(pub u8);
 
 /// What a read gives if nobody drives the wire, on controllers that cannot tell. A register may hold it, too: ask an
 /// identification register to be sure.
 pub const FLOATING: u16 = 0xffff;
 
-/// Why an operation gave no value.
+/// Why an access failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Error {
-    /// The controller was still busy after [`BUSY_LIMIT_US`].
-    Timeout {
-        /// The SMI register as last read.
-        smi: u32,
-    },
-    /// The controller was asked to start an operation while one was under way.
-    Busy,
-    /// The controller says that no device answered.
-    NoAnswer {
-        /// Device asked.
-        phy: PhyAddr,
-        /// Register asked for.
-        reg: RegAddr,
-    },
+    /// The controller stayed busy past its limit.
+    Timeout,
+    /// The controller says that no device drove the bus.
+    NoAnswer,
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Error::Timeout { smi } => write!(
-                f,
-                "MDIO still busy after {BUSY_LIMIT_US} us, SMI register {smi:#010x}"
-            ),
-            Error::Busy => f.write_str("MDIO is busy with another operation"),
-            Error::NoAnswer { phy, reg } => write!(
-                f,
-                "no answer on MDIO from device {}, register {}",
-                phy.0, reg.0
-            ),
-        }
+        f.write_str(match self {
+            Error::Timeout => "the MDIO controller stays busy",
+            Error::NoAnswer => "no device answers on MDIO",
+        })
     }
 }
 
-/// A clause 22 management bus.
+/// Access to the registers, waiting for each (with a limit).
 pub trait Mdio {
-    /// Starts a read and returns at once; [`Mdio::finish`] has the value.
+    /// Reads a register. A bus that nobody drives reads [`FLOATING`].
     ///
     /// # Errors
     ///
-    /// [`Error::Busy`] if the operation before has not ended.
-    fn start_read(&mut self, phy: PhyAddr, reg: RegAddr) -> Result<(), Error>;
-    /// Starts a write and returns at once.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Busy`] if the operation before has not ended.
-    fn start_write(&mut self, phy: PhyAddr, reg: RegAddr, value: u16) -> Result<(), Error>;
-    /// `None` while the operation is under way; then the value read, or the one written. Never waits.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NoAnswer`] after a read.
-    fn finish(&mut self) -> Result<Option<u16>, Error>;
-    /// Reads a register, waiting for it.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Timeout`], [`Error::NoAnswer`].
+    /// [`Error`].
     fn read(&mut self, phy: PhyAddr, reg: RegAddr) -> Result<u16, Error>;
-    /// Writes a register and waits until it is written.
+    /// Writes a register, and returns when it is written.
     ///
     /// # Errors
     ///
-    /// [`Error::Timeout`].
+    /// [`Error`].
     fn write(&mut self, phy: PhyAddr, reg: RegAddr, value: u16) -> Result<(), Error>;
 }
 
@@ -159,7 +91,7 @@ const UNIT_CONTROL: Reg<UnitControl::Register, Rw> = Reg::at(0x20b0 - 0x2004);
 pub struct OrionMdio<B: Bus, C: Clock> {
     bus: B,
     clock: C,
-    reading: Option<(PhyAddr, RegAddr)>,
+    reading: bool,
 }
 
 impl<B: Bus, C: Clock> OrionMdio<B, C> {
@@ -179,81 +111,87 @@ impl<B: Bus, C: Clock> OrionMdio<B, C> {
         let mut mdio = OrionMdio {
             bus,
             clock,
-            reading: None,
+            reading: false,
         };
         UNIT_CONTROL.modify(&mut mdio.bus, UnitControl::PHY_POLLING::CLEAR);
         mdio.wait_idle()?;
         Ok(mdio)
     }
 
-    fn wait_idle(&mut self) -> Result<(), Error> {
-        let OrionMdio { bus, clock, .. } = self;
-        let mut smi = 0;
-        clock
-            .wait_until(BUSY_LIMIT_US, || {
-                let status = SMI_STATUS.read(bus);
-                smi = status.get();
-                !status.is_set(Smi::BUSY)
-            })
-            .map_err(|_| Error::Timeout { smi })
+    /// Starts a read and returns at once.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Timeout`] if the operation before has not ended.
+    pub fn start_read(&mut self, phy: PhyAddr, reg: RegAddr) -> Result<(), Error> {
+        self.start(Smi::READ::SET, phy, reg)?;
+        self.reading = true;
+        Ok(())
     }
 
-    fn check_idle(&mut self) -> Result<(), Error> {
-        match SMI_STATUS.read(&mut self.bus).is_set(Smi::BUSY) {
-            true => Err(Error::Busy),
-            false => Ok(()),
+    /// Starts a write and returns at once.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Timeout`] if the operation before has not ended.
+    pub fn start_write(&mut self, phy: PhyAddr, reg: RegAddr, value: u16) -> Result<(), Error> {
+        self.start(Smi::DATA.val(value.into()), phy, reg)?;
+        self.reading = false;
+        Ok(())
+    }
+
+    /// `None` while an operation is under way; then the value read, or the one written. Never waits.
+    pub fn finish(&mut self) -> Option<Result<u16, Error>> {
+        let status = SMI_STATUS.read(&mut self.bus);
+        if status.is_set(Smi::BUSY) {
+            return None;
         }
+        Some(if self.reading && !status.is_set(Smi::READ_VALID) {
+            Err(Error::NoAnswer)
+        } else {
+            Ok(status.read(Smi::DATA) as u16)
+        })
     }
 
-    fn ask(&mut self, phy: PhyAddr, reg: RegAddr) {
-        let address = Smi::DEVICE.val(phy.0.into()) + Smi::REGISTER.val(reg.0.into());
-        SMI_COMMAND.write(&mut self.bus, Smi::READ::SET + address);
-        self.reading = Some((phy, reg));
+    /// The controller's register, for whoever reports that it is stuck.
+    pub fn status(&mut self) -> u32 {
+        SMI_STATUS.read(&mut self.bus).get()
     }
 
-    fn tell(&mut self, phy: PhyAddr, reg: RegAddr, value: u16) {
+    fn start(
+        &mut self,
+        operation: FieldValue<u32, Smi::Register>,
+        phy: PhyAddr,
+        reg: RegAddr,
+    ) -> Result<(), Error> {
+        // A write while busy is lost, and so would be the answer to the operation before.
+        if SMI_STATUS.read(&mut self.bus).is_set(Smi::BUSY) {
+            return Err(Error::Timeout);
+        }
         let address = Smi::DEVICE.val(phy.0.into()) + Smi::REGISTER.val(reg.0.into());
-        SMI_COMMAND.write(&mut self.bus, Smi::DATA.val(value.into()) + address);
-        self.reading = None;
+        SMI_COMMAND.write(&mut self.bus, operation + address);
+        Ok(())
+    }
+
+    fn wait_idle(&mut self) -> Result<(), Error> {
+        let bus = &mut self.bus;
+        self.clock
+            .wait_until(BUSY_LIMIT_US, || !SMI_STATUS.read(bus).is_set(Smi::BUSY))
+            .map_err(|_| Error::Timeout)
     }
 }
 
 impl<B: Bus, C: Clock> Mdio for OrionMdio<B, C> {
-    fn start_read(&mut self, phy: PhyAddr, reg: RegAddr) -> Result<(), Error> {
-        self.check_idle()?;
-        self.ask(phy, reg);
-        Ok(())
-    }
-
-    fn start_write(&mut self, phy: PhyAddr, reg: RegAddr, value: u16) -> Result<(), Error> {
-        self.check_idle()?;
-        self.tell(phy, reg, value);
-        Ok(())
-    }
-
-    fn finish(&mut self) -> Result<Option<u16>, Error> {
-        let status = SMI_STATUS.read(&mut self.bus);
-        if status.is_set(Smi::BUSY) {
-            return Ok(None);
-        }
-        match self.reading {
-            Some((phy, reg)) if !status.is_set(Smi::READ_VALID) => {
-                Err(Error::NoAnswer { phy, reg })
-            }
-            _ => Ok(Some(status.read(Smi::DATA) as u16)),
-        }
-    }
-
     fn read(&mut self, phy: PhyAddr, reg: RegAddr) -> Result<u16, Error> {
         self.wait_idle()?;
-        self.ask(phy, reg);
+        self.start_read(phy, reg)?;
         self.wait_idle()?;
-        self.finish()?.ok_or(Error::Busy)
+        self.finish().unwrap_or(Err(Error::Timeout))
     }
 
     fn write(&mut self, phy: PhyAddr, reg: RegAddr, value: u16) -> Result<(), Error> {
         self.wait_idle()?;
-        self.tell(phy, reg, value);
+        self.start_write(phy, reg, value)?;
         self.wait_idle()
     }
 }
