@@ -304,7 +304,7 @@ async fn pause() {
 }
 
 /// One step of a sequence; its result once it has ended.
-pub fn step<F: Future>(sequence: Pin<&mut F>) -> Poll<F::Output> {
+pub fn step<F: Future + ?Sized>(sequence: Pin<&mut F>) -> Poll<F::Output> {
     sequence.poll(&mut Context::from_waker(Waker::noop()))
 }
 

@@ -73,8 +73,18 @@ pub enum Drop {
 }
 
 impl Drop {
-    /// Reasons there are.
-    pub const COUNT: usize = 9;
+    /// All of them, in their order.
+    pub const ALL: [Drop; 9] = [
+        Drop::Short,
+        Drop::Untagged,
+        Drop::FromCpu,
+        Drop::Sniffer,
+        Drop::RemoteManagement,
+        Drop::ReservedCode,
+        Drop::WrongDevice,
+        Drop::WrongPort,
+        Drop::Trunk,
+    ];
 
     /// Name of its counter and help for people.
     pub const fn describe(self) -> (&'static str, &'static str) {
@@ -94,7 +104,7 @@ impl Drop {
 
 /// How many frames were dropped, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Drops([u64; Drop::COUNT]);
+pub struct Drops([u64; Drop::ALL.len()]);
 
 impl Drops {
     /// Counts one.
@@ -106,6 +116,14 @@ impl Drops {
     /// Frames dropped for one reason.
     pub fn get(&self, reason: Drop) -> u64 {
         self.0[reason as usize]
+    }
+
+    /// Name, help text and value of each counter.
+    pub fn each(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
+        Drop::ALL.into_iter().map(|reason| {
+            let (name, help) = reason.describe();
+            (name, help, self.get(reason))
+        })
     }
 }
 
