@@ -107,9 +107,13 @@ fn no_frame_passes_between_user_ports_once_the_first_writes_are_done() {
             let start = rig.now_us();
             let mut last_leak_us = 0;
             let mut up = false;
+            let mut steps = 0;
             while !up && rig.now_us() - start < 8_000_000 {
                 run.step();
-                if leaks() > 0 {
+                steps += 1;
+                // Nothing but PHYs is written later; there every sixteenth step will do.
+                let released = run.has(|event| matches!(event, Event::Ready { .. }));
+                if (!released || steps % 16 == 0) && leaks() > 0 {
                     last_leak_us = rig.now_us() - start;
                 }
                 up = [1, 2, 3].iter().all(|port| run.is_up(*port));
@@ -203,7 +207,7 @@ fn a_step_puts_at_most_one_frame_on_the_management_bus() {
     let before = rig.frames.get();
     run.pass(10_000_000);
     let per_second = (rig.frames.get() - before) / 10;
-    assert!(per_second <= 100, "{per_second} frames per idle second");
+    assert!(per_second <= 45, "{per_second} frames per idle second");
 }
 
 // Links.
@@ -230,6 +234,32 @@ fn every_flap_is_told_once_and_the_link_comes_back() {
         .collect();
     assert_eq!(run.events, expected);
     rig.machine.expect_no_guest_errors();
+}
+
+#[test]
+fn a_link_is_noticed_without_its_interrupt_too() {
+    use hal::net::mdio::{PhyAddr, RegAddr};
+    use hal::net::mv88e6xxx::Phys;
+    use hal::net::steps::Registers;
+    let rig = Rig::plugged();
+    let mut run = rig.start(config(Protocol::EtherTypeDsa));
+    run.expect_links([1, 2, 3]);
+    // Between two rounds, when the bus is free.
+    let slept = (0..1_000).any(|_| {
+        let before = rig.now_us();
+        run.step();
+        rig.now_us() - before > 100_000
+    });
+    assert!(slept);
+    hal::net::steps::run(async {
+        let (mut regs, mut idle) = (rig.registers(), false);
+        let mut phys = Phys::new(&mut regs, &mut idle);
+        phys.write(PhyAddr(0x11), RegAddr(18), 0).await.unwrap();
+    });
+    rig.cable(1, None);
+    assert!(run.until(2_000_000, |run| !run.is_up(1)));
+    rig.cable(1, Some(Partner::GIGABIT));
+    assert!(run.until(2_000_000, |run| run.is_up(1)));
 }
 
 fn partner(modes: Modes, pause: bool, asymmetric_pause: bool) -> Partner {

@@ -53,6 +53,7 @@ register_bitfields![u16,
         RESOLVED OFFSET(11) NUMBITS(1) [],
         LINK OFFSET(10) NUMBITS(1) []
     ],
+    Interrupts [ LINK OFFSET(10) NUMBITS(1) [] ],
     Page [ PAGE OFFSET(0) NUMBITS(8) [ Copper = 0, Erratum = 0xf8 ] ],
     Erratum [ VALUE OFFSET(0) NUMBITS(16) [] ]
 ];
@@ -73,6 +74,10 @@ const GIGABIT_STATUS: Reg16<GigabitStatus::Register> = Reg16::at(10);
 const COPPER_CONTROL: Reg16<CopperControl::Register> = Reg16::at(16);
 /// Marvell: copper specific status, page 0 register 17.
 const COPPER_STATUS: Reg16<CopperStatus::Register> = Reg16::at(17);
+/// Marvell: which interrupts reach the switch, page 0 register 18.
+const INTERRUPT_ENABLE: Reg16<Interrupts::Register> = Reg16::at(18);
+/// Marvell: interrupts since the last read, page 0 register 19.
+const INTERRUPT_STATUS: Reg16<Interrupts::Register> = Reg16::at(19);
 /// Marvell: page of all other registers, register 22.
 const PAGE: Reg16<Page::Register> = Reg16::at(22);
 /// Marvell: the output voltage erratum's register, page 0xf8 register 8.
@@ -392,6 +397,23 @@ impl Phy {
         CONTROL.write(regs, addr, last).await?;
         if self.offer.is_none() {
             self.wait_reset(regs).await?;
+        }
+        if self.kind == Kind::Topaz {
+            let link = Interrupts::LINK::SET;
+            INTERRUPT_ENABLE.write(regs, addr, link).await?;
+        }
+        self.acknowledge(regs).await
+    }
+
+    /// Takes back the interrupt that a change of the link has raised. Before [`Phy::poll`], so that what changes later
+    /// raises another.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Access`].
+    pub async fn acknowledge(&mut self, regs: &mut impl Registers) -> Result<(), Error> {
+        if self.kind == Kind::Topaz {
+            INTERRUPT_STATUS.read(regs, self.addr).await?;
         }
         Ok(())
     }

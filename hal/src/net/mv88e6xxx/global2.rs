@@ -2,7 +2,7 @@
 //!
 //! Spec: Linux mv88e6xxx/global2.h and global2.c.
 
-use super::PortIndex;
+use super::{PortIndex, PortSet};
 use crate::net::MacAddr;
 use crate::net::mdio::{PhyAddr, RegAddr};
 use crate::net::steps::{BUSY_LIMIT_US, Error, Reg16, Registers, wait_clear};
@@ -12,7 +12,11 @@ use tock_registers::register_bitfields;
 pub(super) const DEVICE: PhyAddr = PhyAddr(0x1c);
 
 register_bitfields![u16,
-    InterruptSource [ WATCHDOG OFFSET(15) NUMBITS(1) [] ],
+    /// `PHYS` has the bit of each port whose PHY raises its interrupt.
+    InterruptSource [
+        WATCHDOG OFFSET(15) NUMBITS(1) [],
+        PHYS OFFSET(0) NUMBITS(6) []
+    ],
     Management [ RESERVED_TO_CPU OFFSET(3) NUMBITS(1) [] ],
     DeviceMap [
         UPDATE OFFSET(15) NUMBITS(1) [],
@@ -223,14 +227,27 @@ pub(super) async fn enable_watchdog(regs: &mut impl Registers) -> Result<(), Err
     WATCHDOG.write(regs, DEVICE, enable).await
 }
 
-/// What the watchdog saw: a set of events if anything at all.
-pub(super) async fn watchdog_event(regs: &mut impl Registers) -> Result<Option<u8>, Error> {
+/// What wants to be looked at. No interrupt is wired on this board, but the register tells all the same.
+pub(super) struct Sources {
+    /// Ports whose PHY raises its interrupt.
+    pub(super) phys: PortSet,
+    /// The watchdog saw something.
+    pub(super) watchdog: bool,
+}
+
+/// Reads what wants to be looked at.
+pub(super) async fn sources(regs: &mut impl Registers) -> Result<Sources, Error> {
     let source = INTERRUPT_SOURCE.read(regs, DEVICE).await?;
-    if !source.is_set(InterruptSource::WATCHDOG) {
-        return Ok(None);
-    }
+    Ok(Sources {
+        phys: PortSet::from_bits(source.read(InterruptSource::PHYS)),
+        watchdog: source.is_set(InterruptSource::WATCHDOG),
+    })
+}
+
+/// What the watchdog saw.
+pub(super) async fn watchdog_event(regs: &mut impl Registers) -> Result<u8, Error> {
     let event = Watchdog::POINTER::Event;
     WATCHDOG.write(regs, DEVICE, event).await?;
     let event = WATCHDOG.read(regs, DEVICE).await?;
-    Ok(Some(event.read(Watchdog::DATA) as u8))
+    Ok(event.read(Watchdog::DATA) as u8)
 }

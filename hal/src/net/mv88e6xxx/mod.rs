@@ -55,8 +55,12 @@ const DRAIN_US: u64 = 2_000;
 const IDENTIFY_TRIES: usize = 3;
 /// Time between two of them.
 const IDENTIFY_POLL_US: u64 = 10_000;
-/// Time between two looks at links and canary. A lost or reset chip is noticed within twice this.
+/// Time between two looks at canary, watchdog and the PHYs' interrupts: a chip that was lost or reset is noticed within
+/// this, and so is a link.
 pub const ROUND_US: u64 = 400_000;
+/// Every so many rounds all links are looked at, interrupt or not: that the bits work without the wire is
+/// *unverified* on silicon (Linux polls them the same way).
+pub const FULL_ROUND: u32 = 4;
 /// Time after which a failed bring-up is tried again.
 pub const RETRY_US: u64 = 1_000_000;
 /// Age limit of learnt addresses. Spec: IEEE 802.1D default.
@@ -573,15 +577,24 @@ impl<R: Registers> Switch<R> {
         }
     }
 
-    /// Looks at the link of a port.
-    async fn poll_link(&mut self, port: PortIndex, mailbox: &Mailbox) -> Result<(), steps::Error> {
+    /// Looks at the link of a port, once its interrupt is taken back if there is one.
+    async fn poll_link(
+        &mut self,
+        port: PortIndex,
+        interrupt: bool,
+        mailbox: &Mailbox,
+    ) -> Result<(), steps::Error> {
         let Some(phy) = &mut self.phys[port.index()] else {
             return Ok(());
         };
         let mut bus = Phys::new(&mut self.regs, &mut self.phy_bus_is_idle);
-        let result = match self.failed.has(port) {
-            true => phy.bring_up(&mut bus).await.map(|()| None),
-            false => phy.poll(&mut bus).await,
+        let result = match (self.failed.has(port), interrupt) {
+            (true, _) => phy.bring_up(&mut bus).await.map(|()| None),
+            (false, false) => phy.poll(&mut bus).await,
+            (false, true) => match phy.acknowledge(&mut bus).await {
+                Ok(()) => phy.poll(&mut bus).await,
+                Err(error) => Err(error),
+            },
         };
         if let Some(phy::Event::Down) = self.note_phy(port, result, mailbox)
             && let Role::User { fid, .. } = self.config.role(port)
@@ -625,8 +638,9 @@ impl<R: Registers> Switch<R> {
         news
     }
 
-    /// Whether the chip still is what bring-up made of it, as far as one port and the watchdog tell.
-    async fn check(&mut self, port: PortIndex) -> Result<(), Trouble> {
+    /// Whether the chip still is what bring-up made of it, as far as one port and the watchdog tell. Returns the ports
+    /// whose PHY wants to be looked at.
+    async fn check(&mut self, port: PortIndex) -> Result<PortSet, Trouble> {
         let expected = self.config.role(port).canary(port, self.config.cpu);
         let found = port::canary(&mut self.regs, port).await;
         let found = found.map_err(Trouble::Access)?;
@@ -637,31 +651,42 @@ impl<R: Registers> Switch<R> {
                 found,
             });
         }
-        match global2::watchdog_event(&mut self.regs).await {
-            Ok(None) => Ok(()),
-            Ok(Some(events)) => Err(Trouble::Watchdog { events }),
-            Err(error) => Err(Trouble::Access(error)),
+        let sources = global2::sources(&mut self.regs).await;
+        let sources = sources.map_err(Trouble::Access)?;
+        if sources.watchdog {
+            let events = global2::watchdog_event(&mut self.regs).await;
+            let events = events.map_err(Trouble::Access)?;
+            return Err(Trouble::Watchdog { events });
         }
+        Ok(sources.phys)
     }
 
     /// Watches links, canary and watchdog until something is wrong.
     async fn watch(&mut self, mailbox: &Mailbox) -> Trouble {
         let users = self.config.user_ports();
         let watched = users.with(self.config.cpu);
-        let mut turn = 0;
+        let mut canary = self.config.cpu;
+        let mut round = 0u32;
         loop {
             let start = self.regs.now_us();
             // The chip first: a PHY's silence means nothing if the chip around it is gone.
-            let port = watched.iter().nth(turn).unwrap_or(self.config.cpu);
-            turn = (turn + 1) % watched.iter().count().max(1);
-            if let Err(trouble) = self.check(port).await {
-                return trouble;
-            }
+            let interrupts = match self.check(canary).await {
+                Ok(interrupts) => interrupts,
+                Err(trouble) => return trouble,
+            };
+            let all = round.is_multiple_of(FULL_ROUND);
             for port in users.iter() {
-                if let Err(error) = self.poll_link(port, mailbox).await {
+                let interrupt = interrupts.has(port);
+                if (all || interrupt)
+                    && let Err(error) = self.poll_link(port, interrupt, mailbox).await
+                {
                     return Trouble::Access(error);
                 }
             }
+            round = round.wrapping_add(1);
+            // The next in turn, and after the last the first.
+            let next = watched.iter().find(|port| *port > canary);
+            canary = next.or(watched.iter().next()).unwrap_or(canary);
             if let Some(request) = mailbox.request.get() {
                 if let Err(error) = self.answer(request, mailbox).await {
                     mailbox.tell(Event::RequestFailed(error));
@@ -717,11 +742,16 @@ pub async fn supervise<R: Registers>(mut switch: Switch<R>, mailbox: &Mailbox) -
             Ok((product, revision)) => {
                 mailbox.tell(Event::Ready { product, revision });
                 switch.release_phys(mailbox).await;
+                let rounds = mailbox.rounds();
                 let trouble = switch.watch(mailbox).await;
                 mailbox.repairs.set(mailbox.repairs.get().wrapping_add(1));
-                mailbox.tell(Event::Repair(trouble));
                 mailbox.links.set([None; PORTS]);
-                continue;
+                mailbox.tell(Event::Repair(trouble));
+                if mailbox.rounds() != rounds {
+                    continue;
+                }
+                // In trouble from the first look on: no hurry then.
+                let _ = switch.stop_ports().await;
             }
             Err(error) => {
                 mailbox.tell(Event::BringUpFailed(error));
@@ -729,9 +759,9 @@ pub async fn supervise<R: Registers>(mut switch: Switch<R>, mailbox: &Mailbox) -
                 if error.stage != Stage::Identify {
                     let _ = switch.stop_ports().await;
                 }
-                mailbox.end_round();
-                switch.regs.sleep_us(RETRY_US).await;
             }
         }
+        mailbox.end_round();
+        switch.regs.sleep_us(RETRY_US).await;
     }
 }
