@@ -8,6 +8,7 @@ extern crate alloc;
 #[cfg(target_os = "none")]
 pub mod arch;
 pub mod devicetree;
+pub mod dma;
 pub mod net;
 pub mod regs;
 pub mod time;

@@ -3,6 +3,7 @@
 pub mod checksum;
 pub mod frame;
 pub mod mdio;
+pub mod neta;
 pub mod smoltcp;
 #[cfg(target_os = "none")]
 pub mod virtio;

@@ -1,0 +1,368 @@
+//! The model's MAC alone on a wire of its own, and memory with a CPU's and a device's side.
+//!
+//! The CPU's side of a buffer is the buffer itself. The device's side is a copy, line by line, that only the driver's
+//! cache operations and the device's DMA bring together: a forgotten one leaves stale bytes. Rings are uncached: both
+//! sides see the same words.
+
+#![allow(dead_code, reason = "every test file uses another part of it")]
+
+use espressobin_model::bus::{self, Env};
+use espressobin_model::doubts::Doubts;
+use espressobin_model::neta::{Neta as Mac, WireFrame};
+use hal::dma::{Dma, LINE};
+use hal::net::neta::{Config, Descriptor, Neta};
+use hal::net::{MacAddr, Nic, Pool};
+use hal::regs::Bus;
+use hal::time::Clock;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+pub const OWN: MacAddr = [0x02, 0, 0, 0, 0, 0x10];
+pub const PEER: MacAddr = [0x02, 0, 0, 0, 0, 0x99];
+
+/// Host addresses are 64 bits wide, the device's 32: their low bits, which differ within one test.
+fn device_address(start: *const u8) -> u32 {
+    start.addr() as u32 & 0x7fff_ffff
+}
+
+/// One cache line's device side.
+#[derive(Clone)]
+struct Line {
+    device: [u8; LINE],
+    /// What the CPU's line held when the two sides last met; if it differs now, the line is dirty.
+    met: [u8; LINE],
+}
+
+#[derive(Default)]
+pub struct Memory {
+    lines: HashMap<u32, Line>,
+    rings: Vec<(u32, &'static [Descriptor])>,
+    /// Something was cleaned, and no barrier came since.
+    unpublished: bool,
+    /// Device writes to memory that the driver did not give it.
+    pub strangers: Vec<(u32, usize)>,
+    /// DMA accesses outside this range of what was given, allowed for a boot loader's own memory.
+    pub loader: HashMap<u32, u8>,
+    pub loader_range: std::ops::Range<u32>,
+    pub loader_writes: usize,
+}
+
+impl Memory {
+    fn each(memory: &[u8]) -> impl Iterator<Item = (u32, [u8; LINE])> {
+        assert_eq!(memory.as_ptr().addr() % LINE, 0, "not a whole line");
+        assert_eq!(memory.len() % LINE, 0, "not a whole line");
+        let start = device_address(memory.as_ptr());
+        memory
+            .chunks(LINE)
+            .enumerate()
+            .map(move |(n, line)| (start + (n * LINE) as u32, line.try_into().unwrap()))
+    }
+
+    fn clean(&mut self, memory: &[u8]) {
+        for (address, bytes) in Self::each(memory) {
+            let line = self.lines.entry(address).or_insert(Line {
+                device: bytes,
+                met: bytes,
+            });
+            if line.met != bytes {
+                (line.device, line.met) = (bytes, bytes);
+            }
+        }
+        self.unpublished = true;
+    }
+
+    /// Drops the lines; as if the core fetched them again at once.
+    fn drop_lines(&mut self, memory: &mut [u8], may_be_dirty: bool) {
+        let start = device_address(memory.as_ptr());
+        for (n, chunk) in memory.chunks_mut(LINE).enumerate() {
+            let address = start + (n * LINE) as u32;
+            let line = self
+                .lines
+                .get_mut(&address)
+                .expect("never given to the device");
+            assert!(
+                may_be_dirty || line.met == *chunk,
+                "line {address:#x} was dirty while the device wrote it"
+            );
+            chunk.copy_from_slice(&line.device);
+            line.met = line.device;
+        }
+    }
+
+    fn ring_word(&self, address: u32) -> Option<(&'static Descriptor, usize)> {
+        self.rings.iter().find_map(|(base, ring)| {
+            let offset = address.checked_sub(*base)? as usize;
+            Some((ring.get(offset / 32)?, offset % 32 / 4))
+        })
+    }
+
+    fn read_byte(&self, address: u32) -> Option<u8> {
+        if let Some((descriptor, word)) = self.ring_word(address) {
+            return Some(descriptor.word(word).to_le_bytes()[address as usize % 4]);
+        }
+        if self.loader_range.contains(&address) {
+            return Some(self.loader.get(&address).copied().unwrap_or(0));
+        }
+        let line = self.lines.get(&(address & !(LINE as u32 - 1)))?;
+        Some(line.device[address as usize % LINE])
+    }
+
+    fn write_byte(&mut self, address: u32, byte: u8) -> bool {
+        if let Some((descriptor, word)) = self.ring_word(address) {
+            let mut bytes = descriptor.word(word).to_le_bytes();
+            bytes[address as usize % 4] = byte;
+            descriptor.set_word(word, u32::from_le_bytes(bytes));
+            return true;
+        }
+        if self.loader_range.contains(&address) {
+            self.loader.insert(address, byte);
+            self.loader_writes += 1;
+            return true;
+        }
+        match self.lines.get_mut(&(address & !(LINE as u32 - 1))) {
+            Some(line) => line.device[address as usize % LINE] = byte,
+            None => return false,
+        }
+        true
+    }
+}
+
+impl bus::Dma for Memory {
+    fn read(&mut self, address: u64, data: &mut [u8]) -> bool {
+        data.iter_mut().enumerate().all(|(n, byte)| {
+            let found = self.read_byte(address as u32 + n as u32);
+            *byte = found.unwrap_or(0xee);
+            found.is_some()
+        })
+    }
+
+    fn write(&mut self, address: u64, data: &[u8]) -> bool {
+        data.iter()
+            .enumerate()
+            .all(|(n, byte)| self.write_byte(address as u32 + n as u32, *byte))
+    }
+}
+
+/// What the model and the driver share.
+pub struct World {
+    pub env: Env,
+    pub mac: Mac,
+    pub memory: Memory,
+    /// Accesses to registers so far.
+    pub accesses: u64,
+    /// Register writes, oldest first, while somebody wants them.
+    pub writes: Option<Vec<(u32, u32)>>,
+    observed: bool,
+}
+
+#[derive(Clone)]
+pub struct Shared(pub Rc<RefCell<World>>);
+
+pub type Port<const RX: usize, const TX: usize> = Neta<Shared, Shared, RX, TX>;
+
+/// Update registers: writing one is a doorbell.
+fn is_doorbell(offset: u32) -> bool {
+    (0x1500..0x1520).contains(&offset) || (0x3c60..0x3c80).contains(&offset)
+}
+
+impl Bus for Shared {
+    fn read(&mut self, offset: u32) -> u32 {
+        let World {
+            env,
+            mac,
+            memory,
+            accesses,
+            observed,
+            ..
+        } = &mut *self.0.borrow_mut();
+        *accesses += 1;
+        env.now += 100;
+        if (0x14e0..0x1500).contains(&offset) {
+            *observed = false;
+        }
+        mac.read(env, memory, offset, 4)
+    }
+
+    fn write(&mut self, offset: u32, value: u32) {
+        let World {
+            env,
+            mac,
+            memory,
+            accesses,
+            writes,
+            ..
+        } = &mut *self.0.borrow_mut();
+        *accesses += 1;
+        env.now += 100;
+        if is_doorbell(offset) {
+            assert!(!memory.unpublished, "doorbell without a barrier");
+        }
+        if let Some(writes) = writes {
+            writes.push((offset, value));
+        }
+        mac.write(env, memory, offset, 4, value);
+    }
+}
+
+impl Dma for Shared {
+    fn bus_addr(&mut self, start: *const u8, _bytes: usize) -> Option<u32> {
+        Some(device_address(start))
+    }
+
+    fn clean(&mut self, memory: &[u8]) {
+        self.0.borrow_mut().memory.clean(memory);
+    }
+
+    fn clean_invalidate(&mut self, memory: &mut [u8]) {
+        let world = &mut *self.0.borrow_mut();
+        world.memory.clean(memory);
+        world.memory.drop_lines(memory, true);
+    }
+
+    fn invalidate(&mut self, memory: &mut [u8]) {
+        let world = &mut *self.0.borrow_mut();
+        assert!(world.observed, "descriptors read without a barrier");
+        world.memory.drop_lines(memory, false);
+    }
+
+    fn publish(&mut self) {
+        self.0.borrow_mut().memory.unpublished = false;
+    }
+
+    fn observe(&mut self) {
+        self.0.borrow_mut().observed = true;
+    }
+}
+
+impl Clock for Shared {
+    fn now_us(&mut self) -> u64 {
+        self.pass_us(1);
+        self.0.borrow().env.now / 1000
+    }
+}
+
+impl Shared {
+    pub fn new(doubts: Doubts) -> Self {
+        let mut env = Env::default();
+        env.doubts = doubts;
+        env.strict = true;
+        env.now = 1_000_000_000;
+        Shared(Rc::new(RefCell::new(World {
+            mac: Mac::new("neta0", &env),
+            env,
+            memory: Memory::default(),
+            accesses: 0,
+            writes: None,
+            observed: false,
+        })))
+    }
+
+    /// A driver with rings of its own, not yet brought up.
+    pub fn port<const RX: usize, const TX: usize>(&self, config: Config) -> Port<RX, TX> {
+        Neta::new(
+            self.clone(),
+            self.clone(),
+            config,
+            self.ring(RX),
+            self.ring(TX),
+        )
+        .unwrap()
+    }
+
+    /// A driver that runs, and its buffers.
+    pub fn running<const RX: usize, const TX: usize>(&self) -> (Port<RX, TX>, Pool) {
+        let mut pool = Pool::new(RX + TX + 8);
+        let mut port = self.port(Config::conduit(OWN, 250_000_000));
+        port.bring_up(&mut self.clone(), &mut pool).unwrap();
+        (port, pool)
+    }
+
+    /// Uncached memory for a ring.
+    pub fn ring(&self, len: usize) -> &'static [Descriptor] {
+        let ring: &'static [Descriptor] =
+            Box::leak((0..len).map(|_| Descriptor::default()).collect());
+        let base = device_address(ring.as_ptr().cast());
+        self.0.borrow_mut().memory.rings.push((base, ring));
+        ring
+    }
+
+    pub fn pass_us(&self, us: u64) {
+        let World {
+            env, mac, memory, ..
+        } = &mut *self.0.borrow_mut();
+        env.now += us * 1000;
+        mac.advance(env, memory);
+    }
+
+    pub fn now_us(&self) -> u64 {
+        self.0.borrow().env.now / 1000
+    }
+
+    pub fn faults(&self, list: &str) {
+        self.0.borrow_mut().env.faults.set_list(list).unwrap();
+    }
+
+    /// A frame arrives on the wire.
+    pub fn arrive(&self, data: &[u8]) {
+        self.arrive_as(data, false);
+    }
+
+    pub fn arrive_as(&self, data: &[u8], bad_fcs: bool) {
+        let World {
+            env, mac, memory, ..
+        } = &mut *self.0.borrow_mut();
+        let data = data.to_vec();
+        mac.receive(env, memory, WireFrame { data, bad_fcs });
+    }
+
+    /// The next frame that left on the wire.
+    pub fn departed(&self) -> Option<Vec<u8>> {
+        let frame = self.0.borrow_mut().mac.take_sent()?;
+        assert!(!frame.bad_fcs);
+        Some(frame.data)
+    }
+
+    pub fn interrupted(&self) -> bool {
+        let world = self.0.borrow();
+        world.mac.irq_line(&world.env)
+    }
+
+    pub fn register(&self, offset: u32) -> u32 {
+        self.0.borrow().mac.stored(offset)
+    }
+
+    #[track_caller]
+    pub fn expect_no_guest_errors(&self) {
+        assert_eq!(self.0.borrow().env.guest_errors(), []);
+    }
+}
+
+/// A frame to `to` with a payload that tells it from others.
+pub fn frame(to: MacAddr, number: u32, len: usize) -> Vec<u8> {
+    let mut data = [&to[..], &PEER, &[0x88, 0xb5], &number.to_be_bytes()].concat();
+    data.extend((data.len()..len).map(|n| (n as u32 * 7 + number) as u8));
+    data
+}
+
+/// The poll loop in small: answers every frame in place, as the echo path does, until the ring is empty.
+pub fn echo<N: Nic>(port: &mut N, pool: &mut Pool) -> usize {
+    let mut count = 0;
+    port.acknowledge();
+    while let Some(mut frame) = port.receive(pool) {
+        let bytes = frame.bytes_mut();
+        let (to, rest) = bytes.split_at_mut(6);
+        to.swap_with_slice(&mut rest[..6]);
+        port.transmit(frame, pool);
+        count += 1;
+    }
+    port.flush();
+    count
+}
+
+/// What [`echo`] makes of a frame, padded as a MAC does.
+pub fn echoed(frame: &[u8]) -> Vec<u8> {
+    let mut answer = [&frame[6..12], &frame[..6], &frame[12..]].concat();
+    answer.resize(answer.len().max(60), 0);
+    answer
+}
