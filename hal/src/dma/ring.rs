@@ -176,8 +176,8 @@ mod tests {
         for start in [0, 0u32.wrapping_sub(1000 * 16), u32::MAX - 5] {
             walk::<16>(start, laps);
         }
-        walk::<64>(0u32.wrapping_sub(64 * 100), laps / 4);
-        walk::<512>(0u32.wrapping_sub(512 * 10), laps / 20);
+        walk::<64>(0u32.wrapping_sub(64 * 100), laps / 2);
+        walk::<512>(0u32.wrapping_sub(512 * 10), laps / 4);
         walk::<2>(u32::MAX, laps);
     }
 

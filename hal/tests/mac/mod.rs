@@ -40,10 +40,8 @@ pub struct Memory {
     rings: Vec<(u32, &'static [Descriptor])>,
     /// Something was cleaned, and no barrier came since.
     unpublished: bool,
-    /// Device writes to memory that the driver did not give it.
-    pub strangers: Vec<(u32, usize)>,
-    /// DMA accesses outside this range of what was given, allowed for a boot loader's own memory.
-    pub loader: HashMap<u32, u8>,
+    /// A boot loader's memory, and where it lies.
+    pub loader: Vec<u8>,
     pub loader_range: std::ops::Range<u32>,
     pub loader_writes: usize,
 }
@@ -90,39 +88,55 @@ impl Memory {
         }
     }
 
-    fn ring_word(&self, address: u32) -> Option<(&'static Descriptor, usize)> {
-        self.rings.iter().find_map(|(base, ring)| {
-            let offset = address.checked_sub(*base)? as usize;
-            Some((ring.get(offset / 32)?, offset % 32 / 4))
-        })
-    }
-
-    fn read_byte(&self, address: u32) -> Option<u8> {
-        if let Some((descriptor, word)) = self.ring_word(address) {
-            return Some(descriptor.word(word).to_le_bytes()[address as usize % 4]);
-        }
-        if self.loader_range.contains(&address) {
-            return Some(self.loader.get(&address).copied().unwrap_or(0));
-        }
-        let line = self.lines.get(&(address & !(LINE as u32 - 1)))?;
-        Some(line.device[address as usize % LINE])
-    }
-
-    fn write_byte(&mut self, address: u32, byte: u8) -> bool {
-        if let Some((descriptor, word)) = self.ring_word(address) {
-            let mut bytes = descriptor.word(word).to_le_bytes();
-            bytes[address as usize % 4] = byte;
-            descriptor.set_word(word, u32::from_le_bytes(bytes));
+    /// One access by the device, within a line. Rings are accessed in whole words.
+    fn access(&mut self, address: u32, data: &mut [u8], write: bool) -> bool {
+        if let Some((base, ring)) = self
+            .rings
+            .iter()
+            .find(|(base, ring)| address.wrapping_sub(*base) < 32 * ring.len() as u32)
+        {
+            for (n, word) in data.chunks_mut(4).enumerate() {
+                let offset = (address - base) as usize + 4 * n;
+                let descriptor = &ring[offset / 32];
+                match (write, &mut *word) {
+                    (true, word) => descriptor.set_word(
+                        offset % 32 / 4,
+                        u32::from_le_bytes((&*word).try_into().unwrap()),
+                    ),
+                    (false, word) => word.copy_from_slice(
+                        &descriptor.word(offset % 32 / 4).to_le_bytes()[..word.len()],
+                    ),
+                }
+            }
             return true;
         }
-        if self.loader_range.contains(&address) {
-            self.loader.insert(address, byte);
-            self.loader_writes += 1;
-            return true;
-        }
-        match self.lines.get_mut(&(address & !(LINE as u32 - 1))) {
-            Some(line) => line.device[address as usize % LINE] = byte,
+        let place = if self.loader_range.contains(&address) {
+            self.loader_writes += usize::from(write);
+            let at = (address - self.loader_range.start) as usize;
+            self.loader.get_mut(at..at + data.len())
+        } else {
+            let at = address as usize % LINE;
+            let line = self.lines.get_mut(&(address & !(LINE as u32 - 1)));
+            line.map(|line| &mut line.device[at..at + data.len()])
+        };
+        match place {
+            Some(place) if write => place.copy_from_slice(data),
+            Some(place) => data.copy_from_slice(place),
             None => return false,
+        }
+        true
+    }
+
+    /// Cuts an access at the ends of lines.
+    fn access_all(&mut self, address: u64, mut data: &mut [u8], write: bool) -> bool {
+        let mut address = address as u32;
+        while !data.is_empty() {
+            let len = data.len().min(LINE - address as usize % LINE);
+            let (now, later) = data.split_at_mut(len);
+            if !self.access(address, now, write) {
+                return false;
+            }
+            (address, data) = (address + len as u32, later);
         }
         true
     }
@@ -130,17 +144,11 @@ impl Memory {
 
 impl bus::Dma for Memory {
     fn read(&mut self, address: u64, data: &mut [u8]) -> bool {
-        data.iter_mut().enumerate().all(|(n, byte)| {
-            let found = self.read_byte(address as u32 + n as u32);
-            *byte = found.unwrap_or(0xee);
-            found.is_some()
-        })
+        self.access_all(address, data, false)
     }
 
     fn write(&mut self, address: u64, data: &[u8]) -> bool {
-        data.iter()
-            .enumerate()
-            .all(|(n, byte)| self.write_byte(address as u32 + n as u32, *byte))
+        self.access_all(address, &mut data.to_vec(), true)
     }
 }
 
@@ -161,9 +169,10 @@ pub struct Shared(pub Rc<RefCell<World>>);
 
 pub type Port<const RX: usize, const TX: usize> = Neta<Shared, Shared, RX, TX>;
 
-/// Update registers: writing one is a doorbell.
-fn is_doorbell(offset: u32) -> bool {
-    (0x1500..0x1520).contains(&offset) || (0x3c60..0x3c80).contains(&offset)
+/// Whether a write hands descriptors to the device; taking some back needs no barrier.
+fn is_doorbell(offset: u32, value: u32) -> bool {
+    (0x1500..0x1520).contains(&offset) && value >> 16 != 0
+        || (0x3c60..0x3c80).contains(&offset) && value & 0xff != 0
 }
 
 impl Bus for Shared {
@@ -195,7 +204,7 @@ impl Bus for Shared {
         } = &mut *self.0.borrow_mut();
         *accesses += 1;
         env.now += 100;
-        if is_doorbell(offset) {
+        if is_doorbell(offset, value) {
             assert!(!memory.unpublished, "doorbell without a barrier");
         }
         if let Some(writes) = writes {
