@@ -11,5 +11,6 @@ pub mod devicetree;
 pub mod dma;
 pub mod net;
 pub mod regs;
+pub mod soc;
 pub mod time;
 pub mod uart;
