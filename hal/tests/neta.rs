@@ -42,6 +42,7 @@ fn frames_are_echoed_under_every_reading() {
 }
 
 /// Bursts of every length up to more than the ring holds, until the ring has wrapped `laps` times.
+#[expect(clippy::unwrap_used, reason = "part of each test")]
 fn wrap<const SIZE: usize>(wire: &Shared, laps: usize) {
     let (mut port, mut pool) = wire.running::<SIZE, SIZE>();
     let before = pool.available();
@@ -236,7 +237,7 @@ fn a_boot_loader_that_left_everything_running_is_stopped_first() {
             (0x2400, 1),
             (0x241c, 0x0100_0038),
             (0x1480, ring),
-            (0x14a0, 16 | 1536 / 8 << 19),
+            (0x14a0, 16 | (1536 / 8) << 19),
             (0x1500, 16 << 16),
             (0x3c00, 0x8000_2000),
             (0x3c20, 16),

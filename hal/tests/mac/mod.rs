@@ -5,6 +5,11 @@
 //! sides see the same words.
 
 #![allow(dead_code, reason = "every test file uses another part of it")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "helpers of tests are tests"
+)]
 
 use espressobin_model::bus::{self, Env};
 use espressobin_model::doubts::Doubts;
