@@ -16,6 +16,7 @@ const DATA: RegAddr = RegAddr(1);
 /// Multi-chip command: read register 3 (identification) of device 0x10 (port 0).
 const READ_ID: u16 = 0x9800 | 0x10 << 5 | 3;
 
+#[expect(clippy::unwrap_used, reason = "part of each test")]
 fn bring_up(machine: &Machine) -> OrionMdio<TestBus, TestClock> {
     OrionMdio::bring_up(machine.bus(MDIO), machine.clock()).unwrap()
 }

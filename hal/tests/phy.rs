@@ -1,5 +1,7 @@
 //! PHYs on a bus of their own: what the internal ones of the model cannot show.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 use hal::net::mdio::{PhyAddr, RegAddr};
 use hal::net::phy::{Error, Event, Fault, Kind, Modes, Pause, Phy, Setting, Speed, Up};
 use hal::net::steps::{self, Registers, run};

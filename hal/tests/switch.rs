@@ -1,5 +1,7 @@
 //! The switch driver against the machine model: under every reading of every doubt, with every fault.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 mod board;
 mod rig;
 

@@ -1,5 +1,7 @@
 //! Tags against the model's own reading of them, and against any bytes at all.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 use espressobin_model::prng::Prng;
 use espressobin_model::switch::{Command, Tag, Tci};
 use hal::net::frame::{BUFFER_BYTES, Frame, HEADROOM, Pool};

@@ -60,7 +60,7 @@ impl Frame {
     ///
     /// Does nothing if the frame is shorter than both together.
     #[inline]
-    pub fn move_front(&mut self, head: usize, by: usize) {
+    pub fn cut_front(&mut self, head: usize, by: usize) {
         let bytes = self.bytes_mut();
         if head + by <= bytes.len() {
             bytes.copy_within(..head, by);

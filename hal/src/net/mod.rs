@@ -4,6 +4,7 @@ pub mod checksum;
 pub mod frame;
 pub mod mdio;
 pub mod mv88e6xxx;
+pub mod neta;
 pub mod phy;
 pub mod smoltcp;
 pub mod steps;

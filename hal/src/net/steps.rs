@@ -2,7 +2,7 @@
 //!
 //! A management frame takes some 50 microseconds, one PHY register behind the switch ten frames, a bring-up a thousand.
 //! Whoever polls such a sequence starts or ends one frame and has the processor back; no executor, no waker, no
-//! allocation. [`Stepper::due_us`] says when polling again can help.
+//! allocation. The `due_us` given to [`Stepper::new`] says when polling again can help.
 //!
 //! ```text
 //!   phy, mv88e6xxx   sequences, over `Registers`

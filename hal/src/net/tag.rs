@@ -200,10 +200,10 @@ impl Tagger {
         let tag = Tag(tag);
         let source = tag.source(self.device, self.ports)?;
         if !tag.is_tagged() {
-            frame.move_front(ADDRESSES, self.protocol.bytes());
+            frame.cut_front(ADDRESSES, self.protocol.bytes());
         } else {
             if self.protocol == Protocol::EtherTypeDsa {
-                frame.move_front(ADDRESSES, 4);
+                frame.cut_front(ADDRESSES, 4);
             }
             if let Some(header) = frame.bytes_mut().get_mut(ADDRESSES..ADDRESSES + 4) {
                 header.copy_from_slice(&tag.dot1q().to_be_bytes());

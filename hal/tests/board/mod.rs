@@ -1,6 +1,11 @@
 //! The machine model as the drivers under test see it: a bus, a clock, and memory with a CPU's and a device's side.
 
 #![allow(dead_code, reason = "every test file uses another part of it")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "helpers of tests are tests"
+)]
 
 use espressobin_model::board::{Board, Config};
 use espressobin_model::bus::{Env, Ram};

@@ -1,6 +1,11 @@
 //! The switch driver running on the machine model, one management frame at a time, with cables and frames.
 
 #![allow(dead_code, reason = "every test file uses another part of it")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "helpers of tests are tests"
+)]
 
 use crate::board::{Machine, TestBus, TestClock};
 use espressobin_model::board::{Board, Config as BoardConfig};

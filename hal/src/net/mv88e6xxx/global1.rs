@@ -47,7 +47,7 @@ const CONTROL_2: Reg16<Control2::Register> = Reg16::at(0x1c);
 /// Queues of the eight classes of 64 IP priorities, two bits each, registers 0x10 to 0x17.
 const IP_PRIORITIES: [u16; 8] = [0, 0, 0x5555, 0x5555, 0xaaaa, 0xaaaa, 0xffff, 0xffff];
 /// Longest time from reset to ready. Inherited: Linux waits 50 ms; more cannot hurt.
-pub const RESET_LIMIT_US: u64 = 500_000;
+const RESET_LIMIT_US: u64 = 500_000;
 /// Time between looks at it.
 const RESET_POLL_US: u64 = 1_000;
 

@@ -219,7 +219,7 @@ pub enum Error {
     Access(steps::Error),
     /// No chip that this driver knows; 0xfff: nobody answers.
     UnknownProduct(u16),
-    /// The chip was not ready again [`RESET_LIMIT_US`](global1::RESET_LIMIT_US) after its reset.
+    /// The chip was not ready again half a second after its reset.
     NotReady {
         /// Global status.
         status: u16,
