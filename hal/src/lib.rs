@@ -8,6 +8,9 @@ extern crate alloc;
 #[cfg(target_os = "none")]
 pub mod arch;
 pub mod devicetree;
+pub mod dma;
 pub mod net;
+pub mod regs;
+pub mod soc;
 pub mod time;
 pub mod uart;

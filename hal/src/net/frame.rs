@@ -56,6 +56,44 @@ impl Frame {
         fits
     }
 
+    /// Cuts `by` bytes out of the frame behind its first `head` bytes, which move up. For taking off a tag in place.
+    ///
+    /// Does nothing if the frame is shorter than both together.
+    #[inline]
+    pub fn cut_front(&mut self, head: usize, by: usize) {
+        let bytes = self.bytes_mut();
+        if head + by <= bytes.len() {
+            bytes.copy_within(..head, by);
+            self.start += by as u16;
+            self.len -= by as u16;
+        }
+    }
+
+    /// Makes room for `by` bytes, of any content, behind the first `head` bytes of the frame, which move down. False, and
+    /// nothing changes, if the frame has less than `head` bytes or the buffer no room in front.
+    #[inline]
+    pub fn grow_front(&mut self, head: usize, by: usize) -> bool {
+        let fits = by <= usize::from(self.start) && head <= usize::from(self.len);
+        if fits {
+            self.start -= by as u16;
+            self.len += by as u16;
+            self.bytes_mut().copy_within(by..by + head, 0);
+        }
+        fits
+    }
+
+    /// Appends zeros up to a length. False, and nothing changes, if the buffer is too small.
+    pub fn pad(&mut self, len: usize) -> bool {
+        let old = usize::from(self.len);
+        if len > old {
+            if !self.set_len(len) {
+                return false;
+            }
+            self.bytes_mut()[old..].fill(0);
+        }
+        true
+    }
+
     /// The whole buffer and where the frame lies in it, for drivers.
     #[inline]
     pub fn parts(&mut self) -> (&mut Buffer, core::ops::Range<usize>) {

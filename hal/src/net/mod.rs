@@ -2,7 +2,13 @@
 
 pub mod checksum;
 pub mod frame;
+pub mod mdio;
+pub mod mv88e6xxx;
+pub mod neta;
+pub mod phy;
 pub mod smoltcp;
+pub mod steps;
+pub mod tag;
 #[cfg(target_os = "none")]
 pub mod virtio;
 

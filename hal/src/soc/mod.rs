@@ -1,0 +1,3 @@
+//! What surrounds the devices on a chip: clocks, resets, pins, watchdogs.
+
+pub mod armada37xx;
