@@ -1,10 +1,20 @@
 //! The serial console, and the log lines on it: `[    2.104377] eth0: link up`.
 
 use core::fmt::Write;
+use hal::regs::Mmio;
+use hal::uart::armada3700;
 use hal::uart::pl011::Pl011;
 use spin::Mutex;
 
-static CONSOLE: Mutex<Option<Pl011>> = Mutex::new(None);
+/// The UARTs that can be the console.
+pub(super) enum Uart {
+    /// Arm's, in QEMU's `virt`.
+    Pl011(Pl011),
+    /// The Armada 3720's own.
+    Armada3700(armada3700::Uart<Mmio>),
+}
+
+static CONSOLE: Mutex<Option<Uart>> = Mutex::new(None);
 static LOGGER: Logger = Logger;
 
 struct Logger;
@@ -33,7 +43,10 @@ impl log::Log for Logger {
 pub(super) fn print(text: core::fmt::Arguments) {
     if let Some(console) = CONSOLE.lock().as_mut() {
         // The console has no errors to report, and nowhere to report them.
-        let _ = console.write_fmt(text);
+        let _ = match console {
+            Uart::Pl011(uart) => uart.write_fmt(text),
+            Uart::Armada3700(uart) => uart.write_fmt(text),
+        };
     }
 }
 
@@ -44,7 +57,7 @@ pub(super) fn seize() {
 }
 
 /// Starts logging to `console`.
-pub(super) fn init(console: Pl011) {
+pub(super) fn init(console: Uart) {
     *CONSOLE.lock() = Some(console);
     // Fails only if a logger was set before; there is no other.
     let _ = log::set_logger(&LOGGER);

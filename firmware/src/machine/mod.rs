@@ -25,6 +25,9 @@ use hal::arch::{exceptions, irq, psci, timer};
 use hal::devicetree::{HEADER_BYTES, Node, Tree, Trigger};
 use hal::net::virtio::{BUFFERS, VirtioNic};
 use hal::net::{MacText, Nic, Pool};
+use hal::regs::Mmio;
+use hal::uart::armada3700;
+use hal::uart::pl011::Pl011;
 use heapless::String;
 use log::{error, info, warn};
 use smoltcp::wire::{EthernetAddress, Ipv4Cidr, Ipv6Cidr};
@@ -56,6 +59,11 @@ struct Block {
 const PL011: Block = Block {
     least: 0x48,
     probe: 0x18,
+};
+/// The status register. Source: Linux `drivers/tty/serial/mvebu-uart.c`.
+const ARMADA_3700_UART: Block = Block {
+    least: 0x18,
+    probe: 0x0c,
 };
 const DISTRIBUTOR: Block = Block {
     least: irq::DISTRIBUTOR_BYTES,
@@ -185,23 +193,37 @@ impl Machine {
         Some((address, region.size as usize))
     }
 
+    /// Starts the console that `/chosen` names, or else the first one that there is a driver for.
     fn start_console(&mut self) {
-        let chosen = self
-            .tree
-            .stdout()
-            .ok()
-            .map(|(node, _)| node)
-            .filter(|node| node.is_compatible("arm,pl011"));
-        let Some(node) = chosen.or_else(|| self.tree.compatible("arm,pl011").next()) else {
+        const KNOWN: [&str; 2] = ["arm,pl011", "marvell,armada-3700-uart"];
+        let is_known = |node: &Node| {
+            KNOWN
+                .iter()
+                .any(|compatible| node.is_compatible(compatible))
+        };
+        let chosen = self.tree.stdout().ok().map(|(node, _)| node);
+        let found = || {
+            self.tree
+                .nodes()
+                .find(|node| is_known(node) && node.is_enabled())
+        };
+        let Some(node) = chosen.filter(is_known).or_else(found) else {
             return;
         };
-        let Some((address, _)) = self.registers(&node, 0, &PL011) else {
+        let is_pl011 = node.is_compatible(KNOWN[0]);
+        let block = if is_pl011 { &PL011 } else { &ARMADA_3700_UART };
+        let Some((address, _)) = self.registers(&node, 0, block) else {
             return;
         };
-        // SAFETY: the tree says that a PL011 is there; it was just mapped, and nobody else uses it.
-        if let Some(uart) = unsafe { hal::uart::pl011::Pl011::new(address) } {
-            console::init(uart);
-        }
+        let uart = if is_pl011 {
+            // SAFETY: the tree says that a PL011 is there; it was just mapped, and nobody else uses it.
+            unsafe { Pl011::new(address) }.map(console::Uart::Pl011)
+        } else {
+            // SAFETY: the same for the Armada's UART.
+            let registers = unsafe { Mmio::new(address) };
+            Some(console::Uart::Armada3700(armada3700::Uart::new(registers)))
+        };
+        uart.map(console::init);
     }
 
     /// Starts time, interrupts and power control; a machine without them cannot go on.
