@@ -14,6 +14,8 @@ pub const TESTS: &[Test] = &[
     test("faults-halt", halt),
     test("faults-semihosting-status", semihosting),
     test("faults-semihosting-only-on-demand", without_semihosting),
+    test("faults-interrupts-change-nothing", interrupts),
+    test("faults-write-xor-execute", write_xor_execute),
 ];
 
 const fn test(name: &'static str, run: fn(&Context) -> Result) -> Test {
@@ -170,6 +172,39 @@ fn semihosting(cx: &Context) -> Result {
             "test={test}: QEMU ended with {status}"
         );
     }
+    Ok(())
+}
+
+/// Runs a self test of the image that ends with success. Returns what the console said.
+fn passes(machine: Machine, test: &str) -> Result<String> {
+    let mut guest = machine
+        .arg("-semihosting-config")
+        .arg("enable=on,target=native")
+        .append(&format!("exit=semihosting test={test}"))
+        .boot()?;
+    let status = guest.ended(110)?;
+    ensure!(
+        status.success(),
+        "test={test}: QEMU ended with {status}: {}",
+        guest.console()
+    );
+    Ok(guest.console())
+}
+
+/// Checksum loops and full registers, interrupted at places that differ each time: in virtual time, because the host's
+/// clock cannot interrupt every few hundred instructions.
+fn interrupts(cx: &Context) -> Result {
+    let count = cx.scaled(50_000, 1_000_000, 1_000_000);
+    let machine = Machine::new(cx).arg("-icount").arg("shift=0");
+    let console = passes(machine, &format!("interrupts:{count}"))?;
+    let success = format!("self-test interrupts: {count} interrupts, 0 differences");
+    ensure!(console.contains(&success), "{console}");
+    Ok(())
+}
+
+fn write_xor_execute(cx: &Context) -> Result {
+    let console = passes(Machine::new(cx), "wx")?;
+    ensure!(console.contains("self-test wx"), "{console}");
     Ok(())
 }
 
