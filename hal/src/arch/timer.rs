@@ -1,5 +1,9 @@
 //! The generic timer's virtual counter: time since power-up, and the one alarm of the poll loop.
 
+use aarch64_cpu::asm::barrier;
+use aarch64_cpu::registers::{
+    CNTFRQ_EL0, CNTV_CTL_EL0, CNTV_CVAL_EL0, CNTV_TVAL_EL0, CNTVCT_EL0, Readable, Writeable,
+};
 use core::sync::atomic::{AtomicU64, Ordering};
 
 /// Microseconds per tick, as a 64-bit binary fraction.
@@ -11,10 +15,7 @@ static TICKS_PER_US: AtomicU64 = AtomicU64::new(1 << 32);
 /// Sets the rate from `CNTFRQ_EL0`, or from the devicetree's `clock-frequency` where firmware left that register
 /// empty, and takes now as time zero. Returns the rate in Hz, `None` if neither makes sense (1 MHz to 4 GHz).
 pub fn init(devicetree_hz: Option<u32>) -> Option<u64> {
-    let register: u64;
-    // SAFETY: reads a register.
-    unsafe { core::arch::asm!("mrs {}, cntfrq_el0", out(reg) register, options(nomem, nostack)) };
-    let hz = devicetree_hz.map_or(register & 0xffff_ffff, u64::from);
+    let hz = devicetree_hz.map_or(CNTFRQ_EL0.get() & 0xffff_ffff, u64::from);
     if !(1_000_001..=4_000_000_000).contains(&hz) {
         return None;
     }
@@ -30,12 +31,9 @@ pub fn init(devicetree_hz: Option<u32>) -> Option<u64> {
 /// The raw counter.
 #[inline]
 pub fn ticks() -> u64 {
-    let ticks: u64;
-    // SAFETY: reads a register; the ISB keeps the read from being made early.
-    unsafe {
-        core::arch::asm!("isb", "mrs {}, cntvct_el0", out(reg) ticks, options(nomem, nostack))
-    };
-    ticks
+    // The counter may otherwise be read early.
+    barrier::isb(barrier::SY);
+    CNTVCT_EL0.get()
 }
 
 /// Microseconds since [`init`].
@@ -49,8 +47,7 @@ pub fn now_us() -> u64 {
 #[inline]
 pub fn set_alarm(deadline_us: Option<u64>) {
     let Some(deadline_us) = deadline_us else {
-        // SAFETY: turns the timer off.
-        unsafe { core::arch::asm!("msr cntv_ctl_el0, xzr", options(nomem, nostack)) };
+        CNTV_CTL_EL0.set(0);
         return;
     };
     let ticks = (u128::from(deadline_us) * u128::from(TICKS_PER_US.load(Ordering::Relaxed))) >> 32;
@@ -59,24 +56,14 @@ pub fn set_alarm(deadline_us: Option<u64>) {
         .load(Ordering::Relaxed)
         .saturating_add(ticks as u64)
         .saturating_add(2);
-    // SAFETY: sets the compare value, then enables the timer unmasked.
-    unsafe {
-        core::arch::asm!(
-            "msr cntv_cval_el0, {at}", "msr cntv_ctl_el0, {on}",
-            at = in(reg) at, on = in(reg) 1u64, options(nomem, nostack)
-        )
-    };
+    CNTV_CVAL_EL0.set(at);
+    CNTV_CTL_EL0.write(CNTV_CTL_EL0::ENABLE::SET);
 }
 
 /// Raises the timer interrupt in so many ticks of the counter.
 pub fn set_alarm_in(ticks: u32) {
-    // SAFETY: sets the distance, then enables the timer unmasked.
-    unsafe {
-        core::arch::asm!(
-            "msr cntv_tval_el0, {ticks}", "msr cntv_ctl_el0, {on}",
-            ticks = in(reg) u64::from(ticks & 0x7fff_ffff), on = in(reg) 1u64, options(nomem, nostack)
-        )
-    };
+    CNTV_TVAL_EL0.set(u64::from(ticks & 0x7fff_ffff));
+    CNTV_CTL_EL0.write(CNTV_CTL_EL0::ENABLE::SET);
 }
 
 /// The clock that drivers wait on.
