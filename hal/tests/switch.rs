@@ -621,6 +621,49 @@ fn tables_can_be_walked_and_end() {
 }
 
 #[test]
+fn vlans_that_somebody_left_are_shown_and_gone_after_bring_up() {
+    use hal::net::mdio::{PhyAddr, RegAddr};
+    use hal::net::mv88e6xxx::vtu::{Entry, Walk};
+    use hal::net::steps::{Registers, run as finish};
+    const GLOBAL_1: PhyAddr = PhyAddr(0x1b);
+    async fn walk(regs: &mut impl Registers) -> Vec<Entry> {
+        let (mut walk, mut entries) = (Walk::default(), Vec::new());
+        while let Some(entry) = walk.next(regs).await.unwrap() {
+            entries.push(entry);
+        }
+        entries
+    }
+    let rig = Rig::plugged();
+    let left = finish(async {
+        let mut regs = rig.registers();
+        for (vid, fid) in [(4095, 7), (1, 0), (100, 300)] {
+            // Ports 0, 1 and 5 are members, the others are not.
+            let load = [
+                (7, 0x3300),
+                (8, 0x0003),
+                (2, fid),
+                (6, 0x1000 | vid),
+                (5, 0xb000),
+            ];
+            for (register, value) in load {
+                regs.write(GLOBAL_1, RegAddr(register), value)
+                    .await
+                    .unwrap();
+            }
+        }
+        walk(&mut regs).await
+    });
+    let members = PortSet::of(port(0)).with(port(1)).with(port(5));
+    let entry = |vid, fid| Entry { vid, fid, members };
+    assert_eq!(left, [entry(1, 0), entry(100, 300), entry(4095, 7)]);
+    let mut run = rig.start(config(Protocol::EtherTypeDsa));
+    run.expect_links([1, 2, 3]);
+    drop(run);
+    assert_eq!(finish(async { walk(&mut rig.registers()).await }), []);
+    rig.machine.expect_no_guest_errors();
+}
+
+#[test]
 fn counters_are_those_of_the_port() {
     let rig = Rig::plugged();
     let mut run = rig.start(config(Protocol::EtherTypeDsa));

@@ -300,7 +300,8 @@ pub enum Event {
         /// Of the chip.
         revision: u8,
     },
-    /// It could not be brought up; its ports are stopped, if it listens. The next try comes after [`RETRY_US`].
+    /// It could not be brought up; its ports are stopped, if it listens. It is tried again every [`RETRY_US`], and told
+    /// again when the reason changes.
     BringUpFailed(BringUpError),
     /// A link has changed.
     Link {
@@ -354,6 +355,7 @@ pub struct Mailbox {
     links: Cell<[Option<Up>; PORTS]>,
     rounds: Cell<u32>,
     repairs: Cell<u32>,
+    failures: Cell<u32>,
 }
 
 impl Mailbox {
@@ -395,6 +397,11 @@ impl Mailbox {
     /// Times the chip had to be brought up again.
     pub fn repairs(&self) -> u32 {
         self.repairs.get()
+    }
+
+    /// Times it could not be brought up.
+    pub fn failures(&self) -> u32 {
+        self.failures.get()
     }
 
     fn has_room(&self) -> bool {
@@ -567,7 +574,7 @@ impl<R: Registers> Switch<R> {
     }
 
     /// Releases the PHYs, the last part of the bring-up. One that fails does not keep the others down.
-    pub async fn release_phys(&mut self, mailbox: &Mailbox) {
+    async fn release_phys(&mut self, mailbox: &Mailbox) {
         for port in self.config.user_ports().iter() {
             if let Some(phy) = &mut self.phys[port.index()] {
                 let mut bus = Phys::new(&mut self.regs, &mut self.phy_bus_is_idle);
@@ -600,7 +607,7 @@ impl<R: Registers> Switch<R> {
             && let Role::User { fid, .. } = self.config.role(port)
             && fid != 0
         {
-            atu::forget_port(&mut self.regs, fid, port).await?;
+            atu::forget_learnt(&mut self.regs, fid).await?;
         }
         Ok(())
     }
@@ -737,9 +744,11 @@ impl<R: Registers> Switch<R> {
 ///
 /// Poll it (`net::steps::step`) whenever the time in the stepper's `due_us` has come.
 pub async fn supervise<R: Registers>(mut switch: Switch<R>, mailbox: &Mailbox) -> Infallible {
+    let mut told = None;
     loop {
         match switch.bring_up().await {
             Ok((product, revision)) => {
+                told = None;
                 mailbox.tell(Event::Ready { product, revision });
                 switch.release_phys(mailbox).await;
                 let rounds = mailbox.rounds();
@@ -754,7 +763,10 @@ pub async fn supervise<R: Registers>(mut switch: Switch<R>, mailbox: &Mailbox) -
                 let _ = switch.stop_ports().await;
             }
             Err(error) => {
-                mailbox.tell(Event::BringUpFailed(error));
+                mailbox.failures.set(mailbox.failures.get().wrapping_add(1));
+                if told.replace(error) != Some(error) {
+                    mailbox.tell(Event::BringUpFailed(error));
+                }
                 // What can still be stopped must not forward.
                 if error.stage != Stage::Identify {
                     let _ = switch.stop_ports().await;
