@@ -18,7 +18,7 @@
 //! (`net::steps`) and talks to the rest of the program through a [`Mailbox`].
 //!
 //! **Why there is a software reset.** A boot loader may leave any register in any state, and a stuck queue controller
-//! (what the watchdog is for) recovers by nothing else; Linux resets at each start, too. Sources disagree on what a
+//! (what the watchdog is for) recovers by nothing else; Linux and U-Boot's switch driver reset at each start, too. Sources disagree on what a
 //! reset keeps: it may bring back the straps' forwarding, and power up the PHYs. So ports are stopped first, PHYs
 //! powered down next, then comes the reset, and the first writes after it stop the ports again: a PHY that the reset
 //! woke up takes most of a second to link, the writes two milliseconds.
@@ -219,7 +219,7 @@ pub enum Error {
     Access(steps::Error),
     /// No chip that this driver knows; 0xfff: nobody answers.
     UnknownProduct(u16),
-    /// The chip was not ready again half a second after its reset.
+    /// The chip was not ready again a second after its reset.
     NotReady {
         /// Global status.
         status: u16,
