@@ -18,10 +18,10 @@
 //! (`net::steps`) and talks to the rest of the program through a [`Mailbox`].
 //!
 //! **Why there is a software reset.** A boot loader may leave any register in any state, and a stuck queue controller
-//! (what the watchdog is for) recovers by nothing else; Linux and U-Boot's switch driver reset at each start, too. Sources disagree on what a
-//! reset keeps: it may bring back the straps' forwarding, and power up the PHYs. So ports are stopped first, PHYs
-//! powered down next, then comes the reset, and the first writes after it stop the ports again: a PHY that the reset
-//! woke up takes most of a second to link, the writes two milliseconds.
+//! (what the watchdog is for) recovers by nothing else; Linux and U-Boot's switch driver reset at each start, too.
+//! Sources disagree on what a reset keeps: it may bring back the straps' forwarding, and power up the PHYs. So ports
+//! are stopped first, PHYs powered down next, then comes the reset, and the first writes after it stop the ports again:
+//! a PHY that the reset woke up takes most of a second to link, the writes two milliseconds.
 
 pub mod atu;
 mod global1;
@@ -742,7 +742,24 @@ impl<R: Registers> Switch<R> {
 
 /// Brings the switch up, watches it, and brings it up again when something is wrong, for ever.
 ///
-/// Poll it (`net::steps::step`) whenever the time in the stepper's `due_us` has come.
+/// Poll it whenever the time in the stepper's `due_us` has come:
+///
+/// ```
+/// # use core::{cell::Cell, pin::pin};
+/// # use hal::net::mdio::PhyAddr;
+/// # use hal::net::mv88e6xxx::{Config, Mailbox, Smi, Switch, supervise};
+/// # use hal::net::steps::{Line, Stepper, step};
+/// # use hal::time::Clock;
+/// # fn example(line: impl Line, clock: impl Clock, config: Config) {
+/// let due_us = Cell::new(0);
+/// let mailbox = Mailbox::default();
+/// let registers = Smi::new(Stepper::new(line, clock, &due_us), PhyAddr(1));
+/// let mut task = pin!(supervise(Switch::new(registers, config), &mailbox));
+/// // In the main loop, once `due_us` has passed:
+/// let _ = step(task.as_mut());
+/// while let Some(event) = mailbox.take_event() { /* one line on the console */ }
+/// # }
+/// ```
 pub async fn supervise<R: Registers>(mut switch: Switch<R>, mailbox: &Mailbox) -> Infallible {
     let mut told = None;
     loop {
