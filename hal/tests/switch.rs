@@ -77,6 +77,34 @@ fn it_comes_up_as_separate_networks_under_every_reading() {
     }
 }
 
+/// Broadcast, multicast, unknown unicast, and a station at another port, for each user port.
+struct Flood([(u8, [Vec<u8>; 4]); 3]);
+
+impl Flood {
+    fn new() -> Self {
+        Flood(
+            [(1, A, B), (2, B, C), (3, C, A)].map(|(number, station, other)| {
+                let to = [BROADCAST, MULTICAST, HOST, other];
+                (number, to.map(|destination| frame(destination, station)))
+            }),
+        )
+    }
+
+    /// Frames of one flood of all ports that came out of a user port.
+    fn leaks(&self, rig: &Rig) -> usize {
+        let frames = self
+            .0
+            .iter()
+            .flat_map(|(port, frames)| frames.iter().map(move |frame| (*port, frame)));
+        frames
+            .map(|(port, frame)| {
+                let sent = rig.send(port, frame);
+                sent.iter().filter(|sent| sent.0 != 0).count()
+            })
+            .sum()
+    }
+}
+
 /// Floods every port at every step of the bring-up, from the boot loader's state and from the straps'.
 #[test]
 fn no_frame_passes_between_user_ports_once_the_first_writes_are_done() {
@@ -89,21 +117,8 @@ fn no_frame_passes_between_user_ports_once_the_first_writes_are_done() {
             // An older boot loader: everything open, all links up.
             open_everything(&rig);
             rig.machine.pass_us(3_000_000);
-            // Broadcast, multicast, unknown unicast, and a station at another port.
-            let flood = [(1, A, B), (2, B, C), (3, C, A)].map(|(number, station, other)| {
-                let to = [BROADCAST, MULTICAST, HOST, other];
-                (number, to.map(|destination| frame(destination, station)))
-            });
-            let leaks = || {
-                let mut leaks = 0;
-                for (number, frames) in &flood {
-                    for frame in frames {
-                        let sent = rig.send(*number, frame);
-                        leaks += sent.iter().filter(|sent| sent.0 != 0).count();
-                    }
-                }
-                leaks
-            };
+            let flood = Flood::new();
+            let leaks = || flood.leaks(&rig);
             assert!(leaks() > 0, "{name}, {found:?}: nothing leaks before");
             let mut run = rig.start(config(Protocol::EtherTypeDsa));
             let start = rig.now_us();
@@ -191,6 +206,31 @@ fn open_everything(rig: &Rig) {
             phys.write(device, RegAddr(0), 0x1340).await.unwrap();
         }
     });
+}
+
+#[test]
+fn a_restart_of_the_program_leaks_nothing_at_all() {
+    for (name, doubts) in readings(doubts::all()) {
+        let rig = Rig::new(machine(Found::UBoot, doubts, Timing::FAST));
+        rig.plug([1, 2, 3]);
+        let flood = Flood::new();
+        let mut run = rig.start(config(Protocol::EtherTypeDsa));
+        run.expect_links([1, 2, 3]);
+        // In the midst of a register access, too.
+        for steps in 0..4 {
+            (0..steps).for_each(|_| run.step());
+            run = rig.start(config(Protocol::EtherTypeDsa));
+            let mut leaks = 0;
+            let ready = run.until(5_000_000, |run| {
+                leaks += flood.leaks(&rig);
+                run.has(|event| matches!(event, Event::Ready { .. }))
+            });
+            assert!(ready, "{name}: {:?}", run.events);
+            assert_eq!(leaks, 0, "{name}");
+        }
+        run.expect_links([1, 2, 3]);
+        rig.machine.expect_no_guest_errors();
+    }
 }
 
 #[test]
@@ -392,12 +432,21 @@ fn a_silent_reset_is_noticed_within_a_second_and_repaired() {
         run.expect_links([1, 2, 3]);
         run.events.clear();
         rig.machine.faults("switch-silent-reset*1");
+        let flood = Flood::new();
+        let mut leaks = 0;
         let noticed = run.until(1_000_000, |run| {
+            leaks += flood.leaks(&rig);
             run.has(|event| matches!(event, Event::Repair(_)))
         });
         assert!(noticed, "{name}: {:?}", run.events);
         assert!(!run.is_up(1), "{name}");
+        run.until(5_000_000, |run| {
+            leaks += flood.leaks(&rig);
+            [1, 2, 3].iter().all(|port| run.is_up(*port))
+        });
         run.expect_links([1, 2, 3]);
+        // The reset opens the ports, but takes their links; before they are back the ports are closed.
+        assert_eq!(leaks, 0, "{name}");
         expect_separate_networks(&rig, Protocol::EtherTypeDsa, &name);
         assert_eq!(rig.mailbox.repairs(), 1, "{name}");
         rig.machine.expect_no_guest_errors();
@@ -568,6 +617,49 @@ fn tables_can_be_walked_and_end() {
     assert!(rig.mailbox.ask(Request::Vlans));
     assert!(run.until(2_000_000, ended));
     assert!(!run.has(|event| matches!(event, Event::Vlan(_))));
+    rig.machine.expect_no_guest_errors();
+}
+
+#[test]
+fn vlans_that_somebody_left_are_shown_and_gone_after_bring_up() {
+    use hal::net::mdio::{PhyAddr, RegAddr};
+    use hal::net::mv88e6xxx::vtu::{Entry, Walk};
+    use hal::net::steps::{Registers, run as finish};
+    const GLOBAL_1: PhyAddr = PhyAddr(0x1b);
+    async fn walk(regs: &mut impl Registers) -> Vec<Entry> {
+        let (mut walk, mut entries) = (Walk::default(), Vec::new());
+        while let Some(entry) = walk.next(regs).await.unwrap() {
+            entries.push(entry);
+        }
+        entries
+    }
+    let rig = Rig::plugged();
+    let left = finish(async {
+        let mut regs = rig.registers();
+        for (vid, fid) in [(4095, 7), (1, 0), (100, 300)] {
+            // Ports 0, 1 and 5 are members, the others are not.
+            let load = [
+                (7, 0x3300),
+                (8, 0x0003),
+                (2, fid),
+                (6, 0x1000 | vid),
+                (5, 0xb000),
+            ];
+            for (register, value) in load {
+                regs.write(GLOBAL_1, RegAddr(register), value)
+                    .await
+                    .unwrap();
+            }
+        }
+        walk(&mut regs).await
+    });
+    let members = PortSet::of(port(0)).with(port(1)).with(port(5));
+    let entry = |vid, fid| Entry { vid, fid, members };
+    assert_eq!(left, [entry(1, 0), entry(100, 300), entry(4095, 7)]);
+    let mut run = rig.start(config(Protocol::EtherTypeDsa));
+    run.expect_links([1, 2, 3]);
+    drop(run);
+    assert_eq!(finish(async { walk(&mut rig.registers()).await }), []);
     rig.machine.expect_no_guest_errors();
 }
 

@@ -1,5 +1,6 @@
 //! What every network driver has in common: frames, links, counters, the [`Nic`] trait.
 
+pub mod bridge;
 pub mod checksum;
 pub mod frame;
 pub mod mdio;

@@ -29,10 +29,7 @@ register_bitfields![u16,
     Data [
         TRUNK OFFSET(15) NUMBITS(1) [],
         PORTS OFFSET(4) NUMBITS(6) [],
-        /// Of a move: from port 7:4 to port 11:8.
-        TO OFFSET(8) NUMBITS(4) [ Nowhere = 0xf ],
-        FROM OFFSET(4) NUMBITS(4) [],
-        STATE OFFSET(0) NUMBITS(4) [ Unused = 0, StaticMulticast = 7, StaticUnicast = 0xe, Move = 0xf ]
+        STATE OFFSET(0) NUMBITS(4) [ Unused = 0, StaticMulticast = 7, StaticUnicast = 0xe ]
     ],
     Mac [ BYTES OFFSET(0) NUMBITS(16) [] ]
 ];
@@ -124,15 +121,14 @@ pub(super) async fn load_static(
     operate(regs, Operation::OPERATION::Load, fid).await
 }
 
-/// Forgets what was learnt at `port` in one database.
-pub(super) async fn forget_port(
-    regs: &mut impl Registers,
-    fid: u16,
-    port: super::PortIndex,
-) -> Result<(), Error> {
+/// Forgets all that was learnt in one database.
+///
+/// The chip can also take a single port out of the entries ("move to port 15"). That is not used: Linux sent wrong
+/// port numbers there for years and nobody noticed, so nobody knows that it works. Relearning costs the other members
+/// of a bridge a few flooded frames.
+pub(super) async fn forget_learnt(regs: &mut impl Registers, fid: u16) -> Result<(), Error> {
     wait_idle(regs).await?;
-    let remove = Data::STATE::Move + Data::FROM.val(port.get().into()) + Data::TO::Nowhere;
-    DATA.write(regs, DEVICE, remove).await?;
+    DATA.write(regs, DEVICE, Data::STATE::Unused).await?;
     operate(regs, Operation::OPERATION::FlushDynamicOfFid, fid).await
 }
 

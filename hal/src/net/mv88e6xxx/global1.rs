@@ -46,8 +46,8 @@ const CONTROL_2: Reg16<Control2::Register> = Reg16::at(0x1c);
 
 /// Queues of the eight classes of 64 IP priorities, two bits each, registers 0x10 to 0x17.
 const IP_PRIORITIES: [u16; 8] = [0, 0, 0x5555, 0x5555, 0xaaaa, 0xaaaa, 0xffff, 0xffff];
-/// Longest time from reset to ready. Inherited: Linux waits 50 ms; more cannot hurt.
-const RESET_LIMIT_US: u64 = 500_000;
+/// Longest time from reset to ready. Inherited: Linux waits 50 ms, U-Boot a second.
+const RESET_LIMIT_US: u64 = 1_000_000;
 /// Time between looks at it.
 const RESET_POLL_US: u64 = 1_000;
 
@@ -61,26 +61,39 @@ pub(super) async fn reset(regs: &mut impl Registers) -> Result<(), Error> {
     let start = regs.now_us();
     loop {
         let late = regs.now_us().saturating_sub(start) >= RESET_LIMIT_US;
-        let result = STATUS.read(regs, DEVICE).await;
-        match &result {
-            // 0xffff has all bits set that are waited for; nobody drives the bus then.
-            Ok(status)
-                if status.get() != FLOATING
-                    && status.is_set(Status::INIT_READY)
-                    && status.is_set(Status::PPU_POLLING) =>
-            {
-                return Ok(());
-            }
-            _ if !late => {}
-            Ok(status) => {
-                return Err(Error::NotReady {
-                    status: status.get(),
-                });
-            }
-            Err(error) => return Err((*error).into()),
+        match is_ready(regs).await {
+            Ok(Readiness::Ready) => return Ok(()),
+            Ok(Readiness::NotYet { status }) if late => return Err(Error::NotReady { status }),
+            Err(error) if late => return Err(error.into()),
+            // A chip in reset may drive nothing, which some controllers report as an error.
+            Ok(Readiness::NotYet { .. }) | Err(_) => {}
         }
         regs.sleep_us(RESET_POLL_US).await;
     }
+}
+
+enum Readiness {
+    Ready,
+    NotYet { status: u16 },
+}
+
+/// Linux looks at the status alone, U-Boot at the reset bit alone: both have to agree.
+async fn is_ready(regs: &mut impl Registers) -> Result<Readiness, steps::Error> {
+    let status = STATUS.read(regs, DEVICE).await?;
+    // 0xffff has all bits set that are waited for; nobody drives the bus then.
+    let ready = status.get() != FLOATING
+        && status.is_set(Status::INIT_READY)
+        && status.is_set(Status::PPU_POLLING)
+        && !CONTROL_1
+            .read(regs, DEVICE)
+            .await?
+            .is_set(Control1::SOFTWARE_RESET);
+    Ok(match ready {
+        true => Readiness::Ready,
+        false => Readiness::NotYet {
+            status: status.get(),
+        },
+    })
 }
 
 /// No interrupt is wired on this board: none is enabled, those pending are read away.

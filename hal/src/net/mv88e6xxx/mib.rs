@@ -160,3 +160,18 @@ async fn read(regs: &mut impl Registers, bank: u16, number: u16) -> Result<u64, 
     let low = LOW.read(regs, DEVICE).await?.get();
     Ok(u64::from(high) << 16 | u64::from(low))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_numbers_are_unique() {
+        for (at, (name, bank, number, _)) in TABLE.iter().enumerate() {
+            let twin = TABLE[..at]
+                .iter()
+                .find(|row| row.0 == *name || (row.1, row.2) == (*bank, *number));
+            assert_eq!(twin, None, "{name}");
+        }
+    }
+}

@@ -18,10 +18,10 @@
 //! (`net::steps`) and talks to the rest of the program through a [`Mailbox`].
 //!
 //! **Why there is a software reset.** A boot loader may leave any register in any state, and a stuck queue controller
-//! (what the watchdog is for) recovers by nothing else; Linux resets at each start, too. Sources disagree on what a
-//! reset keeps: it may bring back the straps' forwarding, and power up the PHYs. So ports are stopped first, PHYs
-//! powered down next, then comes the reset, and the first writes after it stop the ports again: a PHY that the reset
-//! woke up takes most of a second to link, the writes two milliseconds.
+//! (what the watchdog is for) recovers by nothing else; Linux and U-Boot's switch driver reset at each start, too.
+//! Sources disagree on what a reset keeps: it may bring back the straps' forwarding, and power up the PHYs. So ports
+//! are stopped first, PHYs powered down next, then comes the reset, and the first writes after it stop the ports again:
+//! a PHY that the reset woke up takes most of a second to link, the writes two milliseconds.
 
 pub mod atu;
 mod global1;
@@ -219,7 +219,7 @@ pub enum Error {
     Access(steps::Error),
     /// No chip that this driver knows; 0xfff: nobody answers.
     UnknownProduct(u16),
-    /// The chip was not ready again half a second after its reset.
+    /// The chip was not ready again a second after its reset.
     NotReady {
         /// Global status.
         status: u16,
@@ -300,7 +300,8 @@ pub enum Event {
         /// Of the chip.
         revision: u8,
     },
-    /// It could not be brought up; its ports are stopped, if it listens. The next try comes after [`RETRY_US`].
+    /// It could not be brought up; its ports are stopped, if it listens. It is tried again every [`RETRY_US`], and told
+    /// again when the reason changes.
     BringUpFailed(BringUpError),
     /// A link has changed.
     Link {
@@ -354,6 +355,7 @@ pub struct Mailbox {
     links: Cell<[Option<Up>; PORTS]>,
     rounds: Cell<u32>,
     repairs: Cell<u32>,
+    failures: Cell<u32>,
 }
 
 impl Mailbox {
@@ -395,6 +397,11 @@ impl Mailbox {
     /// Times the chip had to be brought up again.
     pub fn repairs(&self) -> u32 {
         self.repairs.get()
+    }
+
+    /// Times it could not be brought up.
+    pub fn failures(&self) -> u32 {
+        self.failures.get()
     }
 
     fn has_room(&self) -> bool {
@@ -567,7 +574,7 @@ impl<R: Registers> Switch<R> {
     }
 
     /// Releases the PHYs, the last part of the bring-up. One that fails does not keep the others down.
-    pub async fn release_phys(&mut self, mailbox: &Mailbox) {
+    async fn release_phys(&mut self, mailbox: &Mailbox) {
         for port in self.config.user_ports().iter() {
             if let Some(phy) = &mut self.phys[port.index()] {
                 let mut bus = Phys::new(&mut self.regs, &mut self.phy_bus_is_idle);
@@ -600,7 +607,7 @@ impl<R: Registers> Switch<R> {
             && let Role::User { fid, .. } = self.config.role(port)
             && fid != 0
         {
-            atu::forget_port(&mut self.regs, fid, port).await?;
+            atu::forget_learnt(&mut self.regs, fid).await?;
         }
         Ok(())
     }
@@ -735,11 +742,30 @@ impl<R: Registers> Switch<R> {
 
 /// Brings the switch up, watches it, and brings it up again when something is wrong, for ever.
 ///
-/// Poll it (`net::steps::step`) whenever the time in the stepper's `due_us` has come.
+/// Poll it whenever the time in the stepper's `due_us` has come:
+///
+/// ```
+/// # use core::{cell::Cell, pin::pin};
+/// # use hal::net::mdio::PhyAddr;
+/// # use hal::net::mv88e6xxx::{Config, Mailbox, Smi, Switch, supervise};
+/// # use hal::net::steps::{Line, Stepper, step};
+/// # use hal::time::Clock;
+/// # fn example(line: impl Line, clock: impl Clock, config: Config) {
+/// let due_us = Cell::new(0);
+/// let mailbox = Mailbox::default();
+/// let registers = Smi::new(Stepper::new(line, clock, &due_us), PhyAddr(1));
+/// let mut task = pin!(supervise(Switch::new(registers, config), &mailbox));
+/// // In the main loop, once `due_us` has passed:
+/// let _ = step(task.as_mut());
+/// while let Some(event) = mailbox.take_event() { /* one line on the console */ }
+/// # }
+/// ```
 pub async fn supervise<R: Registers>(mut switch: Switch<R>, mailbox: &Mailbox) -> Infallible {
+    let mut told = None;
     loop {
         match switch.bring_up().await {
             Ok((product, revision)) => {
+                told = None;
                 mailbox.tell(Event::Ready { product, revision });
                 switch.release_phys(mailbox).await;
                 let rounds = mailbox.rounds();
@@ -754,7 +780,10 @@ pub async fn supervise<R: Registers>(mut switch: Switch<R>, mailbox: &Mailbox) -
                 let _ = switch.stop_ports().await;
             }
             Err(error) => {
-                mailbox.tell(Event::BringUpFailed(error));
+                mailbox.failures.set(mailbox.failures.get().wrapping_add(1));
+                if told.replace(error) != Some(error) {
+                    mailbox.tell(Event::BringUpFailed(error));
+                }
                 // What can still be stopped must not forward.
                 if error.stage != Stage::Identify {
                     let _ = switch.stop_ports().await;
