@@ -68,13 +68,17 @@ pub struct Coalescing {
     pub rx_time_us: u32,
 }
 
+impl Coalescing {
+    /// Each frame at once: under load the poll loop finds more of them at each look anyway.
+    pub const LATENCY: Coalescing = Coalescing {
+        rx_packets: 1,
+        rx_time_us: 100,
+    };
+}
+
 impl Default for Coalescing {
-    /// Each frame at once, for latency: under load the poll loop finds more of them at each look anyway.
     fn default() -> Self {
-        Coalescing {
-            rx_packets: 1,
-            rx_time_us: 100,
-        }
+        Self::LATENCY
     }
 }
 
@@ -107,10 +111,7 @@ impl Config {
             pause: false,
             max_frame_bytes: 1500 + ETHERNET_HEADER_BYTES + 4 + 8,
             core_clock_hz,
-            coalescing: Coalescing {
-                rx_packets: 1,
-                rx_time_us: 100,
-            },
+            coalescing: Coalescing::LATENCY,
         }
     }
 
