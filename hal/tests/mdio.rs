@@ -27,6 +27,12 @@ fn the_switch_tells_its_number_under_every_reading() {
         let machine = Machine::new(doubts);
         let mut mdio = bring_up(&machine);
         mdio.write(SWITCH, COMMAND, READ_ID).unwrap();
+        // Bit 15 of the command stays until the switch has done it.
+        let busy = |mdio: &mut OrionMdio<_, _>| mdio.read(SWITCH, COMMAND).unwrap() & 0x8000 != 0;
+        assert!(
+            (0..1_000).any(|_| !busy(&mut mdio)),
+            "{name}: busy for ever"
+        );
         let id = mdio.read(SWITCH, DATA).unwrap();
         assert_eq!(id & 0xfff0, 0x3410, "{name}");
         machine.expect_no_guest_errors();

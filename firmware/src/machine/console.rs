@@ -1,5 +1,6 @@
 //! The serial console, and the log lines on it: `[    2.104377] eth0: link up`.
 
+use alloc::boxed::Box;
 use core::fmt::Write;
 use hal::regs::Mmio;
 use hal::uart::armada3700;
@@ -11,7 +12,7 @@ pub(super) enum Uart {
     /// Arm's, in QEMU's `virt`.
     Pl011(Pl011),
     /// The Armada 3720's own.
-    Armada3700(armada3700::Uart<Mmio>),
+    Armada3700(Box<armada3700::Uart<Mmio>>),
 }
 
 static CONSOLE: Mutex<Option<Uart>> = Mutex::new(None);

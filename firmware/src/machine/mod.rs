@@ -221,9 +221,12 @@ impl Machine {
         } else {
             // SAFETY: the same for the Armada's UART.
             let registers = unsafe { Mmio::new(address) };
-            Some(console::Uart::Armada3700(armada3700::Uart::new(registers)))
+            let uart = Box::new(armada3700::Uart::new(registers));
+            Some(console::Uart::Armada3700(uart))
         };
-        uart.map(console::init);
+        if let Some(uart) = uart {
+            console::init(uart);
+        }
     }
 
     /// Starts time, interrupts and power control; a machine without them cannot go on.
