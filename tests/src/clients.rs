@@ -83,13 +83,14 @@ pub fn scapy(script: &str, args: &[&str]) -> Result<String> {
 /// Pings so often, in a hurry, with so many bytes; all have to be answered.
 pub fn ping(address: &str, count: usize, size: usize) -> Result {
     let (count_text, size_text) = (count.to_string(), size.to_string());
+    let limit_s = (10 + count / 50).to_string();
     let args = [
         "-q",
         "-n",
         "-i",
         "0.002",
         "-w",
-        "10",
+        &limit_s,
         "-c",
         &count_text,
         "-s",
