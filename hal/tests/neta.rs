@@ -88,7 +88,7 @@ fn rings_of_every_size_wrap() {
     wrap::<512>(&defaults(), 60);
 }
 
-/// For the nightly run, in release: `cargo test --release --test neta -- --ignored`.
+/// For the nightly run: `cargo test --profile fuzz -p hal --test neta -- --ignored`.
 #[test]
 #[ignore = "takes minutes in a debug build"]
 fn rings_of_every_size_wrap_tens_of_thousands_of_times() {
@@ -384,6 +384,13 @@ fn a_queue_that_does_not_stop_keeps_its_buffers() {
         before,
         "the MAC may still write into them"
     );
+    // The poll loop does not know, and goes on.
+    assert_eq!(echo(&mut port, &mut pool), 0);
+    let frame_out = pool.take().unwrap();
+    port.transmit(frame_out, &mut pool);
+    port.flush();
+    assert_eq!(port.check(wire.now_us()), Ok(()));
+    assert_eq!(port.driver_counters().tx_stopped, 1);
     wire.faults("");
     port.restart(&mut wire.clone(), &mut pool).unwrap();
     assert_eq!(pool.available(), before);
@@ -797,6 +804,10 @@ fn frames_of_impossible_length_are_not_sent() {
 #[test]
 fn what_does_not_fit_is_refused_before_the_hardware_is_touched() {
     let wire = defaults();
+    let endless = Config {
+        max_frame_bytes: usize::MAX,
+        ..Config::conduit(OWN, 250_000_000)
+    };
     let config = Config {
         max_frame_bytes: 1977,
         ..Config::conduit(OWN, 250_000_000)
@@ -824,5 +835,6 @@ fn what_does_not_fit_is_refused_before_the_hardware_is_touched() {
             wanted: 16
         })
     );
+    assert!(port(endless, 16).is_some());
     assert_eq!(wire.0.borrow().accesses, 0);
 }
