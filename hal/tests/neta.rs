@@ -201,6 +201,36 @@ fn no_buffer_leaves_the_frame_in_the_ring() {
 }
 
 #[test]
+fn the_core_sees_every_byte_that_the_mac_wrote() {
+    let wire = defaults();
+    let (mut port, mut pool) = wire.running::<16, 16>();
+    for len in (60..=1526).chain((60..=1526).rev()) {
+        let sent = frame(OWN, len as u32, len);
+        wire.arrive(&sent);
+        let mut got = port.receive(&mut pool).unwrap();
+        assert_eq!(got.bytes(), sent);
+        // A service writes over it: the lines are dirty when the buffer goes back.
+        got.bytes_mut().fill(0xa5);
+        pool.put(got);
+    }
+    wire.expect_no_guest_errors();
+}
+
+#[test]
+fn a_completion_that_was_not_written_is_no_frame() {
+    let wire = defaults();
+    let (mut port, mut pool) = wire.running::<16, 16>();
+    for n in 0..40 {
+        wire.arrive(&frame(OWN, n, 60));
+        assert_eq!(echo(&mut port, &mut pool), 1);
+    }
+    wire.0.borrow_mut().lie = Some(1);
+    port.acknowledge();
+    assert!(port.receive(&mut pool).is_none());
+    assert!(port.driver_counters().rx_part > 0);
+}
+
+#[test]
 fn a_burst_as_long_as_the_ring_does_not_starve_it() {
     let wire = defaults();
     let (mut port, mut pool) = wire.running::<16, 64>();
@@ -352,6 +382,13 @@ fn a_queue_that_does_not_stop_keeps_its_buffers() {
         before,
         "the MAC may still write into them"
     );
+    // The poll loop does not know, and goes on.
+    assert_eq!(echo(&mut port, &mut pool), 0);
+    let frame_out = pool.take().unwrap();
+    port.transmit(frame_out, &mut pool);
+    port.flush();
+    assert_eq!(port.check(wire.now_us()), Ok(()));
+    assert_eq!(port.driver_counters().tx_stopped, 1);
     wire.faults("");
     port.restart(&mut wire.clone(), &mut pool).unwrap();
     assert_eq!(pool.available(), before);
@@ -765,6 +802,10 @@ fn frames_of_impossible_length_are_not_sent() {
 #[test]
 fn what_does_not_fit_is_refused_before_the_hardware_is_touched() {
     let wire = defaults();
+    let endless = Config {
+        max_frame_bytes: usize::MAX,
+        ..Config::conduit(OWN, 250_000_000)
+    };
     let config = Config {
         max_frame_bytes: 1977,
         ..Config::conduit(OWN, 250_000_000)
@@ -792,5 +833,6 @@ fn what_does_not_fit_is_refused_before_the_hardware_is_touched() {
             wanted: 16
         })
     );
+    assert!(port(endless, 16).is_some());
     assert_eq!(wire.0.borrow().accesses, 0);
 }

@@ -59,6 +59,11 @@ pub const LINK_LIMIT_US: u64 = 10_000;
 /// Time without progress after which a queue counts as stuck.
 pub const STALL_LIMIT_US: u64 = 500_000;
 
+/// What a buffer holds beside a frame: Marvell header, FCS, and slack for the two readings of the frame limit.
+const AROUND_FRAME_BYTES: usize = MARVELL_HEADER_BYTES + FCS_BYTES + 2;
+/// Longest frame without FCS that a buffer takes.
+pub const MAX_FRAME_BYTES: usize = BUFFER_BYTES - RX_START - AROUND_FRAME_BYTES;
+
 /// When received frames interrupt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Coalescing {
@@ -93,7 +98,7 @@ pub struct Config {
     pub full_duplex: bool,
     /// Sends and obeys pause frames.
     pub pause: bool,
-    /// Longest frame without FCS, with every tag.
+    /// Longest frame without FCS, with every tag; [`MAX_FRAME_BYTES`] at most.
     pub max_frame_bytes: usize,
     /// Clock that coalescing times are counted in.
     pub core_clock_hz: u32,
@@ -115,10 +120,9 @@ impl Config {
         }
     }
 
-    /// Bytes of a buffer that the MAC may write: header, frame, FCS, and two bytes of slack for the two readings of
-    /// the frame limit.
+    /// Bytes of a buffer that the MAC may write: whole lines.
     const fn room(&self) -> usize {
-        (MARVELL_HEADER_BYTES + self.max_frame_bytes + FCS_BYTES + 2).next_multiple_of(LINE)
+        (self.max_frame_bytes + AROUND_FRAME_BYTES).next_multiple_of(LINE)
     }
 
     /// Longest frame with FCS that the MAC lets in. Whether it counts the Marvell header, the sources leave open: the
@@ -267,6 +271,7 @@ counters! {
     tx_bad_status: "Transmit counts higher than the frames given",
     tx_bad_length: "Frames not sent because of their length",
     tx_unreachable: "Frames not sent because the MAC cannot reach them",
+    tx_stopped: "Frames not sent because the port was stopped",
     tx_lost: "Frames lost in the transmit ring by a restart",
     fifo_stuck: "Times the transmit FIFO did not run empty before a stop",
     dma_errors: "Refused DMA accesses",
@@ -328,6 +333,8 @@ pub struct Neta<B: Bus, D: Dma, const RX: usize, const TX: usize> {
     rx: RxQueue<RX>,
     tx: TxQueue<TX>,
     link: Link,
+    /// Between a start and the next stop.
+    running: bool,
     /// What stands in the interrupt mask.
     mask: u32,
     /// The receive ring was found empty since the last interrupt.
@@ -354,8 +361,7 @@ impl<B: Bus, D: Dma, const RX: usize, const TX: usize> Neta<B, D, RX, TX> {
         rx_ring: &'static [Descriptor],
         tx_ring: &'static [Descriptor],
     ) -> Result<Self, Error> {
-        let room = config.room();
-        if RX_START + room > BUFFER_BYTES {
+        if config.max_frame_bytes > MAX_FRAME_BYTES {
             return Err(Error::FrameTooLong {
                 max_frame_bytes: config.max_frame_bytes,
             });
@@ -369,9 +375,10 @@ impl<B: Bus, D: Dma, const RX: usize, const TX: usize> Neta<B, D, RX, TX> {
             dma,
             config,
             filter,
-            rx: RxQueue::new(QUEUE, rx_base, rx_ring, room),
+            rx: RxQueue::new(QUEUE, rx_base, rx_ring, config.room()),
             tx: TxQueue::new(QUEUE, tx_base, tx_ring, config.max_frame_bytes),
             link: Link::Down,
+            running: false,
             mask: 0,
             drained: true,
             space_wanted: false,
@@ -391,9 +398,14 @@ impl<B: Bus, D: Dma, const RX: usize, const TX: usize> Neta<B, D, RX, TX> {
     /// [`Error`]; the port is left disabled, with its DMA engines in reset.
     pub fn bring_up(&mut self, clock: &mut impl Clock, pool: &mut Pool) -> Result<(), Error> {
         self.stop(clock, pool)?;
+        Mib::discard(&mut self.bus);
+        self.set_up(clock, pool)
+    }
+
+    /// The rest of it; the port is stopped.
+    fn set_up(&mut self, clock: &mut impl Clock, pool: &mut Pool) -> Result<(), Error> {
         self.open_windows();
         self.set_defaults();
-        Mib::discard(&mut self.bus);
         self.filter.write(&mut self.bus);
         self.rx.configure(&mut self.bus);
         self.tx.configure(&mut self.bus);
@@ -426,6 +438,7 @@ impl<B: Bus, D: Dma, const RX: usize, const TX: usize> Neta<B, D, RX, TX> {
     pub fn stop(&mut self, clock: &mut impl Clock, pool: &mut Pool) -> Result<(), Error> {
         let bus = &mut self.bus;
         self.link = Link::Down;
+        self.running = false;
         self.mask = 0;
         QUEUE_MASK.set(bus, 0);
         PACKET_MASK.set(bus, 0);
@@ -585,6 +598,7 @@ impl<B: Bus, D: Dma, const RX: usize, const TX: usize> Neta<B, D, RX, TX> {
         TXQ_COMMAND.write(bus, QueueCommand::ENABLE.val(QUEUE_BIT));
         RXQ_COMMAND.write(bus, QueueCommand::ENABLE.val(QUEUE_BIT));
         self.watches = Watches::default();
+        self.running = true;
         self.drained = true;
         self.flush();
         Ok(())
@@ -598,8 +612,9 @@ impl<B: Bus, D: Dma, const RX: usize, const TX: usize> Neta<B, D, RX, TX> {
     /// As [`Neta::bring_up`]; may be called again.
     pub fn restart(&mut self, clock: &mut impl Clock, pool: &mut Pool) -> Result<(), Error> {
         self.counters.restarts += 1;
+        self.stop(clock, pool)?;
         self.mib.collect(&mut self.bus);
-        self.bring_up(clock, pool)
+        self.set_up(clock, pool)
     }
 
     /// Sets when received frames interrupt, at any time.
@@ -636,6 +651,9 @@ impl<B: Bus, D: Dma, const RX: usize, const TX: usize> Neta<B, D, RX, TX> {
     ///
     /// A [`Fault`], counted, once for each time it is found.
     pub fn check(&mut self, now_us: u64) -> Result<(), Fault> {
+        if !self.running {
+            return Ok(());
+        }
         let bus = &mut self.bus;
         self.mib.collect(bus);
         let cause = UNIT_CAUSE.take(bus);
@@ -785,6 +803,9 @@ impl<B: Bus, D: Dma, const RX: usize, const TX: usize> Nic for Neta<B, D, RX, TX
 
     #[inline]
     fn receive(&mut self, pool: &mut Pool) -> Option<Frame> {
+        if !self.running {
+            return None;
+        }
         if pool.available() == 0 {
             self.tx.collect(&mut self.bus, pool, &mut self.counters);
         }
@@ -812,7 +833,7 @@ impl<B: Bus, D: Dma, const RX: usize, const TX: usize> Nic for Neta<B, D, RX, TX
 
     #[inline]
     fn transmit_space(&mut self, pool: &mut Pool) -> usize {
-        if self.tx.space() < TX / 2 {
+        if self.running && self.tx.space() < TX / 2 {
             self.tx.collect(&mut self.bus, pool, &mut self.counters);
         }
         self.tx.space()
@@ -820,6 +841,11 @@ impl<B: Bus, D: Dma, const RX: usize, const TX: usize> Nic for Neta<B, D, RX, TX
 
     #[inline]
     fn transmit(&mut self, frame: Frame, pool: &mut Pool) {
+        if !self.running {
+            self.counters.tx_stopped += 1;
+            pool.put(frame);
+            return;
+        }
         if self.transmit_space(pool) == 0 {
             self.common.tx_ring_full += 1;
             pool.put(frame);
@@ -837,6 +863,9 @@ impl<B: Bus, D: Dma, const RX: usize, const TX: usize> Nic for Neta<B, D, RX, TX
 
     #[inline]
     fn flush(&mut self) {
+        if !self.running {
+            return;
+        }
         self.rx.update(&mut self.bus, &mut self.dma);
         self.tx.update(&mut self.bus, &mut self.dma);
         let open = QueueCause::RX.val(if self.drained { QUEUE_BIT } else { 0 })
