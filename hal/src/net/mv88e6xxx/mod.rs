@@ -26,23 +26,25 @@
 pub mod atu;
 mod global1;
 mod global2;
+mod mailbox;
 pub mod mib;
 mod port;
+mod ports;
 pub mod smi;
 pub mod vtu;
 
 pub use global2::Phys;
+pub use mailbox::{Event, Mailbox, Request, Trouble};
 pub use port::Canary;
+pub use ports::{PortIndex, PortSet};
 pub use smi::Smi;
 
 use super::MacAddr;
 use super::mdio::PhyAddr;
-use super::phy::{self, Phy, Setting, Up};
+use super::phy::{self, Phy, Setting};
 use super::steps::{self, Registers};
 use super::tag::Protocol;
-use core::cell::{Cell, RefCell};
 use core::convert::Infallible;
-use heapless::Deque;
 use port::Role;
 
 /// Ports of the chip.
@@ -65,89 +67,6 @@ pub const FULL_ROUND: u32 = 4;
 pub const RETRY_US: u64 = 1_000_000;
 /// Age limit of learnt addresses. Spec: IEEE 802.1D default.
 const AGE_S: u16 = 300;
-
-/// A port of the switch, 0 to 5.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct PortIndex(u8);
-
-impl PortIndex {
-    /// The port of the product number, and on this board of the CPU.
-    pub const ZERO: PortIndex = PortIndex(0);
-
-    /// `None` above 5.
-    pub const fn new(port: u8) -> Option<PortIndex> {
-        if (port as usize) < PORTS {
-            Some(PortIndex(port))
-        } else {
-            None
-        }
-    }
-
-    /// All ports, in order.
-    pub fn all() -> impl Iterator<Item = PortIndex> {
-        (0..PORTS as u8).map(PortIndex)
-    }
-
-    /// 0 to 5.
-    pub const fn get(self) -> u8 {
-        self.0
-    }
-
-    const fn index(self) -> usize {
-        self.0 as usize
-    }
-}
-
-/// A set of ports.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PortSet(u16);
-
-impl PortSet {
-    /// No port.
-    pub const EMPTY: PortSet = PortSet(0);
-    /// Every port.
-    pub const ALL: PortSet = PortSet((1 << PORTS) - 1);
-
-    /// From one bit per port; bits of ports that do not exist are dropped.
-    pub const fn from_bits(bits: u16) -> PortSet {
-        PortSet(bits & PortSet::ALL.0)
-    }
-
-    /// One bit per port.
-    pub const fn bits(self) -> u16 {
-        self.0
-    }
-
-    /// The set of one port.
-    pub const fn of(port: PortIndex) -> PortSet {
-        PortSet(1 << port.0)
-    }
-
-    /// With a port.
-    pub const fn with(self, port: PortIndex) -> PortSet {
-        PortSet(self.0 | 1 << port.0)
-    }
-
-    /// Without it.
-    pub const fn without(self, port: PortIndex) -> PortSet {
-        PortSet(self.0 & !(1 << port.0))
-    }
-
-    /// Whether it has a port.
-    pub const fn has(self, port: PortIndex) -> bool {
-        self.0 & 1 << port.0 != 0
-    }
-
-    /// Whether it has none.
-    pub const fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
-    /// Its ports, in order.
-    pub fn iter(self) -> impl Iterator<Item = PortIndex> {
-        PortIndex::all().filter(move |port| self.has(*port))
-    }
-}
 
 /// Ports that are one network, switched by the chip.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -256,8 +175,6 @@ pub enum Stage {
     Ports,
     /// Opening the ports.
     Open,
-    /// Releasing the PHYs.
-    Phys,
 }
 
 /// Where a bring-up failed, and why.
@@ -267,162 +184,6 @@ pub struct BringUpError {
     pub stage: Stage,
     /// Why.
     pub cause: Error,
-}
-
-/// Why the chip has to be brought up again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trouble {
-    /// A port does not read as it was written: the chip was reset, or (all ones) is not there.
-    Canary {
-        /// The port.
-        port: PortIndex,
-        /// What it should read.
-        expected: Canary,
-        /// What it reads.
-        found: Canary,
-    },
-    /// The chip's watchdog saw its queues stuck: bit 3 cut-through, 2 queue controller, 1 egress.
-    Watchdog {
-        /// The bits.
-        events: u8,
-    },
-    /// An access failed.
-    Access(steps::Error),
-}
-
-/// News for the rest of the program.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// The chip is up, its ports are open, its PHYs look for partners.
-    Ready {
-        /// 0x341 or 0x340.
-        product: u16,
-        /// Of the chip.
-        revision: u8,
-    },
-    /// It could not be brought up; its ports are stopped, if it listens. It is tried again every [`RETRY_US`], and told
-    /// again when the reason changes.
-    BringUpFailed(BringUpError),
-    /// A link has changed.
-    Link {
-        /// Its port.
-        port: PortIndex,
-        /// What happened.
-        event: phy::Event,
-    },
-    /// A PHY does not do what it should, said once; it is set up again with each look.
-    PhyFailed {
-        /// Its port.
-        port: PortIndex,
-        /// How.
-        cause: phy::Error,
-    },
-    /// All links are down, all ports are stopped, and the chip is brought up anew.
-    Repair(Trouble),
-    /// The counters asked for are in the mailbox.
-    Counters(PortIndex),
-    /// An address, as asked for.
-    Address(atu::Entry),
-    /// A VLAN, as asked for.
-    Vlan(vtu::Entry),
-    /// The table asked for has no more entries.
-    EndOfTable,
-    /// What was asked for could not be had.
-    RequestFailed(steps::Error),
-}
-
-/// Something to do between two looks at the links.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Request {
-    /// Read the counters of a port into the mailbox.
-    Counters(PortIndex),
-    /// Show the addresses of a database.
-    Addresses {
-        /// 0 for ports that are networks of their own, 1 and 2 for the bridges.
-        fid: u16,
-    },
-    /// Show the VLANs.
-    Vlans,
-}
-
-/// Between [`supervise`] and the rest of the program.
-#[derive(Debug, Default)]
-pub struct Mailbox {
-    events: RefCell<Deque<Event, 32>>,
-    lost_events: Cell<u32>,
-    request: Cell<Option<Request>>,
-    counters: RefCell<[mib::Snapshot; PORTS]>,
-    links: Cell<[Option<Up>; PORTS]>,
-    rounds: Cell<u32>,
-    repairs: Cell<u32>,
-    failures: Cell<u32>,
-}
-
-impl Mailbox {
-    /// The oldest event nobody has taken.
-    pub fn take_event(&self) -> Option<Event> {
-        self.events.try_borrow_mut().ok()?.pop_front()
-    }
-
-    /// Asks for something; false if the last request still waits.
-    pub fn ask(&self, request: Request) -> bool {
-        let free = self.request.get().is_none();
-        if free {
-            self.request.set(Some(request));
-        }
-        free
-    }
-
-    /// The link of a port.
-    pub fn link(&self, port: PortIndex) -> Option<Up> {
-        self.links.get()[port.index()]
-    }
-
-    /// The counters of a port as of the last [`Request::Counters`].
-    pub fn counters(&self, port: PortIndex) -> mib::Snapshot {
-        self.counters.borrow()[port.index()]
-    }
-
-    /// Events that nobody took in time.
-    pub fn lost_events(&self) -> u32 {
-        self.lost_events.get()
-    }
-
-    /// Rounds over all links that have ended, for the watchdog that wants to see life. Counts while bring-up fails,
-    /// too: a switch that is gone is no reason to reset the machine.
-    pub fn rounds(&self) -> u32 {
-        self.rounds.get()
-    }
-
-    /// Times the chip had to be brought up again.
-    pub fn repairs(&self) -> u32 {
-        self.repairs.get()
-    }
-
-    /// Times it could not be brought up.
-    pub fn failures(&self) -> u32 {
-        self.failures.get()
-    }
-
-    fn has_room(&self) -> bool {
-        !self.events.borrow().is_full()
-    }
-
-    fn tell(&self, event: Event) {
-        if self.events.borrow_mut().push_back(event).is_err() {
-            self.lost_events.set(self.lost_events.get().wrapping_add(1));
-        }
-    }
-
-    fn set_link(&self, port: PortIndex, up: Option<Up>) {
-        let mut links = self.links.get();
-        links[port.index()] = up;
-        self.links.set(links);
-    }
-
-    fn end_round(&self) {
-        self.rounds.set(self.rounds.get().wrapping_add(1));
-    }
 }
 
 /// The chip behind its registers.
@@ -694,11 +455,11 @@ impl<R: Registers> Switch<R> {
             // The next in turn, and after the last the first.
             let next = watched.iter().find(|port| *port > canary);
             canary = next.or(watched.iter().next()).unwrap_or(canary);
-            if let Some(request) = mailbox.request.get() {
+            if let Some(request) = mailbox.request() {
                 if let Err(error) = self.answer(request, mailbox).await {
                     mailbox.tell(Event::RequestFailed(error));
                 }
-                mailbox.request.set(None);
+                mailbox.end_request();
             }
             mailbox.end_round();
             let took = self.regs.now_us().saturating_sub(start);
@@ -710,8 +471,7 @@ impl<R: Registers> Switch<R> {
         match request {
             Request::Counters(port) => {
                 let snapshot = mib::snapshot(&mut self.regs, port).await?;
-                mailbox.counters.borrow_mut()[port.index()] = snapshot;
-                mailbox.tell(Event::Counters(port));
+                mailbox.set_counters(port, snapshot);
             }
             Request::Addresses { fid } => {
                 let mut walk = atu::Walk::new(fid);
@@ -770,9 +530,7 @@ pub async fn supervise<R: Registers>(mut switch: Switch<R>, mailbox: &Mailbox) -
                 switch.release_phys(mailbox).await;
                 let rounds = mailbox.rounds();
                 let trouble = switch.watch(mailbox).await;
-                mailbox.repairs.set(mailbox.repairs.get().wrapping_add(1));
-                mailbox.links.set([None; PORTS]);
-                mailbox.tell(Event::Repair(trouble));
+                mailbox.note_repair(trouble);
                 if mailbox.rounds() != rounds {
                     continue;
                 }
@@ -780,7 +538,7 @@ pub async fn supervise<R: Registers>(mut switch: Switch<R>, mailbox: &Mailbox) -
                 let _ = switch.stop_ports().await;
             }
             Err(error) => {
-                mailbox.failures.set(mailbox.failures.get().wrapping_add(1));
+                mailbox.note_failure();
                 if told.replace(error) != Some(error) {
                     mailbox.tell(Event::BringUpFailed(error));
                 }

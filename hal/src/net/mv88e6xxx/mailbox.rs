@@ -1,0 +1,187 @@
+//! Between the driver's sequence and the rest of the program: news one way, requests the other.
+
+use super::{BringUpError, Canary, PORTS, PortIndex, atu, mib, vtu};
+use crate::net::phy::{self, Up};
+use crate::net::steps;
+use core::cell::{Cell, RefCell};
+use heapless::Deque;
+
+/// Why the chip has to be brought up again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// A port does not read as it was written: the chip was reset, or (all ones) is not there.
+    Canary {
+        /// The port.
+        port: PortIndex,
+        /// What it should read.
+        expected: Canary,
+        /// What it reads.
+        found: Canary,
+    },
+    /// The chip's watchdog saw its queues stuck: bit 3 cut-through, 2 queue controller, 1 egress.
+    Watchdog {
+        /// The bits.
+        events: u8,
+    },
+    /// An access failed.
+    Access(steps::Error),
+}
+
+/// News for the rest of the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The chip is up, its ports are open, its PHYs look for partners.
+    Ready {
+        /// 0x341 or 0x340.
+        product: u16,
+        /// Of the chip.
+        revision: u8,
+    },
+    /// It could not be brought up; its ports are stopped, if it listens. It is tried again every [`RETRY_US`](super::RETRY_US), and told
+    /// again when the reason changes.
+    BringUpFailed(BringUpError),
+    /// A link has changed.
+    Link {
+        /// Its port.
+        port: PortIndex,
+        /// What happened.
+        event: phy::Event,
+    },
+    /// A PHY does not do what it should, said once; it is set up again with each look.
+    PhyFailed {
+        /// Its port.
+        port: PortIndex,
+        /// How.
+        cause: phy::Error,
+    },
+    /// All links are down, all ports are stopped, and the chip is brought up anew.
+    Repair(Trouble),
+    /// The counters asked for are in the mailbox.
+    Counters(PortIndex),
+    /// An address, as asked for.
+    Address(atu::Entry),
+    /// A VLAN, as asked for.
+    Vlan(vtu::Entry),
+    /// The table asked for has no more entries.
+    EndOfTable,
+    /// What was asked for could not be had.
+    RequestFailed(steps::Error),
+}
+
+/// Something to do between two looks at the links.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Read the counters of a port into the mailbox.
+    Counters(PortIndex),
+    /// Show the addresses of a database.
+    Addresses {
+        /// 0 for ports that are networks of their own, 1 and 2 for the bridges.
+        fid: u16,
+    },
+    /// Show the VLANs.
+    Vlans,
+}
+
+/// Between [`supervise`](super::supervise) and the rest of the program.
+#[derive(Debug, Default)]
+pub struct Mailbox {
+    events: RefCell<Deque<Event, 32>>,
+    lost_events: Cell<u32>,
+    request: Cell<Option<Request>>,
+    counters: RefCell<[mib::Snapshot; PORTS]>,
+    links: Cell<[Option<Up>; PORTS]>,
+    rounds: Cell<u32>,
+    repairs: Cell<u32>,
+    failures: Cell<u32>,
+}
+
+impl Mailbox {
+    /// The oldest event nobody has taken.
+    pub fn take_event(&self) -> Option<Event> {
+        self.events.try_borrow_mut().ok()?.pop_front()
+    }
+
+    /// Asks for something; false if the last request still waits.
+    pub fn ask(&self, request: Request) -> bool {
+        let free = self.request.get().is_none();
+        if free {
+            self.request.set(Some(request));
+        }
+        free
+    }
+
+    /// The link of a port.
+    pub fn link(&self, port: PortIndex) -> Option<Up> {
+        self.links.get()[port.index()]
+    }
+
+    /// The counters of a port as of the last [`Request::Counters`].
+    pub fn counters(&self, port: PortIndex) -> mib::Snapshot {
+        self.counters.borrow()[port.index()]
+    }
+
+    /// Events that nobody took in time.
+    pub fn lost_events(&self) -> u32 {
+        self.lost_events.get()
+    }
+
+    /// Rounds over all links that have ended, for the watchdog that wants to see life. Counts while bring-up fails,
+    /// too: a switch that is gone is no reason to reset the machine.
+    pub fn rounds(&self) -> u32 {
+        self.rounds.get()
+    }
+
+    /// Times the chip had to be brought up again.
+    pub fn repairs(&self) -> u32 {
+        self.repairs.get()
+    }
+
+    /// Times it could not be brought up.
+    pub fn failures(&self) -> u32 {
+        self.failures.get()
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        !self.events.borrow().is_full()
+    }
+
+    pub(super) fn tell(&self, event: Event) {
+        if self.events.borrow_mut().push_back(event).is_err() {
+            self.lost_events.set(self.lost_events.get().wrapping_add(1));
+        }
+    }
+
+    pub(super) fn set_link(&self, port: PortIndex, up: Option<Up>) {
+        let mut links = self.links.get();
+        links[port.index()] = up;
+        self.links.set(links);
+    }
+
+    pub(super) fn end_round(&self) {
+        self.rounds.set(self.rounds.get().wrapping_add(1));
+    }
+
+    /// The chip is in trouble: nobody knows about its links any more.
+    pub(super) fn note_repair(&self, trouble: Trouble) {
+        self.repairs.set(self.repairs.get().wrapping_add(1));
+        self.links.set([None; PORTS]);
+        self.tell(Event::Repair(trouble));
+    }
+
+    pub(super) fn note_failure(&self) {
+        self.failures.set(self.failures.get().wrapping_add(1));
+    }
+
+    pub(super) fn request(&self) -> Option<Request> {
+        self.request.get()
+    }
+
+    pub(super) fn end_request(&self) {
+        self.request.set(None);
+    }
+
+    pub(super) fn set_counters(&self, port: PortIndex, snapshot: mib::Snapshot) {
+        self.counters.borrow_mut()[port.index()] = snapshot;
+        self.tell(Event::Counters(port));
+    }
+}
