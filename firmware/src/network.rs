@@ -272,7 +272,7 @@ impl<N: Nic> Network<N> {
     pub fn poll(&mut self, now_us: u64, pending: u32, mut done: impl FnMut(u32)) -> Next {
         for index in 0..self.ports.len() {
             let port = &self.ports[index];
-            if pending & port.interrupt != 0 || port.backlog {
+            if pending & port.interrupt != 0 || port.backlog || port.nic.waiting() {
                 self.poll_port(index, now_us, pending, &mut done);
             }
         }
@@ -294,7 +294,7 @@ impl<N: Nic> Network<N> {
                 port.backlog = true;
                 again = true;
             }
-            again |= port.backlog && !port.blocked;
+            again |= (port.backlog || port.nic.waiting()) && !port.blocked;
             next_us = next_us.min(port.deadline_us);
         }
         match next_us {

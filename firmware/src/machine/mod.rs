@@ -7,7 +7,10 @@
     reason = "start-up turns addresses of the devicetree into drivers"
 )]
 
+mod armada;
+mod card;
 mod console;
+mod dma;
 mod fatal;
 mod heap;
 mod self_test;
@@ -34,6 +37,7 @@ use smoltcp::wire::{EthernetAddress, Ipv4Cidr, Ipv6Cidr};
 use virtio_drivers::transport::mmio::{MmioError, MmioTransport, VirtIOHeader};
 use virtio_drivers::transport::{DeviceType, Transport};
 
+use self::card::Card;
 use crate::addressing::{Addressing, Config, Ipv4Config, Ipv6Config};
 use crate::bootargs::{BootArgs, Method};
 use crate::connections::{CONNECTIONS, RECEIVE_BYTES, TRANSMIT_BYTES};
@@ -80,9 +84,6 @@ const VIRTIO: Block = Block {
 };
 /// More than any machine has; a damaged tree may claim four billion.
 const MAX_REDISTRIBUTOR_REGIONS: u32 = 64;
-
-/// The network card of this machine.
-type Card = VirtioNic<virtio::Platform, MmioTransport<'static>>;
 
 /// What start-up has in hand.
 struct Machine {
@@ -298,9 +299,20 @@ impl Machine {
         args: &BootArgs,
         hostname: &str,
         random: &mut Random,
-    ) -> (Vec<Port<Card>>, Pool) {
+    ) -> (Vec<Port<Card>>, Pool, Option<armada::Watch>) {
         let mut pool = Pool::new(0);
         let mut ports = Vec::with_capacity(MAX_INTERFACES);
+        // First of all: before the switch's ports are stopped, frames pass between them.
+        let mut watch = None;
+        if let Some(armada) = armada::start(self, gic, &mut pool, random) {
+            for (name, socket) in armada.sockets {
+                let (card, interrupt) = (Card::Armada(socket), armada.interrupt);
+                ports.push(port(
+                    name, card, interrupt, args, hostname, random, &mut pool,
+                ));
+            }
+            watch = Some(armada.watch);
+        }
         if self
             .tree
             .compatible("virtio,mmio")
@@ -365,22 +377,16 @@ impl Machine {
                 }
             };
             let mut name = Name::new();
-            // Two characters and one digit always fit.
+            // Three characters and one digit always fit.
             let _ = write!(name, "eth{}", ports.len());
-            info!(
-                "{name}: {} at {address:#x}, {}, interrupt {}",
-                nic.driver(),
-                MacText(nic.mac()),
-                line.intid()
-            );
-            let config = addressing_config(args, &name, hostname);
-            let addressing = Addressing::new(config, EthernetAddress(nic.mac()), random.draw());
-            ports.push(Port::new(
+            let card = Card::Virtio(nic);
+            ports.push(port(
                 name,
-                nic,
+                card,
                 slot.mask(),
-                addressing,
-                random.draw(),
+                args,
+                hostname,
+                random,
                 &mut pool,
             ));
         }
@@ -389,7 +395,7 @@ impl Machine {
                 warn!("bootargs: ip= names {device}, which does not exist");
             }
         }
-        (ports, pool)
+        (ports, pool, watch)
     }
 
     fn run(mut self) -> ! {
@@ -458,7 +464,7 @@ impl Machine {
                 "no rng-seed in the devicetree: sequence numbers are seeded from counter jitter, which can be guessed"
             );
         }
-        let (ports, pool) = self.start_network(&mut gic, &args, &hostname, &mut random);
+        let (ports, pool, mut watch) = self.start_network(&mut gic, &args, &hostname, &mut random);
         if ports.is_empty() {
             warn!("no network device: nothing to do");
         }
@@ -486,25 +492,56 @@ impl Machine {
         if let Some(test) = &args.test {
             self_test::run(test, timer_slot);
         }
-        serve(&mut network, timer_slot)
+        serve(&mut network, watch.as_mut(), timer_slot)
     }
 }
 
 /// The poll loop: works while there is work, and sleeps until an interrupt or the next deadline.
-fn serve(network: &mut Network<Card>, timer_slot: Slot) -> ! {
+fn serve(
+    network: &mut Network<Card>,
+    mut watch: Option<&mut armada::Watch>,
+    timer_slot: Slot,
+) -> ! {
+    let mut watch_us = watch.as_ref().map_or(u64::MAX, |watch| watch.due_us());
     loop {
-        let pending = irq::take();
+        let mut pending = irq::take();
         if pending & timer_slot.mask() != 0 {
             timer::set_alarm(None);
             irq::done(timer_slot);
         }
-        let next = network.poll(timer::now_us(), pending, irq::done_mask);
+        let now_us = timer::now_us();
+        if watch_us <= now_us
+            && let Some(watch) = &mut watch
+        {
+            pending |= watch.poll(now_us, &mut network.pool);
+            watch_us = watch.due_us();
+        }
+        let next = network.poll(now_us, pending, irq::done_mask);
         match next {
             Next::Again => {}
-            Next::At(at_us) => irq::wait(|| timer::set_alarm(Some(at_us))),
+            Next::At(at_us) => irq::wait(|| timer::set_alarm(Some(at_us.min(watch_us)))),
+            Next::Idle if watch_us != u64::MAX => {
+                irq::wait(|| timer::set_alarm(Some(watch_us)));
+            }
             Next::Idle => irq::wait(|| timer::set_alarm(None)),
         }
     }
+}
+
+/// An interface on a card, named in the log.
+fn port(
+    name: Name,
+    card: Card,
+    interrupt: u32,
+    args: &BootArgs,
+    hostname: &str,
+    random: &mut Random,
+    pool: &mut Pool,
+) -> Port<Card> {
+    info!("{name}: {}, {}", card.driver(), MacText(card.mac()));
+    let config = addressing_config(args, &name, hostname);
+    let addressing = Addressing::new(config, EthernetAddress(card.mac()), random.draw());
+    Port::new(name, card, interrupt, addressing, random.draw(), pool)
 }
 
 /// How an interface gets its addresses, by the command line.

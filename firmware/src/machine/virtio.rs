@@ -2,15 +2,16 @@
 
 use core::alloc::Layout;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use hal::arch::{cache, mmu};
+use core::sync::atomic::{AtomicBool, Ordering};
+use hal::arch::cache;
 use virtio_drivers::{BufferDirection, Hal, PhysAddr};
+
+use super::dma;
 
 const PAGE: usize = 4096;
 
 /// Whether every virtio device sees the caches (`dma-coherent`). One that does not makes all of them use uncached rings.
 static COHERENT: AtomicBool = AtomicBool::new(true);
-static UNCACHED_USED: AtomicUsize = AtomicUsize::new(0);
 
 /// Says, before the first device starts, that the devices do not see the caches.
 pub(super) fn not_coherent() {
@@ -31,17 +32,7 @@ unsafe impl Hal for Platform {
             // SAFETY: the size is not zero: the crate never asks for no pages.
             NonNull::new(unsafe { alloc::alloc::alloc_zeroed(layout) })
         } else {
-            let (start, len) = mmu::dma_region();
-            let used = UNCACHED_USED.load(Ordering::Relaxed);
-            (used + layout.size() <= len).then(|| {
-                UNCACHED_USED.store(used + layout.size(), Ordering::Relaxed);
-                // SAFETY: inside the region, handed out once.
-                unsafe {
-                    let memory = start.add(used);
-                    memory.write_bytes(0, layout.size());
-                    NonNull::new_unchecked(memory)
-                }
-            })
+            dma::take(layout.size())
         };
         memory.map_or(failed, |memory| (memory.addr().get() as PhysAddr, memory))
     }

@@ -74,7 +74,8 @@ mod arm {
 
         #[inline]
         fn clean(&mut self, memory: &[u8]) {
-            each_line!("cvac", memory);
+            // Not `cvac`, which errata of the Cortex-A53 make unsafe, see `arch::cache`.
+            each_line!("civac", memory);
         }
 
         #[inline]

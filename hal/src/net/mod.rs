@@ -130,6 +130,12 @@ pub trait Nic {
     /// The next received frame, if any. The ring gets a fresh buffer from `pool` in its place; if `pool` is empty, the
     /// frame stays in the ring.
     fn receive(&mut self, pool: &mut Pool) -> Option<Frame>;
+    /// Whether [`Nic::receive`] may find a frame that no interrupt will tell of: another interface of the same device
+    /// has taken it from the ring.
+    #[inline]
+    fn waiting(&self) -> bool {
+        false
+    }
     /// Free places in the transmit ring, after collecting what was sent into `pool`.
     fn transmit_space(&mut self, pool: &mut Pool) -> usize;
     /// Puts a frame into the transmit ring; a full ring puts it back into `pool` and counts it.

@@ -1,0 +1,83 @@
+//! The network card behind an interface, whichever it is.
+
+use hal::net::virtio::VirtioNic;
+use hal::net::{Counters, Frame, Link, MacAddr, Nic, Pool};
+use virtio_drivers::transport::mmio::MmioTransport;
+
+use super::armada::Socket;
+use super::virtio::Platform;
+
+/// One of the cards there are drivers for.
+pub(super) enum Card {
+    /// A virtual machine's.
+    Virtio(VirtioNic<Platform, MmioTransport<'static>>),
+    /// A socket of the Armada 3720.
+    Armada(Socket),
+}
+
+/// The same call for whichever card it is.
+macro_rules! each {
+    ($card:expr, $nic:ident => $call:expr) => {
+        match $card {
+            Card::Virtio($nic) => $call,
+            Card::Armada($nic) => $call,
+        }
+    };
+}
+
+impl Nic for Card {
+    fn driver(&self) -> &'static str {
+        each!(self, nic => nic.driver())
+    }
+
+    #[inline]
+    fn mac(&self) -> MacAddr {
+        each!(self, nic => nic.mac())
+    }
+
+    fn link(&self) -> Link {
+        each!(self, nic => nic.link())
+    }
+
+    #[inline]
+    fn acknowledge(&mut self) {
+        each!(self, nic => nic.acknowledge());
+    }
+
+    #[inline]
+    fn waiting(&self) -> bool {
+        each!(self, nic => nic.waiting())
+    }
+
+    #[inline]
+    fn receive(&mut self, pool: &mut Pool) -> Option<Frame> {
+        each!(self, nic => nic.receive(pool))
+    }
+
+    #[inline]
+    fn transmit_space(&mut self, pool: &mut Pool) -> usize {
+        each!(self, nic => nic.transmit_space(pool))
+    }
+
+    #[inline]
+    fn transmit(&mut self, frame: Frame, pool: &mut Pool) {
+        each!(self, nic => nic.transmit(frame, pool));
+    }
+
+    #[inline]
+    fn flush(&mut self) {
+        each!(self, nic => nic.flush());
+    }
+
+    fn interrupt_on_space(&mut self, wanted: bool) {
+        each!(self, nic => nic.interrupt_on_space(wanted));
+    }
+
+    fn counters(&self) -> &Counters {
+        each!(self, nic => nic.counters())
+    }
+
+    fn counters_mut(&mut self) -> &mut Counters {
+        each!(self, nic => nic.counters_mut())
+    }
+}
