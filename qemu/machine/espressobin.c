@@ -14,6 +14,7 @@
 #include "qemu/units.h"
 #include "qobject/qlist.h"
 #include "qapi/error.h"
+#include "qapi/qapi-visit-common.h"
 #include "chardev/char-fe.h"
 #include "exec/address-spaces.h"
 #include "hw/arm/boot.h"
@@ -40,8 +41,10 @@
 #define REGISTERS_LEN  (32 * MiB)
 #define GICD_BASE      0xd1d00000u
 #define GICR_BASE      0xd1d40000u
-#define SDHCI_BASE     0xd00d0000u
-#define SDHCI_SPI      25
+#define SD_BASE        0xd00d0000u
+#define SD_SPI         25
+#define EMMC_BASE      0xd00d8000u
+#define EMMC_SPI       26
 #define SECURE_BASE    0x04000000u
 #define SECURE_LEN     (2 * MiB)
 #define CPUS           2
@@ -82,7 +85,8 @@ struct EspressobinMachine {
     uint8_t frame[FRAME_MAX];
     /* options */
     char *variant, *state, *doubts, *faults;
-    bool strict, paced, wire_pace, secure_hole;
+    bool strict, paced, wire_pace;
+    OnOffAuto secure_hole;
 };
 
 static uint64_t now(void)
@@ -116,7 +120,9 @@ static void espressobin_sync(EspressobinMachine *s)
             qemu_chr_fe_write_all(&s->console, s->frame, len);
         }
         while ((len = espressobin_take_frame(s->model, &socket, s->frame, sizeof(s->frame)))) {
-            qemu_send_packet(qemu_get_queue(s->socket[socket]->nic), s->frame, len);
+            if (s->socket[socket]->nic) {
+                qemu_send_packet(qemu_get_queue(s->socket[socket]->nic), s->frame, len);
+            }
         }
     } while (s->sync_again || espressobin_lines(s->model) != s->levels);
     s->syncing = false;
@@ -244,6 +250,10 @@ static void socket_realize(DeviceState *dev, Error **errp)
 {
     EspressobinSocket *socket = ESPRESSOBIN_SOCKET(dev);
 
+    if (!socket->conf.peers.ncs[0]) {
+        /* No cable. */
+        return;
+    }
     qemu_macaddr_default_if_unset(&socket->conf.macaddr);
     socket->nic = qemu_new_nic(&socket_info, &socket->conf, object_get_typename(OBJECT(dev)), dev->id,
                                &dev->mem_reentrancy_guard, socket);
@@ -334,7 +344,7 @@ static void create_gic(EspressobinMachine *s)
     }
 }
 
-static void create_sdhci(EspressobinMachine *s, DriveInfo *drive)
+static void create_sdhci(EspressobinMachine *s, hwaddr base, int spi, DriveInfo *drive)
 {
     DeviceState *host = qdev_new(TYPE_SYSBUS_SDHCI);
     SysBusDevice *bus = SYS_BUS_DEVICE(host);
@@ -342,8 +352,8 @@ static void create_sdhci(EspressobinMachine *s, DriveInfo *drive)
     qdev_prop_set_uint8(host, "sd-spec-version", 3);
     qdev_prop_set_uint64(host, "capareg", 0x057834b4);
     sysbus_realize_and_unref(bus, &error_fatal);
-    sysbus_mmio_map_overlap(bus, 0, SDHCI_BASE, 1);
-    sysbus_connect_irq(bus, 0, qdev_get_gpio_in(s->gic, SDHCI_SPI));
+    sysbus_mmio_map_overlap(bus, 0, base, 1);
+    sysbus_connect_irq(bus, 0, qdev_get_gpio_in(s->gic, spi));
     if (drive) {
         DeviceState *card = qdev_new(TYPE_SD_CARD);
 
@@ -403,7 +413,9 @@ static void create_sockets(EspressobinMachine *s)
         qemu_configure_nic_device(dev, true, "espressobin");
         object_property_add_child(OBJECT(s), "socket[*]", OBJECT(dev));
         qdev_realize_and_unref(dev, NULL, &error_fatal);
-        socket_link_changed(qemu_get_queue(socket->nic));
+        if (socket->nic) {
+            socket_link_changed(qemu_get_queue(socket->nic));
+        }
     }
 }
 
@@ -438,13 +450,15 @@ static void espressobin_init(MachineState *machine)
         exit(1);
     }
     memory_region_add_subregion(memory, 0, machine->ram);
-    if (s->secure_hole) {
+    /* U-Boot sizes memory right through it, and runs on the real board. */
+    if (s->secure_hole == ON_OFF_AUTO_ON || (s->secure_hole == ON_OFF_AUTO_AUTO && !machine->firmware)) {
         memory_region_init_io(&s->secure, OBJECT(s), &secure_ops, s, "espressobin.secure", SECURE_LEN);
         memory_region_add_subregion_overlap(memory, SECURE_BASE, &s->secure, 1);
     }
     create_cpus(s);
     create_gic(s);
-    create_sdhci(s, drive);
+    create_sdhci(s, SD_BASE, SD_SPI, drive);
+    create_sdhci(s, EMMC_BASE, EMMC_SPI, NULL);
     create_model(s, drive != NULL);
     memory_region_init_io(&s->registers, OBJECT(s), &registers_ops, s, "espressobin.registers", REGISTERS_LEN);
     memory_region_add_subregion_overlap(memory, REGISTERS_BASE, &s->registers, -1);
@@ -497,7 +511,16 @@ STRING_OPTION(doubts)
 BOOL_OPTION(strict)
 BOOL_OPTION(paced)
 BOOL_OPTION(wire_pace)
-BOOL_OPTION(secure_hole)
+
+static void get_secure_hole(Object *obj, Visitor *v, const char *name, void *opaque, Error **errp)
+{
+    visit_type_OnOffAuto(v, name, &ESPRESSOBIN_MACHINE(obj)->secure_hole, errp);
+}
+
+static void set_secure_hole(Object *obj, Visitor *v, const char *name, void *opaque, Error **errp)
+{
+    visit_type_OnOffAuto(v, name, &ESPRESSOBIN_MACHINE(obj)->secure_hole, errp);
+}
 
 static char *get_faults(Object *obj, Error **errp)
 {
@@ -542,7 +565,7 @@ static void espressobin_instance_init(Object *obj)
     s->state = g_strdup("u-boot");
     s->doubts = g_strdup("");
     s->faults = g_strdup("");
-    s->secure_hole = true;
+    s->secure_hole = ON_OFF_AUTO_AUTO;
 }
 
 static void espressobin_class_init(ObjectClass *oc, void *data)
@@ -571,8 +594,8 @@ static void espressobin_class_init(ObjectClass *oc, void *data)
     object_class_property_set_description(oc, "paced", "hold received frames back while the ring is full");
     object_class_property_add_bool(oc, "wire-pace", get_wire_pace, set_wire_pace);
     object_class_property_set_description(oc, "wire-pace", "send at wire speed in virtual time");
-    object_class_property_add_bool(oc, "secure-hole", get_secure_hole, set_secure_hole);
-    object_class_property_set_description(oc, "secure-hole", "2 MiB at 0x4000000 abort");
+    object_class_property_add(oc, "secure-hole", "OnOffAuto", get_secure_hole, set_secure_hole, NULL, NULL);
+    object_class_property_set_description(oc, "secure-hole", "2 MiB at 0x4000000 abort; auto: unless firmware runs");
     object_class_property_add_str(oc, "counters", get_counters, NULL);
 }
 

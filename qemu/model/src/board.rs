@@ -193,16 +193,18 @@ const STORAGE: &[(u32, u32)] = &[
     (0x1_3000, 0x1_3100), // clocks
     (0x1_3200, 0x1_3300), // PLLs
     (0x1_4000, 0x1_4100), // power management
+    (0x1_7800, 0x1_7900), // written by U-Boot's set-up of USB and PCIe
     (0x1_8000, 0x1_8400), // clocks south bridge, SERDES
     (0x1_8600, 0x1_8700), // resets, south bridge
+    (0x1_e800, 0x1_e900), // as 0x17800
     (0x1_f000, 0x2_0000), // PCIe SERDES
-    (0x5_8000, 0x6_0000), // USB and its PHYs
+    (0x5_0000, 0x6_0000), // USB and its PHYs
     (0x6_0800, 0x6_1000), // XOR
     (0x7_0000, 0x9_0000), // PCIe
     (0x9_0000, 0xb_0000), // crypto
     (0xb_0000, 0xb_1000), // rWTM mailbox
-    (0xd_0000, 0xd_0400), // Xenon extras of the SD host controller; the standard part is the host's
-    (0xd_8000, 0xd_9000), // eMMC
+    (0xd_0000, 0xd_0400), // Xenon extras of the SD host controllers; the standard parts are the host's
+    (0xd_8000, 0xd_8400),
     (0xe_0000, 0xe_2000), // SATA
 ];
 
@@ -233,15 +235,28 @@ const fn decode(offset: u32) -> Block {
     }
 }
 
-/// Bits that read 1 whatever was written: what boot loaders wait for before they go on.
-/// Inherited: U-Boot's SERDES, USB and SATA PHY code.
+/// Bits that read 1 whatever was written: locks and calibrations that boot loaders wait for before they go on.
+/// Spec: U-Boot comphy_a3700.h.
 const READY: &[(u32, u32)] = &[
-    (0x1_83fc, 0xffff_ffff),
-    (0x1_f304, 0xffff_0000),
-    (0x5_c304, 0xffff_0000),
-    (0x5_d008, 0x8080_0001),
-    (0x5_f008, 0x8080_0001),
-    (0xe_0178, 0xffff_ffff),
+    (0x1_8318, 0xd), // SERDES lanes 0 to 2: PLLs ready, receiver initialised
+    (0x1_8340, 0xd),
+    (0x1_8368, 0xd),
+    (0x1_f304, 1 << 16), // PCIe and USB3 SERDES: clock enabled, 16-bit registers
+    (0x5_c304, 1 << 16),
+    (0x5_d000, 1 << 31), // USB2 PHYs: PLL, calibrations
+    (0x5_d008, 1 << 31 | 1 << 23),
+    (0x5_d018, 1 << 31),
+    (0x5_f000, 1 << 31),
+    (0x5_f008, 1 << 31 | 1 << 23),
+    (0x5_f018, 1 << 31),
+    (0xe_017c, 0x11), // SATA PHY, indirect data: PLL ready, clock enabled
+];
+
+/// Bits that read 0 whatever was written: resets and starts that end at once.
+const SELF_CLEARING: &[(u32, u32)] = &[
+    (0xd_0170, 1 << 31), // Xenon PHY initialisation
+    (0xd_8170, 1 << 31),
+    (0xe_0004, 1), // AHCI reset
 ];
 
 const SB_RESET: u32 = 0x1_8600;
@@ -369,11 +384,14 @@ impl Board {
             Block::Watchdog(at) => self.watchdog.read(env, at),
             Block::WatchdogSelect => self.watchdog.select,
             Block::Storage => {
-                let ready = READY
-                    .iter()
-                    .find(|(at, _)| *at == offset & !3)
-                    .map_or(0, |(_, bits)| *bits);
-                self.words.get(&(offset & !3)).copied().unwrap_or(0) | ready
+                let at = offset & !3;
+                let bits = |table: &[(u32, u32)]| {
+                    table
+                        .iter()
+                        .find(|(known, _)| *known == at)
+                        .map_or(0, |(_, bits)| *bits)
+                };
+                self.words.get(&at).copied().unwrap_or(0) & !bits(SELF_CLEARING) | bits(READY)
             }
             Block::Nothing => {
                 env.guest_error(

@@ -240,6 +240,8 @@ impl Neta {
             TX_BAD_FCS => std::mem::take(&mut self.tx_bad_fcs),
             TX_DROPPED => std::mem::take(&mut self.tx_dropped),
             _ if (MIB..MIB + 0x80).contains(&offset) => self.mib.read(offset - MIB),
+            // Inherited: U-Boot reads a second set here to clear it, and uses neither.
+            _ if (MIB + 0x80..MIB + 0x100).contains(&offset) => 0,
             _ if is_storage(offset) => self.reg(offset),
             _ => {
                 env.guest_error(self.name, format!("read of unknown register {offset:#06x}"));
