@@ -1,0 +1,5 @@
+//! Damaged frames.
+use crate::Test;
+
+/// The tests of this file.
+pub const TESTS: &[Test] = &[];
