@@ -14,6 +14,7 @@ mod peers;
 mod qmp;
 
 use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
@@ -154,7 +155,7 @@ pub fn prove(request: &Request) -> Result<()> {
     let mut failed = false;
     for proof in proofs {
         let started = Instant::now();
-        let name = format!("linux-{} ({})", proof.name, files.release());
+        let name = format!("linux-{} ({})", proof.name, files.release);
         println!("{name}: {}", proof.about);
         match (Session {
             request,
@@ -407,7 +408,10 @@ fn judge_guest_errors(log: &Path) -> Vec<String> {
 struct Files {
     dir: PathBuf,
     kernel: PathBuf,
-    suite: String,
+    /// The kernel's version as its package's name has it.
+    release: String,
+    /// Paths below `kernel/`, each after those it depends on.
+    modules: Vec<String>,
 }
 
 /// Programs and libraries that the scripts use: package, its files.
@@ -437,15 +441,20 @@ impl Files {
         let Some(name) = names.first() else {
             return failure(format!("{suite} has no kernel for arm64"));
         };
-        let dir = cache_dir()?.join("linux").join(name);
+        let modules = module_names(suite)?;
+        // Another checkout may want other files.
+        let mut hasher = DefaultHasher::new();
+        (&modules, TOOLS).hash(&mut hasher);
+        let key = format!("{:016x}", hasher.finish());
+        let dir = cache_dir()?.join("linux").join(name).join(key);
         let files = Self {
+            release: name.trim_start_matches("linux-image-").to_owned(),
             kernel: dir.join("vmlinuz"),
-            suite: suite.to_owned(),
+            modules,
             dir,
         };
-        // What was unpacked; another list means to unpack again.
-        let (record, wanted) = (files.dir.join("unpacked"), files.unpacked()?);
-        if fs::read_to_string(&record).ok().as_ref() != Some(&wanted) {
+        let complete = files.dir.join("complete");
+        if !complete.is_file() {
             let _ = fs::remove_dir_all(&files.dir);
             files.unpack_kernel(&apt.download_deb(name)?)?;
             for (package, wanted) in TOOLS {
@@ -456,19 +465,15 @@ impl Files {
                 let patterns: Vec<&str> = patterns.iter().map(String::as_str).collect();
                 extract_deb(&deb, &patterns, &files.dir.join("tools"))?;
             }
-            write_whole(&record, wanted.as_bytes())?;
+            write_whole(&complete, b"")?;
         }
         Ok(files)
-    }
-
-    fn unpacked(&self) -> Result<String> {
-        Ok(format!("{:?} {TOOLS:?}", self.module_names()?))
     }
 
     fn unpack_kernel(&self, package: &Path) -> Result<()> {
         let modules = self.dir.join("modules");
         let patterns: Vec<String> = self
-            .module_names()?
+            .modules
             .iter()
             .map(|path| format!("*/kernel/{path}*"))
             .collect();
@@ -487,22 +492,6 @@ impl Files {
             return failure(format!("{} has no kernel image", package.display()));
         };
         fs::rename(found.path(), &self.kernel).map_err(at(&self.kernel))
-    }
-
-    /// The kernel's version as its package's name has it.
-    fn release(&self) -> String {
-        let name = self.dir.file_name().unwrap_or_default().to_string_lossy();
-        name.trim_start_matches("linux-image-").to_owned()
-    }
-
-    fn module_names(&self) -> Result<Vec<String>> {
-        let list = root().join("tests/linux/modules").join(&self.suite);
-        let text = fs::read_to_string(&list).map_err(at(&list))?;
-        Ok(text
-            .lines()
-            .filter(|line| !line.starts_with('#'))
-            .map(str::to_owned)
-            .collect())
     }
 
     /// An archive in the kernel's `newc` format.
@@ -530,8 +519,8 @@ impl Files {
             );
         }
         let mut order = String::new();
-        for path in self.module_names()? {
-            let name = file(&path);
+        for path in &self.modules {
+            let name = file(path);
             archive.add(
                 &format!("modules/{name}"),
                 0o100_644,
@@ -544,6 +533,13 @@ impl Files {
         archive.add("TRAILER!!!", 0, &[]);
         Ok(archive.bytes)
     }
+}
+
+fn module_names(suite: &str) -> Result<Vec<String>> {
+    let list = root().join("tests/linux/modules").join(suite);
+    let text = fs::read_to_string(&list).map_err(at(&list))?;
+    let names = text.lines().filter(|line| !line.starts_with('#'));
+    Ok(names.map(str::to_owned).collect())
 }
 
 #[derive(Default)]
