@@ -30,10 +30,17 @@ pub const TRANSMIT_BYTES: usize = 16 * 1024;
 const PEER_TIMEOUT: Duration = Duration::from_secs(60);
 /// Keep-alive interval of connections that may be silent for as long as they like.
 const KEEP_ALIVE: Duration = Duration::from_secs(25);
-/// A handshake, or a farewell, that takes longer is given up: smoltcp would wait for ever.
+/// A handshake, or a farewell, without progress for this long is given up: smoltcp would wait for ever.
 const HANDSHAKE_LIMIT_US: u64 = 10_000_000;
+/// The same for a farewell with data on its way: somebody may read slowly.
+const DRAIN_LIMIT_US: u64 = 60_000_000;
 /// Nobody is evicted who moved this recently: a SYN that finds no place is dropped, and comes again after a second.
 const EVICTABLE_AFTER_US: u64 = 500_000;
+/// The same for handshakes: a few round trips of a local network, so that a flood of forged SYNs leaves real clients
+/// the time to complete theirs.
+const HALF_OPEN_EVICTABLE_AFTER_US: u64 = 20_000;
+/// With so many handshakes open, newcomers take the place of those only, not of clients that have proved to exist.
+const HALF_OPEN: usize = 64;
 
 const BUCKETS: usize = 256;
 const NONE: u8 = u8::MAX;
@@ -62,6 +69,7 @@ impl Service {
 /// What identifies a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Key {
+    /// An IPv4 address comes in the lower half, behind ones: no IPv6 address that is unicast begins like that.
     local: [u64; 2],
     remote: [u64; 2],
     local_port: u16,
@@ -118,7 +126,7 @@ pub fn classify(frame: &[u8], interface: u8) -> Class {
             }
             let words = |at: usize| {
                 [
-                    0,
+                    u64::MAX,
                     u64::from(u32::from_be_bytes([
                         head[at],
                         head[at + 1],
@@ -198,8 +206,10 @@ pub struct Connection {
     pub service: Option<Service>,
     /// State of the HTTP service.
     pub http: http::Connection,
-    /// When a peer last made progress, in microseconds.
+    /// When the connection last made progress, in microseconds: data moved, or its state changed.
     pub active_us: u64,
+    /// State and bytes under way when it was last looked at: what tells progress.
+    seen: (State, usize),
     /// When the request that is still incomplete began, in microseconds.
     pub request_since_us: Option<u64>,
     /// When to look at it next; `u64::MAX` for never.
@@ -220,6 +230,18 @@ impl Connection {
     /// Its socket, and what the HTTP service remembers.
     pub fn http_parts(&mut self) -> (&mut Socket<'static>, &mut http::Connection) {
         (self.sockets.get_mut(self.handle), &mut self.http)
+    }
+
+    fn progress(&mut self) -> (State, usize) {
+        let socket = self.socket();
+        (socket.state(), socket.send_queue())
+    }
+
+    /// To be called when everything was done that can be: what differs the next time is the peer's doing.
+    #[inline]
+    pub fn note_progress(&mut self) -> State {
+        self.seen = self.progress();
+        self.seen.0
     }
 
     /// The number of its interface.
@@ -272,6 +294,7 @@ impl Connections {
                 service: None,
                 http: http::Connection::default(),
                 active_us: 0,
+                seen: (State::Closed, 0),
                 request_since_us: None,
                 deadline_us: u64::MAX,
             }
@@ -319,18 +342,22 @@ impl Connections {
         reset: impl FnOnce(&mut Connection),
     ) -> Option<usize> {
         let service = segment.service()?;
-        let free = self.places.iter().position(|place| place.service.is_none());
-        let index = match free {
+        let index = match self.free() {
             Some(index) => index,
             None => {
                 let Some(victim) = self.victim(now_us) else {
                     self.counters.refused += 1;
                     return None;
                 };
-                if self.places[victim].socket().state() != State::TimeWait {
-                    self.counters.evicted += 1;
-                    self.places[victim].socket().abort();
-                    reset(&mut self.places[victim]);
+                match self.places[victim].socket().state() {
+                    State::TimeWait => {}
+                    // Probably forged: a reset would hit somebody else.
+                    State::SynReceived => self.counters.evicted += 1,
+                    _ => {
+                        self.counters.evicted += 1;
+                        self.places[victim].socket().abort();
+                        reset(&mut self.places[victim]);
+                    }
                 }
                 self.release(victim);
                 victim
@@ -357,19 +384,40 @@ impl Connections {
         Some(index)
     }
 
-    /// Who must go for a newcomer: who has finished, then who never got going, then who has been silent for longest,
-    /// a service that has more than its share first.
+    fn free(&self) -> Option<usize> {
+        let taken = self.open.iter().sum::<usize>();
+        match taken < CONNECTIONS {
+            true => self.places.iter().position(|place| place.service.is_none()),
+            false => None,
+        }
+    }
+
+    /// Whether somebody must go for a newcomer.
+    pub fn is_full(&self) -> bool {
+        self.free().is_none()
+    }
+
+    /// Who must go for a newcomer: who has finished, then who never got going or will not go, then who has been silent
+    /// for longest, a service that has more than its share first.
     fn victim(&mut self, now_us: u64) -> Option<usize> {
         let open = self.open;
+        let mut half_open = 0;
+        for place in &mut self.places {
+            half_open += usize::from(place.socket().state() == State::SynReceived);
+        }
         let mut best = None;
         for (index, place) in self.places.iter_mut().enumerate() {
             let Some(service) = place.service else {
                 continue;
             };
-            let silent = now_us.saturating_sub(place.active_us) >= EVICTABLE_AFTER_US;
+            let silent_us = now_us.saturating_sub(place.active_us);
+            let silent = silent_us >= EVICTABLE_AFTER_US;
             let rank = match place.socket().state() {
                 State::TimeWait | State::Closed => 0,
+                State::SynReceived if silent_us >= HALF_OPEN_EVICTABLE_AFTER_US => 1,
+                State::SynReceived => continue,
                 _ if !silent => continue,
+                State::Established | State::CloseWait if half_open >= HALF_OPEN => continue,
                 State::Established if open[service as usize] > SHARE => 2,
                 State::Established => 3,
                 _ => 1,
@@ -424,6 +472,12 @@ impl Connections {
         }
     }
 
+    /// Whether any is noted.
+    #[inline]
+    pub fn any_touched(&self) -> bool {
+        self.dirty.iter().any(|word| *word != 0)
+    }
+
     /// The next connection noted by [`Self::touch`], in the order of places from `from` on.
     #[inline]
     pub fn next_touched(&mut self, from: usize) -> Option<usize> {
@@ -470,17 +524,25 @@ impl Connections {
         }
     }
 
-    /// Ends handshakes and farewells that take too long. Returns when to look again, `u64::MAX` while the connection is
-    /// established.
+    /// Notes progress, and ends handshakes and farewells without any. Returns when to look again, `u64::MAX` while the
+    /// connection is established.
+    #[inline]
     pub fn patience_us(&mut self, index: usize, now_us: u64) -> u64 {
         let place = &mut self.places[index];
-        let limit_us = place.active_us + HANDSHAKE_LIMIT_US;
-        match place.socket().state() {
+        let (state, queued) = place.progress();
+        if (state, queued) != place.seen {
+            place.active_us = now_us;
+        }
+        match state {
             State::SynReceived
             | State::FinWait1
             | State::FinWait2
             | State::Closing
             | State::LastAck => {
+                let limit_us = match queued {
+                    0 => place.active_us + HANDSHAKE_LIMIT_US,
+                    _ => place.active_us + DRAIN_LIMIT_US,
+                };
                 if now_us >= limit_us {
                     place.socket().abort();
                 }

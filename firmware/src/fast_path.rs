@@ -13,7 +13,7 @@
 
 use hal::net::MacAddr;
 use hal::net::checksum::{fold, sum};
-use hal::net::smoltcp::Observer;
+use hal::net::smoltcp::{MAX_FRAME, Observer};
 
 /// How long a remembered flow may be used: half of what smoltcp keeps a neighbour for.
 const LIFETIME_US: u64 = 30_000_000;
@@ -125,7 +125,7 @@ pub fn answer(frame: &mut [u8], mac: MacAddr, flows: &Flows) -> Verdict {
     }
     let total = usize::from(u16::from_be_bytes([head[16], head[17]]));
     let (local, remote) = (word(head, 30), word(head, 26));
-    if total < IPV4 + 8 || ETHERNET + total > available {
+    if total < IPV4 + 8 || ETHERNET + total > available.min(MAX_FRAME) {
         return Verdict::Pass;
     }
     let len = ETHERNET + total;

@@ -4,6 +4,7 @@
 extern crate alloc;
 
 pub mod addressing;
+pub mod admission;
 pub mod api;
 pub mod bootargs;
 pub mod connections;

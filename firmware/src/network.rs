@@ -29,7 +29,10 @@ use smoltcp::time::Instant;
 use smoltcp::wire::{EthernetAddress, HardwareAddress, IpAddress};
 
 use crate::addressing::{self, Addressing, Event};
-use crate::connections::{Class, Connections, RECEIVE_BYTES, Service, TRANSMIT_BYTES, classify};
+use crate::admission;
+use crate::connections::{
+    Class, Connections, RECEIVE_BYTES, Segment, Service, TRANSMIT_BYTES, classify,
+};
 use crate::echo;
 use crate::fast_path::{self, Flows, Verdict};
 use crate::http;
@@ -43,10 +46,16 @@ const SEGMENTS: usize = 16;
 const REQUESTS: usize = 16;
 /// When the stack wants to be polled at once although it could not do anything, it waits this long.
 const RETRY_US: u64 = 1_000;
+/// The same if the transmit ring is full, which interrupts when it has room.
+const RETRY_BLOCKED_US: u64 = 1_000_000;
+/// smoltcp answers queries for group memberships after a delay that it tells nobody. So long, and so often, it is asked.
+const REPORTS_LAST_US: u64 = 12_000_000;
+const REPORTS_EVERY_US: u64 = 1_000_000;
 /// A request must be complete this long after its first byte. Spec: RFC 9110, 15.5.9.
 const REQUEST_LIMIT_US: u64 = 10_000_000;
-/// A connection without a request is closed after this long.
-const IDLE_LIMIT_US: u64 = 60_000_000;
+/// A connection without a request is closed after this long. Less than the 60 s after which the stack takes a silent peer
+/// for gone, and forgets its MAC address: the farewell is to be a FIN that arrives.
+const IDLE_LIMIT_US: u64 = 50_000_000;
 /// A neighbour that has not answered for this long does not exist: three requests, one second apart.
 const NEIGHBOUR_LIMIT_US: u64 = 3_000_000;
 /// Datagrams that wait for the UDP echo service, of interfaces where the fast path does not know the way.
@@ -68,10 +77,12 @@ pub struct StackCounters {
     pub udp_echoes_undeliverable: u64,
     /// Fragments dropped: nothing here reassembles.
     pub fragments: u64,
+    /// Frames dropped ahead of the stack, see [`admission`].
+    pub refused: u64,
 }
 
 impl StackCounters {
-    /// Name, help text and value of each counter.
+    /// Name, help text and value of each counter, but for [`Self::refused`]: shown for all interfaces together.
     pub fn each(&self) -> [(&'static str, &'static str, u64); 5] {
         [
             (
@@ -129,6 +140,8 @@ pub struct Port<N: Nic> {
     touched: bool,
     /// The transmit ring was full; it interrupts when there is room.
     blocked: bool,
+    /// Reports of group memberships may be due until then, in microseconds.
+    reports_until_us: u64,
     deadline_us: u64,
 }
 
@@ -185,8 +198,28 @@ impl<N: Nic> Port<N> {
             backlog: true,
             touched: true,
             blocked: false,
+            reports_until_us: 0,
             deadline_us: 0,
         }
+    }
+
+    /// When to go on, in microseconds, after the stack did all it could and wants to be polled at `at`.
+    fn deadline(&mut self, at: Option<Instant>, now_us: u64, pool: &mut Pool) -> u64 {
+        let Some(at) = at else { return u64::MAX };
+        let at_us = at.total_micros().max(0) as u64;
+        if at_us > now_us {
+            return at_us;
+        }
+        if self.nic.transmit_space(pool) > 0 {
+            return now_us + RETRY_US;
+        }
+        self.block();
+        now_us + RETRY_BLOCKED_US
+    }
+
+    fn block(&mut self) {
+        self.blocked = true;
+        self.nic.interrupt_on_space(true);
     }
 }
 
@@ -221,13 +254,6 @@ fn instant(now_us: u64) -> Instant {
     Instant::from_micros(now_us as i64)
 }
 
-/// A deadline of the stack in microseconds; one that has passed is put a little into the future.
-fn deadline(at: Option<Instant>, now_us: u64) -> u64 {
-    at.map_or(u64::MAX, |at| {
-        (at.total_micros().max(0) as u64).max(now_us + RETRY_US)
-    })
-}
-
 impl<N: Nic> Network<N> {
     /// A network of these interfaces. Allocates everything that will ever be needed.
     pub fn new(ports: Vec<Port<N>>, pool: Pool, system: System) -> Self {
@@ -257,12 +283,17 @@ impl<N: Nic> Network<N> {
             from = index + 1;
         }
         let mut next_us = self.connections.earliest_us();
-        let mut again = false;
+        let mut again = self.connections.any_touched();
         for port in &mut self.ports {
             if port.touched || port.deadline_us <= now_us {
                 poll_sockets(port, &mut self.pool, &mut self.input[..], now_us);
             }
             port.nic.flush();
+            if port.blocked && port.nic.transmit_space(&mut self.pool) > 0 {
+                // There was room before there could be an interrupt for it.
+                port.backlog = true;
+                again = true;
+            }
             again |= port.backlog && !port.blocked;
             next_us = next_us.min(port.deadline_us);
         }
@@ -298,8 +329,7 @@ impl<N: Nic> Network<N> {
             }
             if port.nic.transmit_space(&mut self.pool) == 0 {
                 // Answers have no place to go: the frames wait in the ring, and the ring tells when there is room.
-                port.nic.interrupt_on_space(true);
-                port.blocked = true;
+                port.block();
                 break;
             }
             let Some(frame) = port.nic.receive(&mut self.pool) else {
@@ -313,7 +343,11 @@ impl<N: Nic> Network<N> {
         if port.blocked && port.nic.transmit_space(&mut self.pool) > 0 {
             port.nic.interrupt_on_space(false);
             port.blocked = false;
+            // Whoever could not send may do so now.
+            port.touched = true;
+            self.connections.touch_all(index);
         }
+        let port = &mut self.ports[index];
         if !port.backlog || port.blocked {
             done(port.interrupt);
         }
@@ -340,42 +374,40 @@ impl<N: Nic> Network<N> {
             return;
         }
         let now = instant(now_us);
-        let connection = match classify(frame.bytes(), index as u8) {
-            Class::Tcp(segment) => {
-                let found = match self.connections.find(&segment.key) {
-                    // A new connection may follow an old one with the same ports (RFC 1122, 4.2.2.13).
-                    Some(old)
-                        if segment.opens
-                            && self.connections.get(old).socket().state() == State::TimeWait =>
-                    {
-                        self.connections.release(old);
-                        None
-                    }
-                    found => found,
-                };
-                if found.is_none()
-                    && segment.opens
-                    && segment.service().is_some()
-                    && self.ports[index].iface.has_ip_addr(segment.local)
-                {
-                    match self.open(&segment, now_us) {
-                        Some(index) => Some(index),
-                        None => {
-                            // No reset: the peer asks again in a second, and by then somebody is idle.
-                            self.pool.put(frame);
-                            return;
-                        }
-                    }
-                } else {
-                    found
-                }
-            }
-            Class::Fragment => {
-                self.ports[index].counters.fragments += 1;
-                None
-            }
-            Class::Other => None,
+        let class = classify(frame.bytes(), index as u8);
+        let mut connection = match &class {
+            Class::Tcp(segment) => self.connections.find(&segment.key).filter(|old| {
+                // A new connection may follow an old one with the same ports (RFC 1122, 4.2.2.13).
+                !segment.opens || self.connections.get(*old).socket().state() != State::TimeWait
+            }),
+            _ => None,
         };
+        if connection.is_none() {
+            if addressing::concerns(frame.bytes()) {
+                port.addressing.on_frame(now, frame.bytes());
+                port.touched = true;
+            }
+            if !admission::admits(frame.bytes(), port.nic.mac(), &port.iface) {
+                port.counters.refused += 1;
+                self.pool.put(frame);
+                return;
+            }
+            match &class {
+                Class::Tcp(segment) if segment.opens && segment.service().is_some() => {
+                    connection = self.open(segment, frame.bytes(), now_us);
+                    if connection.is_none() {
+                        // No reset: the peer asks again in a second, and by then somebody is idle.
+                        self.pool.put(frame);
+                        return;
+                    }
+                }
+                Class::Fragment => port.counters.fragments += 1,
+                _ if may_be_group_query(frame.bytes()) => {
+                    port.reports_until_us = now_us + REPORTS_LAST_US;
+                }
+                _ => {}
+            }
+        }
         let port = &mut self.ports[index];
         let mut lent = Lent {
             nic: &mut port.nic,
@@ -390,9 +422,6 @@ impl<N: Nic> Network<N> {
                 self.connections.touch(connection);
             }
             None => {
-                if addressing::concerns(frame.bytes()) {
-                    port.addressing.on_frame(now, frame.bytes());
-                }
                 port.iface
                     .poll_ingress_single(now, &mut lent, &mut port.sockets);
                 port.touched = true;
@@ -405,8 +434,15 @@ impl<N: Nic> Network<N> {
         self.pool.put(frame);
     }
 
+    /// A place for a new connection, its socket listening for the SYN in `frame`.
     #[inline(never)]
-    fn open(&mut self, segment: &crate::connections::Segment, now_us: u64) -> Option<usize> {
+    fn open(&mut self, segment: &Segment, frame: &[u8], now_us: u64) -> Option<usize> {
+        if let Some(old) = self.connections.find(&segment.key) {
+            self.connections.release(old);
+        }
+        if self.connections.is_full() && !admission::is_sound_segment(frame) {
+            return None;
+        }
         let (ports, pool) = (&mut self.ports, &mut self.pool);
         self.connections.open_for(segment, now_us, |victim| {
             if let Some(port) = ports.get_mut(victim.interface()) {
@@ -458,17 +494,16 @@ impl<N: Nic> Network<N> {
                 break at;
             }
         };
-        match connection.socket().state() {
-            State::Closed | State::Listen => self.connections.release(index),
-            _ => {
-                let stack_us = match budget {
-                    0 => now_us,
-                    _ => deadline(at, now_us),
-                };
-                self.connections
-                    .set_deadline(index, stack_us.min(service_deadline_us));
-            }
+        if matches!(connection.note_progress(), State::Closed | State::Listen) {
+            self.connections.release(index);
+            return;
         }
+        if budget == 0 {
+            self.connections.touch(index);
+        }
+        let stack_us = port.deadline(at, now_us, &mut self.pool);
+        self.connections
+            .set_deadline(index, stack_us.min(service_deadline_us));
     }
 
     /// Answers the requests that have arrived. Returns when patience with the peer ends, in microseconds.
@@ -481,6 +516,7 @@ impl<N: Nic> Network<N> {
         }
         let system = &self.system;
         let mut steps = REQUESTS;
+        let mut waits_for_room = false;
         while steps > 0 {
             steps -= 1;
             let (socket, http) = connection.http_parts();
@@ -489,7 +525,8 @@ impl<N: Nic> Network<N> {
                 while socket.recv(|data| (data.len(), !data.is_empty())) == Ok(true) {}
                 break;
             }
-            let at_eof = !socket.may_recv();
+            // Not `!may_recv()`: that waits until everything was taken, and half a request is not taken before the end.
+            let at_eof = socket.state() == State::CloseWait;
             let waiting = socket.recv_queue();
             if waiting == 0 && !at_eof {
                 break;
@@ -535,7 +572,11 @@ impl<N: Nic> Network<N> {
             }
             match step.next {
                 http::Next::Step => {}
-                http::Next::Input | http::Next::Room(_) => break,
+                http::Next::Input => break,
+                http::Next::Room(_) => {
+                    waits_for_room = true;
+                    break;
+                }
                 http::Next::Close => {
                     connection.socket().close();
                     break;
@@ -550,7 +591,8 @@ impl<N: Nic> Network<N> {
         if !socket.may_send() {
             return u64::MAX;
         }
-        let limit_us = match http.is_idle() && socket.recv_queue() == 0 {
+        // Who waits for room has a complete request: it is the peer's reading that is slow, not its request.
+        let limit_us = match waits_for_room || http.is_idle() && socket.recv_queue() == 0 {
             true => connection.active_us + IDLE_LIMIT_US,
             false => *connection.request_since_us.get_or_insert(now_us) + REQUEST_LIMIT_US,
         };
@@ -613,9 +655,15 @@ fn poll_sockets<N: Nic>(port: &mut Port<N>, pool: &mut Pool, scratch: &mut [u8],
     let stuck_us = drop_undeliverable_echoes(port, now_us);
     let own = port.addressing.next_deadline();
     let stack = port.iface.poll_at(now, &port.sockets);
-    port.deadline_us = deadline(stack, now_us)
-        .min(deadline(own, now_us))
-        .min(stuck_us);
+    let reports_us = match now_us < port.reports_until_us {
+        true => now_us + REPORTS_EVERY_US,
+        false => u64::MAX,
+    };
+    port.deadline_us = port
+        .deadline(stack, now_us, pool)
+        .min(port.deadline(own, now_us, pool))
+        .min(stuck_us)
+        .min(reports_us);
 }
 
 /// An answer to a neighbour that does not exist (a forged source) would wait for ever, and all others behind it: smoltcp
@@ -669,6 +717,15 @@ fn is_neighbour_answer(frame: &[u8]) -> bool {
     match frame.get(12..14) {
         Some([0x08, 0x06]) => frame.get(20..22) == Some(&[0, 2]),
         Some([0x86, 0xdd]) => frame.get(20) == Some(&58) && frame.get(54) == Some(&136),
+        _ => false,
+    }
+}
+
+/// IGMP, or what may be MLD: it costs a few rounds to be wrong.
+fn may_be_group_query(frame: &[u8]) -> bool {
+    match frame.get(12..14) {
+        Some([0x08, 0x00]) => frame.get(23) == Some(&2),
+        Some([0x86, 0xdd]) => frame.get(20) == Some(&0),
         _ => false,
     }
 }

@@ -28,7 +28,7 @@ impl<'a> Out<'a> {
     }
 
     /// Adds `text` as it is; all of it or, for want of room, nothing.
-    #[inline]
+    #[inline(never)] // a page calls it a hundred times
     pub fn text(&mut self, text: &str) {
         match self.buffer.get_mut(self.len..self.len + text.len()) {
             Some(room) => {
@@ -40,6 +40,7 @@ impl<'a> Out<'a> {
     }
 
     /// Adds all the pieces.
+    #[inline(never)]
     pub fn texts(&mut self, pieces: &[&str]) {
         for piece in pieces {
             self.text(piece);
@@ -47,6 +48,7 @@ impl<'a> Out<'a> {
     }
 
     /// Adds a decimal number.
+    #[inline(never)]
     pub fn decimal(&mut self, mut value: u64) {
         let mut digits = [0; 20];
         let mut at = digits.len();

@@ -11,6 +11,7 @@ use crate::bootargs::PanicAction;
 static ACTION: AtomicU8 = AtomicU8::new(PanicAction::Reset as u8);
 static SEMIHOSTING: AtomicBool = AtomicBool::new(false);
 static ENDING: AtomicBool = AtomicBool::new(false);
+static HALTED: AtomicBool = AtomicBool::new(false);
 
 /// Sets what happens after a panic, and whether the host hears of it by semihosting: on silicon without a debugger
 /// that instruction is an exception itself.
@@ -76,27 +77,27 @@ pub(super) fn exception(cause: Cause, frame: &Frame) -> ! {
     end(2)
 }
 
-/// Only the first trouble is reported: trouble while reporting it ends at once.
+/// Only the first trouble is reported: trouble while reporting it goes on with the end, where that was.
 fn begin() {
     // SAFETY: masks everything for good.
     unsafe { core::arch::asm!("msr daifset, #0xf", options(nomem, nostack)) };
-    if ENDING.swap(true, Ordering::Relaxed) {
-        park(Park::EarlyPanic);
-    }
     super::console::seize();
-    if !super::console::is_up() {
-        park(Park::EarlyPanic);
+    if ENDING.swap(true, Ordering::Relaxed) {
+        end(3);
     }
 }
 
+/// Each way to end is tried once: one that ends in an exception itself, as semihosting does where no host listens,
+/// comes back here and finds the next.
 fn end(status: u32) -> ! {
-    if SEMIHOSTING.load(Ordering::Relaxed) {
+    const RESET: u8 = PanicAction::Reset as u8;
+    const OFF: u8 = PanicAction::Off as u8;
+    const HALT: u8 = PanicAction::Halt as u8;
+    if SEMIHOSTING.swap(false, Ordering::Relaxed) {
         use qemu_exit::QEMUExit;
         qemu_exit::AArch64::new().exit(status);
     }
-    const RESET: u8 = PanicAction::Reset as u8;
-    const OFF: u8 = PanicAction::Off as u8;
-    match ACTION.load(Ordering::Relaxed) {
+    match ACTION.swap(HALT, Ordering::Relaxed) {
         RESET => {
             print(format_args!("resetting\n"));
             psci::reset();
@@ -107,13 +108,18 @@ fn end(status: u32) -> ! {
         }
         _ => {}
     }
-    print(format_args!("halted\n"));
+    if !super::console::is_up() {
+        park(Park::EarlyPanic);
+    }
+    if !HALTED.swap(true, Ordering::Relaxed) {
+        print(format_args!("halted\n"));
+    }
     park(Park::Halted)
 }
 
 /// Ends the run with success, for tests.
 pub(super) fn succeed() -> ! {
-    if SEMIHOSTING.load(Ordering::Relaxed) {
+    if SEMIHOSTING.swap(false, Ordering::Relaxed) {
         use qemu_exit::QEMUExit;
         qemu_exit::AArch64::new().exit_success();
     }
@@ -135,8 +141,10 @@ fn backtrace(mut frame_pointer: u64) {
             return;
         }
         let pointer = frame_pointer as *const u64;
-        // SAFETY: aligned, inside our writable data, which is mapped except for the guard pages; a frame pointer into
-        // those ends in the nested report.
+        if !guard_hint(frame_pointer).is_empty() {
+            return;
+        }
+        // SAFETY: aligned, inside our writable data, which is mapped except for the guard pages.
         let (next, address) = unsafe { (pointer.read(), pointer.add(1).read()) };
         if address == 0 {
             return;

@@ -41,6 +41,11 @@ use crate::status::MAX_INTERFACES;
 /// What one interface needs of the heap: its buffers, rings and sockets, rounded up.
 const HEAP_PER_PORT: usize = 700 << 10;
 
+/// The registers of a PL011 that are in use. Spec: PL011 TRM 3.2.
+const PL011_BYTES: usize = 0x48;
+/// More than any machine has; a damaged tree may claim four billion.
+const MAX_REDISTRIBUTOR_REGIONS: u32 = 64;
+
 /// The network card of this machine.
 type Card = VirtioNic<virtio::Platform, MmioTransport<'static>>;
 
@@ -48,6 +53,8 @@ type Card = VirtioNic<virtio::Platform, MmioTransport<'static>>;
 struct Machine {
     mapper: Mapper,
     tree: &'static Tree<'static>,
+    /// Syndrome of an asynchronous abort that was pending at entry.
+    inherited_abort: Option<u64>,
 }
 
 /// Starts the system. Never returns: stops with a [`Park`] code if there is not even a console.
@@ -60,12 +67,18 @@ pub fn start(devicetree: usize) -> ! {
     // SAFETY: nothing was allocated before.
     unsafe { heap::init() };
     exceptions::on_fatal(fatal::exception);
+    // SAFETY: takes an abort that came before us, or does nothing.
+    let inherited_abort = unsafe { exceptions::attempt(exceptions::Attempt::PendingAbort) };
     let blob = map_devicetree(&mut mapper, devicetree);
     let Ok(tree) = Tree::new(blob) else {
         park(Park::BadDevicetree)
     };
     let tree: &'static Tree<'static> = Box::leak(Box::new(tree));
-    let mut machine = Machine { mapper, tree };
+    let mut machine = Machine {
+        mapper,
+        tree,
+        inherited_abort,
+    };
     machine.forbid_reserved();
     machine.run()
 }
@@ -111,8 +124,8 @@ impl Machine {
         }
     }
 
-    /// Maps register block `index` of a node. Returns its address and length in bytes.
-    fn registers(&mut self, node: &Node, index: usize) -> Option<(usize, usize)> {
+    /// Maps register block `index` of a node, of at least `least` bytes. Returns its address and length in bytes.
+    fn registers(&mut self, node: &Node, index: usize, least: usize) -> Option<(usize, usize)> {
         let region = match node.reg(index) {
             Ok(region) => region,
             Err(error) => {
@@ -120,6 +133,14 @@ impl Machine {
                 return None;
             }
         };
+        if region.size < least as u64 || !region.address.is_multiple_of(8) {
+            let (address, size) = (region.address, region.size);
+            left_out(
+                node,
+                format_args!("{address:#x}+{size:#x} cannot be its registers"),
+            );
+            return None;
+        }
         match self.mapper.map(region.address, region.size, Kind::Device) {
             Ok(()) => Some((region.address as usize, region.size as usize)),
             Err(error) => {
@@ -139,7 +160,7 @@ impl Machine {
         let Some(node) = chosen.or_else(|| self.tree.compatible("arm,pl011").next()) else {
             return;
         };
-        let Some((address, _)) = self.registers(&node, 0) else {
+        let Some((address, _)) = self.registers(&node, 0, PL011_BYTES) else {
             return;
         };
         // SAFETY: the tree says that a PL011 is there; it was just mapped, and nobody else uses it.
@@ -170,14 +191,22 @@ impl Machine {
             .compatible("arm,gic-v3")
             .next()
             .ok_or("the devicetree has no arm,gic-v3")?;
-        let (distributor, redistributor) =
-            match (self.registers(&node, 0), self.registers(&node, 1)) {
-                (Some((distributor, _)), Some((redistributor, _))) => (distributor, redistributor),
-                _ => return Err("the interrupt controller's registers cannot be mapped"),
-            };
+        let (distributor, _) = self
+            .registers(&node, 0, irq::DISTRIBUTOR_BYTES)
+            .ok_or("the interrupt controller's registers cannot be mapped")?;
+        let regions = node.u32("#redistributor-regions").unwrap_or(1);
+        let stride = node.u64("redistributor-stride").unwrap_or(0) as usize;
+        let redistributor = (1..=regions.min(MAX_REDISTRIBUTOR_REGIONS)).find_map(|index| {
+            let (base, len) = self.registers(&node, index as usize, irq::REDISTRIBUTOR_BYTES)?;
+            // SAFETY: just mapped.
+            unsafe { irq::redistributor(base, len, stride) }
+        });
+        let redistributor = redistributor.ok_or("no GICv3 redistributor belongs to this core")?;
         // SAFETY: the tree says that a GICv3 is there; both blocks were just mapped, and nobody else uses them.
-        let mut gic = unsafe { Gic::new(distributor, redistributor) }
-            .map_err(|_| "the GICv3 has no redistributor")?;
+        let mut gic = unsafe { Gic::new(distributor, redistributor) }.map_err(|error| {
+            left_out(&node, error);
+            "the interrupt controller does not work"
+        })?;
 
         let node = self
             .tree
@@ -220,7 +249,7 @@ impl Machine {
             virtio::not_coherent();
         }
         for node in self.tree.compatible("virtio,mmio") {
-            let Some((address, len)) = self.registers(&node, 0) else {
+            let Some((address, len)) = self.registers(&node, 0, size_of::<VirtIOHeader>()) else {
                 continue;
             };
             let Some(header) = NonNull::new(address as *mut VirtIOHeader) else {
@@ -327,6 +356,9 @@ impl Machine {
         if let Some(damage) = self.tree.damage() {
             warn!("devicetree: {damage}");
         }
+        if let Some(syndrome) = self.inherited_abort {
+            warn!("an asynchronous abort was pending at entry, syndrome {syndrome:#x}");
+        }
         let mut memory_bytes = 0;
         let mut inside = false;
         for region in self.tree.memory().flatten() {
@@ -392,7 +424,7 @@ impl Machine {
         heap::seal();
         irq::unmask();
         if let Some(test) = &args.test {
-            self_test::run(test);
+            self_test::run(test, timer_slot);
         }
         serve(&mut network, timer_slot)
     }

@@ -90,11 +90,12 @@ boot_entry:
     b.ne    at_el1
 
     // ---- EL2: hand everything to EL1 ----
+    mov     x1, #(1 << 31)          // RW: EL1 is AArch64; no traps, no virtual interrupts
+    msr     hcr_el2, x1             // first: with E2H the names below would mean other registers
+    isb
     movz    x1, #0x30d0, lsl #16
     movk    x1, #0x0800
     msr     sctlr_el1, x1           // RES1 bits, MMU and caches off, little endian
-    mov     x1, #(1 << 31)          // RW: EL1 is AArch64; no traps, no virtual interrupts
-    msr     hcr_el2, x1
     mov     x1, #3                  // EL1PCTEN, EL1PCEN
     msr     cnthctl_el2, x1
     msr     cntvoff_el2, xzr
@@ -136,9 +137,12 @@ at_el1:
     msr     sctlr_el1, x1
     mov     x1, #(3 << 20)          // floating point for everyone, before any Rust
     msr     cpacr_el1, x1
+    msr     spsel, #1               // a loader at EL1 may have used either stack pointer
     isb
+    msr     fpcr, xzr               // unknown out of reset: round to nearest, no traps
+    msr     fpsr, xzr
 
-    addr_of x21, _head              // where we are
+    adr     x21, _head              // where we are: `adrp` would hide an offset within the page
     adrp    x22, __image_end
     sub     x22, x22, x21           // image size, a multiple of 2 MiB
     mov     x0, #1
@@ -180,7 +184,7 @@ at_el1:
     add     x5, x5, #4096           // level 2, second half: the next GiB
     add     x3, x3, #1
     str     x5, [x1, x3, lsl #3]
-5:  movz    x9, #0x0705             // block, AttrIndx 1, inner shareable, AF
+5:  movz    x9, #0x0f05             // block, AttrIndx 1, inner shareable, AF, nG: of ASID 0 only
     orr     x9, x9, x21
 6:  str     x9, [x4, x6, lsl #3]
     add     x9, x9, #0x200000

@@ -2,6 +2,8 @@
 //!
 //! Rust runs on `SP_EL0`; exceptions switch to `SP_EL1`, so that a stack overflow can still be reported.
 
+use core::sync::atomic::{AtomicBool, Ordering};
+
 /// The interrupted registers, in the order the vector code stores them.
 #[repr(C)]
 #[derive(Clone, Debug)]
@@ -42,8 +44,56 @@ pub fn on_fatal(handler: fn(Cause, &Frame) -> !) {
     FATAL.call_once(|| handler);
 }
 
+/// The next exception belongs to [`attempt`].
+static EXPECTED: AtomicBool = AtomicBool::new(false);
+
+/// Something that may end in an exception.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attempt {
+    /// Reads the byte at this address.
+    Read(usize),
+    /// Reads the byte at this address and writes it back.
+    Write(usize),
+    /// Calls this address.
+    Call(usize),
+    /// Takes an asynchronous abort, if one is pending.
+    PendingAbort,
+}
+
+unsafe extern "C" {
+    fn attempt_read(address: usize) -> u64;
+    fn attempt_write(address: usize) -> u64;
+    fn attempt_call(address: usize) -> u64;
+    fn attempt_pending_abort() -> u64;
+}
+
+/// Does what may end in an exception, and comes back in any case: with the syndrome (`ESR_EL1`, never 0) if it did.
+///
+/// # Safety
+///
+/// If no exception ends it, then what is attempted does no harm: the address can be read, written or called as a
+/// function without arguments that returns 0.
+pub unsafe fn attempt(what: Attempt) -> Option<u64> {
+    EXPECTED.store(true, Ordering::Relaxed);
+    // SAFETY: as promised; an exception returns to behind the call, as a function does.
+    let syndrome = unsafe {
+        match what {
+            Attempt::Read(address) => attempt_read(address),
+            Attempt::Write(address) => attempt_write(address),
+            Attempt::Call(address) => attempt_call(address),
+            Attempt::PendingAbort => attempt_pending_abort(),
+        }
+    };
+    EXPECTED.store(false, Ordering::Relaxed);
+    (syndrome != 0).then_some(syndrome)
+}
+
+/// Returns for an expected exception only: its syndrome.
 #[unsafe(no_mangle)]
-extern "C" fn fatal_exception(cause: u64, frame: &Frame) -> ! {
+extern "C" fn fatal_exception(cause: u64, frame: &Frame) -> u64 {
+    if EXPECTED.swap(false, Ordering::Relaxed) {
+        return frame.esr;
+    }
     let cause = match cause {
         0 => Cause::Synchronous,
         2 => Cause::Fiq,
@@ -111,6 +161,15 @@ fatal_common:
     mov     x1, sp
     mov     x29, xzr
     bl      fatal_exception
+    // Expected: as if the attempt had returned what is in x0.
+    ldp     x1, x30, [sp, #232]
+    mov     x29, x1
+    msr     elr_el1, x30
+    mrs     x1, spsr_el1
+    orr     x1, x1, #(1 << 8)       // asynchronous aborts masked, as they were before
+    msr     spsr_el1, x1
+    add     sp, sp, #288
+    eret
 
     // An interrupt keeps every register that compiled code may change: x0-x18, x30, all of v0-v31
     // (the upper halves of v8-v15 are not callee-saved), the floating-point status.
@@ -181,5 +240,26 @@ irq_vector:
     ldp     x0, x1, [sp]
     add     sp, sp, #(192 + 512)
     eret                            // interrupts stay masked in the handler: ELR and SPSR are still ours
+
+    // Leaf functions: an exception in them ends them.
+    .section .text.attempts, "ax"
+attempt_read:
+    ldrb    w1, [x0]
+    mov     x0, xzr
+    ret
+attempt_write:
+    ldrb    w1, [x0]
+    strb    w1, [x0]
+    mov     x0, xzr
+    ret
+attempt_call:
+    br      x0
+attempt_pending_abort:
+    mov     x0, xzr
+    dsb     sy
+    msr     daifclr, #4
+    isb
+    msr     daifset, #4
+    ret
 "#
 );

@@ -52,7 +52,7 @@ impl Kind {
 pub enum Error {
     /// The static pool of page tables is used up.
     NoTables,
-    /// The region wraps around or lies above 48 bits.
+    /// The region is empty, wraps around or lies above the core's physical addresses.
     OutOfRange {
         /// First address.
         base: u64,
@@ -96,6 +96,10 @@ const ADDRESS: u64 = 0x0000_ffff_ffff_f000;
 const VALID: u64 = 1;
 const TABLE_OR_PAGE: u64 = 0b11;
 const BLOCK_ENTRY: u64 = 0b01;
+/// Where `TTBR0_EL1` holds the address space identifier.
+const ASID_SHIFT: u32 = 48;
+/// Regions that can be kept apart from what gets mapped.
+const FORBIDDEN_REGIONS: usize = 64;
 
 #[repr(C, align(4096))]
 struct Tables(UnsafeCell<[[AtomicU64; ENTRIES]; TABLE_COUNT]>);
@@ -169,10 +173,28 @@ pub fn dma_region() -> (*mut u8, usize) {
     (start, (&raw const __dma_end).addr() - start.addr())
 }
 
+/// Bits of a physical address that this core has, as the boot code told the MMU. Spec: Arm ARM, `ID_AA64MMFR0_EL1`.
+fn physical_bits() -> u32 {
+    let features: u64;
+    // SAFETY: reads a register.
+    unsafe {
+        core::arch::asm!("mrs {}, id_aa64mmfr0_el1", out(reg) features, options(nomem, nostack, pure))
+    };
+    match features & 0xf {
+        0 => 32,
+        1 => 36,
+        2 => 40,
+        3 => 42,
+        4 => 44,
+        _ => 48,
+    }
+}
+
 /// The page tables in use.
 pub struct Mapper {
     used: usize,
-    forbidden: heapless::Vec<(u64, u64), 32>,
+    /// First and last addresses. One that ends with the address space could not be told by its end.
+    forbidden: heapless::Vec<(u64, u64), FORBIDDEN_REGIONS>,
 }
 
 impl Mapper {
@@ -198,27 +220,38 @@ impl Mapper {
         map(image.data, image.stack_guard, Kind::Data)?;
         map(image.stack_guard + PAGE, image.exception_guard, Kind::Data)?;
         map(image.exception_guard + PAGE, image.dma, Kind::Data)?;
-        // No cacheable alias of uncached memory: its lines leave the cache before the kind changes.
-        super::cache::clean_invalidate(image.dma as usize, (image.heap - image.dma) as usize);
         map(image.dma, image.heap, Kind::Uncached)?;
         map(image.heap, image.end, Kind::Data)?;
+        // Pages replace blocks that are in use, which nobody may do in one address space (break before make): the boot
+        // code's blocks belong to ASID 0 and match no more under ASID 1.
         // SAFETY: the new tables map the running code, its data and this stack at the same addresses.
         unsafe {
             core::arch::asm!(
                 "dsb ish", "msr ttbr0_el1, {root}", "isb",
                 "tlbi vmalle1", "dsb nsh", "isb",
-                root = in(reg) root, options(nostack)
+                root = in(reg) root | 1 << ASID_SHIFT, options(nostack)
             );
         }
+        // No cacheable alias of uncached memory: lines that the core fetched ahead through the old blocks leave now.
+        super::cache::clean_invalidate(image.dma as usize, (image.heap - image.dma) as usize);
         Ok(mapper)
     }
 
-    /// Adds memory that must never be mapped. Beyond 32 regions the list is full and nothing more can be mapped.
+    /// Adds memory that must never be mapped. When the list is full, the region and the one nearest to it become one,
+    /// with all between them.
     pub fn forbid(&mut self, base: u64, len: u64) {
-        if len > 0 && self.forbidden.push((base, len)).is_err() {
-            self.forbidden.clear();
-            // Cannot fail: the list was just emptied. Everything is forbidden now, which is the safe side.
-            let _ = self.forbidden.push((0, u64::MAX));
+        let Some(last) = len.checked_sub(1).map(|rest| base.saturating_add(rest)) else {
+            return;
+        };
+        if self.forbidden.push((base, last)).is_err() {
+            let around = |&(b, l): &(u64, u64)| (b.min(base), l.max(last));
+            let grows = |&(b, l): &(u64, u64)| {
+                let (from, to) = around(&(b, l));
+                (to - from) - (l - b)
+            };
+            if let Some(nearest) = self.forbidden.iter_mut().min_by_key(|region| grows(region)) {
+                *nearest = around(nearest);
+            }
         }
     }
 
@@ -232,16 +265,14 @@ impl Mapper {
         let out_of_range = Error::OutOfRange { base, len };
         let end = base
             .checked_add(len)
-            .filter(|&end| end <= 1 << 48)
+            .filter(|&end| len > 0 && end <= 1 << physical_bits())
             .ok_or(out_of_range)?;
-        if self
-            .forbidden
-            .iter()
-            .any(|&(b, l)| base < b.saturating_add(l) && b < end)
-        {
+        // Whole pages get mapped, so whole pages must be free.
+        let (first, last) = (base & !(PAGE - 1), (end - 1) | (PAGE - 1));
+        if self.forbidden.iter().any(|&(b, l)| first <= l && b <= last) {
             return Err(Error::Forbidden { base, len });
         }
-        let mut page = base & !(PAGE - 1);
+        let mut page = first;
         while page < end {
             page += self.map_one(page, end, kind)?;
         }

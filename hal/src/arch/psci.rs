@@ -15,7 +15,11 @@ pub enum Conduit {
 
 static CONDUIT: AtomicU8 = AtomicU8::new(0);
 
+// The three functions below are never inlined: firmware of SMCCC 1.0 may change x4 to x17, of which the crate only
+// tells the compiler about x0 to x7. To a caller they are call-clobbered.
+
 /// Remembers the conduit and asks for the version, `None` if the firmware does not answer.
+#[inline(never)]
 pub fn init(conduit: Conduit) -> Option<(u16, u16)> {
     let version = match conduit {
         Conduit::Hvc => psci::version::<Hvc>(),
@@ -27,6 +31,7 @@ pub fn init(conduit: Conduit) -> Option<(u16, u16)> {
 }
 
 /// Resets the machine. Returns if there is no PSCI, or if it refuses.
+#[inline(never)]
 pub fn reset() {
     let _ = match CONDUIT.load(Ordering::Relaxed) {
         1 => psci::system_reset::<Hvc>(),
@@ -36,6 +41,7 @@ pub fn reset() {
 }
 
 /// Powers the machine off. Returns if there is no PSCI, or if it refuses.
+#[inline(never)]
 pub fn power_off() {
     let _ = match CONDUIT.load(Ordering::Relaxed) {
         1 => psci::system_off::<Hvc>(),

@@ -21,7 +21,8 @@ pub fn init(devicetree_hz: Option<u32>) -> Option<u64> {
     // At or below 1 MHz the fraction would not fit; no Arm system has such a counter.
     let fraction = (1_000_000u128 << 64) / u128::from(hz);
     US_PER_TICK.store(u64::try_from(fraction).ok()?, Ordering::Relaxed);
-    TICKS_PER_US.store((hz << 32) / 1_000_000, Ordering::Relaxed);
+    // Rounded up: an alarm that is early by its rounding wakes again and again until it is due.
+    TICKS_PER_US.store((hz << 32).div_ceil(1_000_000), Ordering::Relaxed);
     START.store(ticks(), Ordering::Relaxed);
     Some(hz)
 }
@@ -53,7 +54,7 @@ pub fn set_alarm(deadline_us: Option<u64>) {
         return;
     };
     let ticks = (u128::from(deadline_us) * u128::from(TICKS_PER_US.load(Ordering::Relaxed))) >> 32;
-    // Rounded up by two: the fraction is rounded down, and waking early means waking twice.
+    // Two ticks more, for what `now_us` rounds down.
     let at = START
         .load(Ordering::Relaxed)
         .saturating_add(ticks as u64)
@@ -63,6 +64,17 @@ pub fn set_alarm(deadline_us: Option<u64>) {
         core::arch::asm!(
             "msr cntv_cval_el0, {at}", "msr cntv_ctl_el0, {on}",
             at = in(reg) at, on = in(reg) 1u64, options(nomem, nostack)
+        )
+    };
+}
+
+/// Raises the timer interrupt in so many ticks of the counter.
+pub fn set_alarm_in(ticks: u32) {
+    // SAFETY: sets the distance, then enables the timer unmasked.
+    unsafe {
+        core::arch::asm!(
+            "msr cntv_tval_el0, {ticks}", "msr cntv_ctl_el0, {on}",
+            ticks = in(reg) u64::from(ticks & 0x7fff_ffff), on = in(reg) 1u64, options(nomem, nostack)
         )
     };
 }

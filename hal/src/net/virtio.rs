@@ -19,8 +19,8 @@ use virtio_drivers::{Error as VirtioError, Hal};
 
 /// Places in each ring. QEMU offers 256; half of it holds the bursts of 64 clients.
 pub const RING: usize = 128;
-/// Buffers one device keeps busy at most.
-pub const BUFFERS: usize = 2 * RING;
+/// Buffers one device keeps busy at most: both rings, the frame in hand and its answer.
+pub const BUFFERS: usize = 2 * RING + 2;
 
 const RECEIVE: u16 = 0;
 const TRANSMIT: u16 = 1;

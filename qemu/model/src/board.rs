@@ -135,6 +135,8 @@ pub struct Board {
     /// Frames for the host that found no room.
     pub out_lost: u64,
     reset_requested: bool,
+    /// NETA0's clock is off or it is in reset.
+    neta0_off: bool,
     lines: u32,
     line_due: [Option<Nanos>; LINES.len()],
 }
@@ -294,6 +296,7 @@ impl Board {
             wire_counters: WireCounters::default(),
             out_lost: 0,
             reset_requested: false,
+            neta0_off: false,
             lines: 0,
             line_due: [None; LINES.len()],
             env,
@@ -325,6 +328,7 @@ impl Board {
         self.words = storage_at_power_on(&self.config);
         self.wire.clear();
         self.reset_requested = false;
+        self.neta0_off = false;
         self.line_due = [None; LINES.len()];
         self.lines = 0;
         self.refresh_lines();
@@ -349,6 +353,13 @@ impl Board {
         if size == 8 {
             let low = self.read(dma, offset, 4);
             return low | self.read(dma, offset.wrapping_add(4), 4) << 32;
+        }
+        if self.is_gated(offset) {
+            self.env.guest_error(
+                "neta0",
+                format!("read at {offset:#09x} while its clock is off or it is in reset"),
+            );
+            return 0;
         }
         let env = &mut self.env;
         let word = match decode(offset & !3) {
@@ -411,19 +422,17 @@ impl Board {
             self.write(dma, offset, 4, value & 0xffff_ffff);
             return self.write(dma, offset.wrapping_add(4), 4, value >> 32);
         }
+        if self.is_gated(offset) {
+            self.env.guest_error(
+                "neta0",
+                format!("write at {offset:#09x} while its clock is off or it is in reset"),
+            );
+            return;
+        }
         let word = value as u32;
         let env = &mut self.env;
         match decode(offset & !3) {
             Block::Neta0(at) => {
-                if self.words.get(&SB_RESET).copied().unwrap_or(0) & 1 << 5 == 0
-                    || self.words.get(&SB_CLOCK_DISABLE).copied().unwrap_or(0) & 1 << 5 != 0
-                {
-                    env.guest_error(
-                        "neta0",
-                        format!("write at {at:#06x} while its clock is off or it is in reset"),
-                    );
-                    return;
-                }
                 let mut memory = Checked {
                     inner: dma,
                     ram_bytes: self.config.ram_bytes,
@@ -472,6 +481,8 @@ impl Board {
                 if offset & !3 == SB_RESET && *slot & 1 << 5 == 0 {
                     self.neta0 = Neta::new("neta0", env);
                 }
+                let bit = |at| self.words.get(&at).is_some_and(|word| word & 1 << 5 != 0);
+                self.neta0_off = !bit(SB_RESET) || bit(SB_CLOCK_DISABLE);
             }
             Block::Nothing => {
                 env.guest_error(
@@ -481,6 +492,11 @@ impl Board {
             }
         }
         self.refresh_lines();
+    }
+
+    /// True for a register of NETA0, MDIO included, that cannot answer now.
+    fn is_gated(&self, offset: u32) -> bool {
+        self.neta0_off && matches!(decode(offset & !3), Block::Neta0(_) | Block::Mdio)
     }
 
     /// Plugs a cable into a socket (0 to 2 for switch ports 1 to 3), or pulls it.
@@ -822,6 +838,28 @@ mod tests {
         board.read(&mut ram, 0x0100_0000, 4);
         board.write(&mut ram, 0x0100_0000, 4, 1);
         assert_eq!(board.env.guest_error_count(), 2);
+    }
+
+    #[test]
+    fn the_mac_answers_only_with_clock_and_out_of_reset() {
+        let (mut board, mut ram) = board();
+        for (register, off, on) in [
+            (SB_CLOCK_DISABLE, 1 << 5, 0),
+            (SB_RESET, 0xfff & !(1 << 5), 0xfff),
+        ] {
+            board.write(&mut ram, 0x3_2500, 4, 1);
+            assert_eq!(board.read(&mut ram, 0x3_2500, 4), 1);
+            board.write(&mut ram, register, 4, off);
+            assert_eq!(board.read(&mut ram, 0x3_2500, 4), 0);
+            board.write(&mut ram, 0x3_2004, 4, 0);
+            assert_eq!(board.env.take_guest_errors().len(), 2);
+            board.write(&mut ram, register, 4, on);
+        }
+        assert_eq!(
+            board.read(&mut ram, 0x3_2500, 4),
+            0,
+            "the reset pulse forgot everything"
+        );
     }
 
     #[test]

@@ -40,8 +40,6 @@ doubts! {
         "TX in progress in 0x2444: bit 0 (Linux, FreeBSD) or bit 1 (U-Boot, MUSDK).";
     FORCE_BOTH = "neta-force-both" ["up", "down"]
         "Both force-link bits of 0x2c0c set, as U-Boot leaves them: up (U-Boot works so) or down.";
-    RX_MINIMUM = "neta-rx-minimum" ["bytes", "encoded"]
-        "0x247c holds bytes (Linux writes 64) or (bytes - 40) & 0x7c (FreeBSD).";
     HISTOGRAM = "neta-histogram" ["both", "rx"]
         "The MIB size classes count both directions, or RX only (FreeBSD's name).";
     UPDATE_READ = "neta-update-read" ["zero", "last"]

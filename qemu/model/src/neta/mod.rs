@@ -127,14 +127,7 @@ impl Neta {
             (WINDOW_DISABLE, 0x3f),
             (CPU_MAP, map),
             (CPU_MAP + 4, map),
-            (
-                RX_MINIMUM,
-                if env.doubts.is(&open::RX_MINIMUM, "bytes") {
-                    64
-                } else {
-                    24
-                },
-            ),
+            (RX_MINIMUM, 64),
             (VLAN_ETHER_TYPE, 0x8100),
             (ETHER_TYPE_QUEUE, 0),
             (MAC_CONTROL_0, 0x8000 | 0x2fd << 2),
