@@ -27,15 +27,20 @@ use crate::workspace::{cache_dir, root, target_dir, write_whole};
 pub const COMMAND: Command = Command {
     name: "qemu",
     summary: "Build QEMU with the machine espressobin, or say where it is",
-    operands: "[doubts|faults|linux]",
-    max_operands: 1,
+    operands: "[doubts|faults|linux [PROOF...]]",
+    max_operands: 16,
     takes_rest: false,
     options: &[
         Opt::switch("--print", "print nothing but the path of the binary"),
         Opt::value(
             "--machine",
             "OPTIONS",
-            "linux: options of the machine, such as strict=on,doubts=NAME:READING",
+            "linux: options of the machine, such as doubts=NAME:READING",
+        ),
+        Opt::value(
+            "--suite",
+            "NAME",
+            "linux: Debian release of the kernel, bookworm if not given, or trixie",
         ),
         Opt::value(
             "--mib",
@@ -53,7 +58,8 @@ that `-M espressobin,doubts=NAME:READING` takes (the first is in force if none i
 `./x qemu faults` lists the misbehaviour that `faults=NAME=VALUE*COUNT` asks for.
 
 `./x qemu linux` boots Debian's unmodified Linux on the machine, with the tree and the drivers
-it has for this board: link, DHCP, ping and TCP both ways on every socket.",
+it has for this board, once for each proof (scripts in tests/linux; all if none is named):
+network, bridge, isolation, vlan, ethtool, flap, dsa.",
     run,
 };
 
@@ -152,7 +158,12 @@ fn run(parsed: &Parsed) -> Result<()> {
             let machine = parsed
                 .value("--machine")
                 .map_or_else(String::new, |options| format!(",{options}"));
-            linux::prove(&machine, parsed.number("--mib")?.unwrap_or(64))
+            linux::prove(&linux::Request {
+                names: &parsed.operands[1..],
+                suite: parsed.value("--suite").unwrap_or(linux::SUITE),
+                machine: &machine,
+                mib: parsed.number("--mib")?.unwrap_or(64),
+            })
         }
         Some(other) => usage(format!(
             "`./x qemu` takes doubts, faults or linux, not `{other}`"
