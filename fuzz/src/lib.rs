@@ -11,6 +11,7 @@ pub mod bootargs;
 pub mod devicetree;
 pub mod http;
 pub mod mdns;
+pub mod model;
 pub mod mutate;
 
 use mutate::Rng;
@@ -21,6 +22,7 @@ pub const TARGETS: &[Target] = &[
     bootargs::TARGET,
     http::TARGET,
     mdns::TARGET,
+    model::TARGET,
 ];
 
 /// A parser under attack.
