@@ -12,6 +12,7 @@ pub mod devicetree;
 pub mod frames;
 pub mod http;
 pub mod mdns;
+pub mod model;
 pub mod mutate;
 
 use mutate::Rng;
@@ -23,6 +24,7 @@ pub const TARGETS: &[Target] = &[
     http::TARGET,
     mdns::TARGET,
     frames::TARGET,
+    model::TARGET,
 ];
 
 /// A parser under attack.

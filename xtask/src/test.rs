@@ -162,12 +162,12 @@ const STAGES: &[Stage] = &[
         count: Count::Lines(count_named),
     },
     Stage {
-        name: "linux",
+        name: "machine",
         summary: "Debian's Linux and its drivers run on the model of the board",
         tier: Tier::Ci,
         limits: [30, 30, 240],
         needs: &[],
-        steps: linux_steps,
+        steps: machine_steps,
         count: Count::Lines(count_named),
     },
 ];
@@ -212,28 +212,32 @@ fn doc_steps(_: Tier) -> Result<Vec<Step>> {
 /// Our crates in the image, as arguments for cargo.
 const IMAGE_CRATES: &str = "--package hal --package boards --package firmware";
 
-/// A fixed number of inputs, so that the same ones are tried everywhere; the time is for slow machines.
-/// Every night under every reading of every doubt: a model that only one reading agrees with is wrong somewhere.
-fn linux_steps(tier: Tier) -> Result<Vec<Step>> {
-    let mut steps = ours(&["qemu", "linux", "--machine", "strict=on"])?;
-    if tier == Tier::Nightly {
-        for doubt in espressobin_model::doubts::all() {
-            for reading in &doubt.readings[1..] {
-                let machine = format!("strict=on,doubts={}:{reading}", doubt.name);
-                steps.extend(ours(&[
-                    "qemu",
-                    "linux",
-                    "--mib",
-                    "1",
-                    "--machine",
-                    &machine,
-                ])?);
-            }
+/// Three proofs; every night all of them, and the network proof under every
+/// other reading of every doubt.
+fn machine_steps(tier: Tier) -> Result<Vec<Step>> {
+    let proofs = ["qemu", "linux", "network", "bridge", "isolation"];
+    if tier != Tier::Nightly {
+        return ours(&proofs);
+    }
+    let mut steps = ours(&["qemu", "linux"])?;
+    for doubt in espressobin_model::doubts::all() {
+        for reading in &doubt.readings[1..] {
+            let machine = format!("doubts={}:{reading}", doubt.name);
+            steps.extend(ours(&[
+                "qemu",
+                "linux",
+                "network",
+                "--mib",
+                "1",
+                "--machine",
+                &machine,
+            ])?);
         }
     }
     Ok(steps)
 }
 
+/// A fixed number of inputs, so that the same ones are tried everywhere; the time is for slow machines.
 fn fuzz_steps(tier: Tier) -> Result<Vec<Step>> {
     let effort = match tier {
         Tier::Quick => "--iterations 20000 --time-limit 30s",
