@@ -224,7 +224,9 @@ impl Machine {
             let registers = unsafe { Mmio::new(address) };
             Some(console::Uart::Armada3700(armada3700::Uart::new(registers)))
         };
-        uart.map(console::init);
+        if let Some(uart) = uart {
+            console::init(uart);
+        }
     }
 
     /// Starts time, interrupts and power control; a machine without them cannot go on.
