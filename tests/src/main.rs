@@ -6,7 +6,7 @@
 //! machine   a QEMU command line and the guest behind it        qmp   QEMU's control socket
 //! tap       an interface of this (private) machine             wire  a cable whose other end is the test
 //! dt        takes devicetrees apart and puts them together     clients  curl, ping, wrk ...
-//! boot, services, http, echo, addressing, damage, faults, load: the tests, by subject
+//! boot, services, http, echo, addressing, damage, faults, load, espressobin: the tests, by subject
 //! ```
 //!
 //! A test is a function that returns; what it started dies with its process. To add one: write the function, and add
@@ -19,6 +19,7 @@ mod clients;
 mod damage;
 mod dt;
 mod echo;
+mod espressobin;
 mod faults;
 mod http;
 mod load;
@@ -102,6 +103,7 @@ fn tests() -> impl Iterator<Item = &'static Test> {
         addressing::TESTS,
         faults::TESTS,
         boot::TESTS,
+        espressobin::TESTS,
     ];
     subjects.into_iter().flatten()
 }
