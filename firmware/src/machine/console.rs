@@ -8,10 +8,6 @@ use hal::uart::pl011::Pl011;
 use spin::Mutex;
 
 /// The UARTs that can be the console.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "there is one, in a static that has to hold the largest"
-)]
 pub(super) enum Uart {
     /// Arm's, in QEMU's `virt`.
     Pl011(Pl011),
