@@ -16,6 +16,7 @@ use crate::faults::{FaultError, Way};
 use crate::mdio::Mdio;
 use crate::neta::{Neta, WireFrame};
 use crate::phy::{Partner, Speed};
+use crate::script::{Event, Script, Trace};
 use crate::soc::{
     pins::Pins,
     uart::{Layout, Uart},
@@ -132,6 +133,10 @@ pub struct Board {
     words: BTreeMap<u32, u32>,
     wire: VecDeque<Travelling>,
     out: VecDeque<(PortId, Vec<u8>)>,
+    script: Script,
+    script_ended: bool,
+    /// What went in and out by the sockets, if it was started.
+    pub trace: Trace,
     /// Losses and the like between the blocks.
     pub wire_counters: WireCounters,
     /// Frames for the host that found no room.
@@ -304,6 +309,9 @@ impl Board {
             words: storage_at_power_on(&config),
             wire: VecDeque::new(),
             out: VecDeque::new(),
+            script: Script::default(),
+            script_ended: false,
+            trace: Trace::default(),
             wire_counters: WireCounters::default(),
             out_lost: 0,
             reset_requested: false,
@@ -317,7 +325,7 @@ impl Board {
         board
     }
 
-    /// Reset by any cause: everything but cables, faults, doubts and the log starts over.
+    /// Reset by any cause: everything but cables, faults, doubts, script and the log starts over.
     pub fn reset(&mut self) {
         let state = if self.config.from_uboot {
             PowerOn::UBoot
@@ -378,6 +386,16 @@ impl Board {
     /// [`FaultError`] if the list is not understood.
     pub fn set_faults(&mut self, list: &str) -> Result<(), FaultError> {
         self.env.faults.set_list(list)
+    }
+
+    /// Obeys a script from now on.
+    pub fn follow(&mut self, script: Script) {
+        self.script = script;
+    }
+
+    /// True once after the script's `end`.
+    pub fn take_script_ended(&mut self) -> bool {
+        std::mem::take(&mut self.script_ended)
     }
 
     /// Reads `size` bytes at `offset` from [`REGISTERS_BASE`].
@@ -538,6 +556,12 @@ impl Board {
 
     /// Plugs a cable into a socket (0 to 2 for switch ports 1 to 3), or pulls it.
     pub fn set_cable(&mut self, socket: usize, partner: Option<Partner>) {
+        let what = if partner.is_some() {
+            "plugged"
+        } else {
+            "pulled"
+        };
+        self.trace.event(self.env.now, socket, what);
         self.switch
             .set_cable(&mut self.env, PortId(socket as u8 + 1), partner);
     }
@@ -550,6 +574,7 @@ impl Board {
 
     /// A frame without FCS arrives at a socket. Short ones are padded, as their sender's MAC would.
     pub fn frame_in(&mut self, dma: &mut dyn Dma, socket: usize, frame: &[u8]) {
+        self.trace.frame(self.env.now, socket, "in", frame);
         let port = PortId(socket as u8 + 1);
         let mut padded = [0; 60];
         let frame = if frame.len() < padded.len() {
@@ -584,6 +609,7 @@ impl Board {
                 .filter(|_| !self.mac_off[0]),
             self.switch.next_event(&self.env),
             self.watchdog.next_event(),
+            self.script.next_due(),
             wire,
             lines,
         ]
@@ -595,6 +621,18 @@ impl Board {
     pub fn advance(&mut self, dma: &mut dyn Dma) {
         self.watchdog.advance(self.env.now);
         self.switch.advance(&mut self.env);
+        while let Some(event) = self.script.take_due(self.env.now) {
+            match event {
+                Event::In(socket, frame) => self.frame_in(dma, socket, &frame),
+                Event::Plugged(socket) => self.set_cable(socket, Some(Partner::GIGABIT)),
+                Event::Pulled(socket) => self.set_cable(socket, None),
+                Event::Out(..) => {}
+                Event::End => {
+                    self.trace.end(self.env.now);
+                    self.script_ended = true;
+                }
+            }
+        }
         self.settle(dma);
     }
 
@@ -677,6 +715,8 @@ impl Board {
                     },
                 );
             } else if (1..=USER_PORTS as u8).contains(&port.0) {
+                let socket = usize::from(port.0) - 1;
+                self.trace.frame(self.env.now, socket, "out", &data);
                 if self.out.len() < OUT_LIMIT {
                     self.out.push_back((port, data));
                 } else {
@@ -940,6 +980,46 @@ mod tests {
         board.write(&mut ram, SB_CLOCK_DISABLE, 4, 0xf);
         board.read(&mut ram, 0x4_2500, 4);
         assert_eq!(board.env.guest_error_count(), 1);
+    }
+
+    #[test]
+    fn a_script_feeds_the_board_and_its_trace_repeats_it() {
+        let mut frame = [0_u8; 64];
+        frame[..12].copy_from_slice(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 1]);
+        let hex: String = frame.iter().map(|byte| format!("{byte:02x}")).collect();
+        let script = format!(
+            "200000 wan plugged\n200000 lan1 plugged\n9000000000 wan in {hex}\n9500000000 lan1 pulled\n\
+             9600000000 wan in {hex}\n9700000000 end\n9800000000 wan in {hex}\n"
+        );
+        let run = |script: &str| {
+            let (mut board, mut ram) = board();
+            // Frames of port 1 may leave by ports 0 and 3: U-Boot leaves them port 0 only.
+            for word in [1 << 21 | 0x9, 0x9406 | 0x11 << 5] {
+                board.write(&mut ram, 0x3_2004, 4, 1 << 16 | word);
+                board.set_time(board.env.now + 100_000);
+                board.read(&mut ram, 0x3_2004, 4);
+            }
+            board.trace.start();
+            board.follow(Script::parse(script).unwrap());
+            for _ in 0..100 {
+                let Some(due) = board.next_event() else { break };
+                board.set_time(due);
+                board.advance(&mut ram);
+                if board.take_script_ended() {
+                    break;
+                }
+            }
+            board.trace.take()
+        };
+        let trace = run(&script);
+        assert_eq!(trace.matches(" out ").count(), 1, "{trace}");
+        assert!(trace.contains(&format!("9000000000 lan1 out {hex}\n")));
+        assert!(trace.ends_with("\n9700000000 end\n"));
+        assert_eq!(run(&trace), trace);
+        assert_ne!(
+            run(&script.replace("9500000000 lan1", "9500000000 lan0")),
+            trace
+        );
     }
 
     #[test]
