@@ -139,6 +139,8 @@ pub struct Board {
     pub trace: Trace,
     /// Losses and the like between the blocks.
     pub wire_counters: WireCounters,
+    /// Who is at the other end of the cables that [`Board::set_plugged`] knows of.
+    plugged: [Option<Partner>; USER_PORTS],
     /// Frames for the host that found no room.
     pub out_lost: u64,
     reset_requested: bool,
@@ -312,6 +314,7 @@ impl Board {
             script: Script::default(),
             script_ended: false,
             trace: Trace::default(),
+            plugged: [None; USER_PORTS],
             wire_counters: WireCounters::default(),
             out_lost: 0,
             reset_requested: false,
@@ -385,7 +388,13 @@ impl Board {
     ///
     /// [`FaultError`] if the list is not understood.
     pub fn set_faults(&mut self, list: &str) -> Result<(), FaultError> {
-        self.env.faults.set_list(list)
+        self.env.faults.set_list(list)?;
+        for socket in 0..USER_PORTS {
+            if self.plugged[socket].is_some_and(|partner| partner != self.partner(socket)) {
+                self.set_plugged(socket, true);
+            }
+        }
+        Ok(())
     }
 
     /// Obeys a script from now on.
@@ -554,6 +563,18 @@ impl Board {
         }
     }
 
+    /// Plugs the cable of a socket, or pulls it; the fault `partner` says who is at its other end, or a gigabit card.
+    pub fn set_plugged(&mut self, socket: usize, plugged: bool) {
+        let partner = plugged.then(|| self.partner(socket));
+        self.plugged[socket] = partner;
+        self.set_cable(socket, partner);
+    }
+
+    fn partner(&self, socket: usize) -> Partner {
+        let limited = self.env.faults.partner(socket);
+        limited.unwrap_or(Partner::GIGABIT)
+    }
+
     /// Plugs a cable into a socket (0 to 2 for switch ports 1 to 3), or pulls it.
     pub fn set_cable(&mut self, socket: usize, partner: Option<Partner>) {
         let what = if partner.is_some() {
@@ -624,8 +645,8 @@ impl Board {
         while let Some(event) = self.script.take_due(self.env.now) {
             match event {
                 Event::In(socket, frame) => self.frame_in(dma, socket, &frame),
-                Event::Plugged(socket) => self.set_cable(socket, Some(Partner::GIGABIT)),
-                Event::Pulled(socket) => self.set_cable(socket, None),
+                Event::Plugged(socket) => self.set_plugged(socket, true),
+                Event::Pulled(socket) => self.set_plugged(socket, false),
                 Event::Out(..) => {}
                 Event::End => {
                     self.trace.end(self.env.now);
@@ -764,6 +785,12 @@ impl Board {
                 self.wire_counters.faulted += 1;
                 frame.bad_fcs = true;
                 let at = self.env.prng.below(frame.data.len() as u64) as usize;
+                frame.data[at] ^= 1 << self.env.prng.below(8);
+            }
+            // Behind both addresses: four bytes, or eight with an EtherType in front.
+            if toward == Toward::Mac && frame.data.len() >= 20 && faults.every("tag-damage") {
+                self.wire_counters.faulted += 1;
+                let at = 12 + self.env.prng.below(8) as usize;
                 frame.data[at] ^= 1 << self.env.prng.below(8);
             }
             if let Some(delay) = faults.take_frame("frame-delay", way) {
@@ -920,6 +947,36 @@ mod tests {
             }
         }
         assert!(board.env.guest_error_count() > 0);
+    }
+
+    #[test]
+    fn a_limited_partner_is_there_while_its_fault_is() {
+        let (mut board, _) = board();
+        board.set_plugged(0, true);
+        let speed = |board: &mut Board| {
+            board.set_time(board.env.now + 10_000_000_000);
+            board.switch.advance(&mut board.env);
+            board
+                .switch
+                .link(&mut board.env, PortId(1))
+                .map(|link| (link.speed, link.full_duplex))
+        };
+        assert_eq!(speed(&mut board), Some((Speed::S1000, true)));
+        for (mode, wanted) in [
+            ("partner=wan:10-half", (Speed::S10, false)),
+            (
+                "partner=lan0:10-full,partner=wan:100-full",
+                (Speed::S100, true),
+            ),
+            ("partner=wan:100-full!", (Speed::S100, false)),
+            ("", (Speed::S1000, true)),
+        ] {
+            board.set_faults(mode).unwrap();
+            assert_eq!(speed(&mut board), Some(wanted), "{mode}");
+        }
+        for nonsense in ["", "100", "1000-full!", "100-both"] {
+            assert_eq!(Partner::limited(nonsense), None);
+        }
     }
 
     #[test]

@@ -5,6 +5,8 @@
 //! the hardware would fail; a fault with a count goes away when it is used up. What is a state and no event (a stuck
 //! bit, a link that flaps) has no count.
 
+use crate::phy::Partner;
+use crate::script::SOCKETS;
 use std::fmt;
 
 /// A kind of misbehaviour.
@@ -31,6 +33,8 @@ pub enum Form {
     Numbered,
     /// A direction, a number and a count.
     Frames,
+    /// A socket and a mode.
+    Partner,
 }
 
 const fn fault(name: &'static str, form: Form, about: &'static str) -> Fault {
@@ -63,6 +67,11 @@ pub const FAULTS: &[Fault] = &[
         "frame-reorder",
         Form::Frames,
         "value n, rx:n, tx:n: every n-th frame between MAC and switch arrives after the one behind it, or 100 us late",
+    ),
+    fault(
+        "tag-damage",
+        Form::Numbered,
+        "value n: every n-th frame to the MAC has one bit of its tag flipped, its FCS right",
     ),
     fault("mdio-busy", Form::Event, "an MDIO operation never ends"),
     fault("mdio-no-answer", Form::Event, "no device answers on MDIO"),
@@ -111,6 +120,12 @@ pub const FAULTS: &[Fault] = &[
         "phy-never-completes",
         Form::NumberedState,
         "value port (default 0: all): autonegotiation never completes",
+    ),
+    fault(
+        "partner",
+        Form::Partner,
+        "value wan, lan0 or lan1 and a mode: the partner there offers that mode only; `wan:10-half`; with `!` behind it \
+         does not negotiate; may stand once for each socket",
     ),
     fault(
         "link-flap",
@@ -182,6 +197,7 @@ struct Active {
     /// Both if there is none.
     way: Option<Way>,
     value: Option<u64>,
+    partner: Option<(usize, Partner)>,
     /// Uses left; `None` stays until cleared.
     left: Option<u64>,
     asked: u64,
@@ -202,8 +218,27 @@ impl Active {
             .map(|count| count.parse())
             .transpose()
             .map_err(|_| FaultError::BadCount(item.into()))?;
-        if left.is_some() && matches!(known.form, Form::State | Form::NumberedState) {
+        let states = [Form::State, Form::NumberedState, Form::Partner];
+        if left.is_some() && states.contains(&known.form) {
             return Err(FaultError::NotCounted(item.into()));
+        }
+        let active = Self {
+            name: known.name,
+            way: None,
+            value: None,
+            partner: None,
+            left,
+            asked: 0,
+        };
+        if known.form == Form::Partner {
+            let partner = value.split_once(':').and_then(|(name, mode)| {
+                let socket = SOCKETS.iter().position(|socket| *socket == name)?;
+                Some((socket, Partner::limited(mode)?))
+            });
+            return match partner {
+                Some(_) => Ok(Self { partner, ..active }),
+                None => Err(FaultError::BadValue(item.into())),
+            };
         }
         let (way, number) = match value.split_once(':') {
             Some(("rx", number)) => (Some(Way::Rx), number),
@@ -223,11 +258,9 @@ impl Active {
             return Err(FaultError::BadValue(item.into()));
         }
         Ok(Self {
-            name: known.name,
             way,
             value,
-            left,
-            asked: 0,
+            ..active
         })
     }
 
@@ -296,6 +329,13 @@ impl Faults {
         Some(active.value.unwrap_or(default))
     }
 
+    /// Who is at the other end of a socket's cable, if no gigabit card.
+    #[must_use]
+    pub fn partner(&self, socket: usize) -> Option<Partner> {
+        let mut partners = self.0.iter().filter_map(|active| active.partner);
+        partners.find_map(|(at, partner)| (at == socket).then_some(partner))
+    }
+
     /// True on every n-th call while `name=n` is in force (n = 1 if not given).
     pub fn every(&mut self, name: &'static str) -> bool {
         Self::is_turn_of(self.find(name, None))
@@ -355,6 +395,9 @@ mod tests {
             ("frame-drop=both:1", FaultError::BadValue),
             ("link-flap=rx:1", FaultError::BadValue),
             ("mdio-busy=3", FaultError::BadValue),
+            ("partner=wan:100", FaultError::BadValue),
+            ("partner=eth0:100-full", FaultError::BadValue),
+            ("partner=wan:100-full*2", FaultError::NotCounted),
         ] {
             assert_eq!(faults.set_list(item), Err(error(item.into())));
         }
