@@ -130,7 +130,7 @@ pub const FAULTS: &[Fault] = &[
     fault(
         "link-flap",
         Form::NumberedState,
-        "value port (default 0: all): the link drops for 100 ms once a second of virtual time",
+        "value port (default 0: all): the link drops for 100 ms every 5 s of virtual time",
     ),
     fault(
         "switch-busy",
