@@ -50,7 +50,7 @@ pub fn cached(below: &str, name: &str) -> Result<PathBuf> {
     while let Some(dir) = look.pop() {
         for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
             let kind = entry.file_type()?;
-            if kind.is_dir() && entry.file_name() != "source" {
+            if kind.is_dir() && entry.file_name() != "source" && entry.file_name() != "build" {
                 look.push(entry.path());
             } else if entry.file_name() == name {
                 let time = entry.metadata()?.modified()?;
@@ -106,6 +106,7 @@ pub enum Deed {
 /// A board before it is switched on.
 pub struct Board<'c> {
     context: &'c Context,
+    id: usize,
     options: String,
     append: String,
     memory: &'static str,
@@ -120,6 +121,7 @@ impl<'c> Board<'c> {
     pub fn new(context: &'c Context) -> Self {
         Self {
             context,
+            id: 0,
             options: "espressobin,strict=on".into(),
             append: String::new(),
             memory: "512M",
@@ -128,6 +130,12 @@ impl<'c> Board<'c> {
             deeds: None,
             args: Vec::new(),
         }
+    }
+
+    /// Tells boards of one test apart.
+    pub fn id(mut self, id: usize) -> Self {
+        self.id = id;
+        self
     }
 
     /// One more option of the machine, such as `state=power-on`.
@@ -193,9 +201,12 @@ impl<'c> Board<'c> {
     }
 
     fn file(&self, end: &str) -> PathBuf {
-        self.context
-            .out
-            .join(format!("{}.{end}", self.context.name))
+        self.context.out.join(self.name(end))
+    }
+
+    /// Relative to the directory of the evidence, where this process is: a socket's name cannot be long.
+    fn name(&self, end: &str) -> String {
+        format!("{}.{}.{end}", self.context.name, self.id)
     }
 
     /// Switches the board on.
@@ -216,8 +227,8 @@ impl<'c> Board<'c> {
 
     fn prepare(self) -> Result<(Running, Vec<String>)> {
         let _ = tap::loopback();
-        let (serial, complaints) = (self.file("0.serial"), self.file("complaints"));
-        let socket: PathBuf = format!("{}.qmp", self.context.name).into();
+        let (serial, complaints) = (self.file("serial"), self.file("complaints"));
+        let socket: PathBuf = self.name("qmp").into();
         let mut args: Vec<String> = ["-M", &self.options, "-m", self.memory]
             .map(str::to_owned)
             .into();
@@ -248,7 +259,7 @@ impl<'c> Board<'c> {
                     netdev
                 }
                 End::Test => {
-                    let path = |end: &str| format!("{}.w{id}.{end}", self.context.name);
+                    let path = |end: &str| self.name(&format!("w{id}.{end}"));
                     let (ours, theirs) = (path("test"), path("qemu"));
                     wire = Some(Wire::new(Path::new(&ours), Path::new(&theirs))?);
                     format!(
