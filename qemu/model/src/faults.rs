@@ -77,8 +77,8 @@ pub const FAULTS: &[Fault] = &[
     fault("mdio-no-answer", Form::Event, "no device answers on MDIO"),
     fault(
         "neta-reset-stuck",
-        Form::State,
-        "the MAC's reset bit never clears",
+        Form::Event,
+        "the MAC's reset bit does not clear",
     ),
     fault(
         "neta-queue-stuck",
@@ -240,9 +240,9 @@ impl Active {
                 None => Err(FaultError::BadValue(item.into())),
             };
         }
-        let (way, number) = match value.split_once(':') {
-            Some(("rx", number)) => (Some(Way::Rx), number),
-            Some(("tx", number)) => (Some(Way::Tx), number),
+        let (way, number) = match value.split_once(':').unwrap_or((value, "")) {
+            ("rx", number) => (Some(Way::Rx), number),
+            ("tx", number) => (Some(Way::Tx), number),
             _ => (None, value),
         };
         let value = match number {

@@ -280,10 +280,10 @@ impl Neta {
             OLD_CAUSE => self.old_cause &= value,
             MISC_CAUSE => self.misc_cause &= value,
             MAC_CONTROL_2 => {
-                let reset = if env.faults.has("neta-reset-stuck") {
-                    self.reg(MAC_CONTROL_2) & 1 << 6
-                } else {
-                    0
+                let released = self.reg(MAC_CONTROL_2) & !value & 1 << 6;
+                let reset = match released {
+                    0 => 0,
+                    bit => env.faults.take("neta-reset-stuck").map_or(0, |_| bit),
                 };
                 if (value ^ self.reg(MAC_CONTROL_2)) & 0b1001 != 0 && self.link(env).is_some() {
                     env.guest_error(
