@@ -2,7 +2,7 @@
 //!
 //! `board` is the machine with its cables; the others are the tests, by subject.
 
-mod board;
+pub mod board;
 mod damage;
 mod faults;
 mod flap;
