@@ -19,6 +19,10 @@ pub type Line = String<MAX_LINE>;
 
 /// What a key made of the line.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one exists at a time, on the stack"
+)]
 pub enum Event {
     /// Entered; the prompt is gone until [`Editor::show`].
     Entered(Line),

@@ -38,7 +38,12 @@ pub enum Value<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct Column(pub &'static str, pub usize);
 
-/// Where a command's result goes. Ends itself when dropped? No: [`Report::finish`].
+/// Takes the values of one row.
+pub type Row<'r> = dyn FnMut(&[Value]) + 'r;
+/// Takes one line.
+pub type Put<'r> = dyn FnMut(&str) + 'r;
+
+/// Where a command's result goes; [`Report::finish`] ends it.
 pub struct Report<'a> {
     out: &'a mut dyn Write,
     format: Format,
@@ -91,12 +96,7 @@ impl<'a> Report<'a> {
     }
 
     /// A list of things with the same facts. `write` is called with a function that writes a row of it.
-    pub fn table(
-        &mut self,
-        name: &str,
-        columns: &[Column],
-        write: &mut dyn FnMut(&mut dyn FnMut(&[Value])),
-    ) {
+    pub fn table(&mut self, name: &str, columns: &[Column], write: &mut dyn FnMut(&mut Row)) {
         match self.format {
             Format::Json => {
                 self.key(name);
@@ -127,7 +127,7 @@ impl<'a> Report<'a> {
     }
 
     /// Text as it stands, in lines: `"lines":[...]` in JSON. To be used once in a report.
-    pub fn lines(&mut self, name: &str, write: &mut dyn FnMut(&mut dyn FnMut(&str))) {
+    pub fn lines(&mut self, name: &str, write: &mut dyn FnMut(&mut Put)) {
         match self.format {
             Format::Json => {
                 self.key(name);
