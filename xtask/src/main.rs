@@ -16,6 +16,7 @@ mod packages;
 mod private_apt;
 mod qemu;
 mod run;
+mod sdcard;
 mod step;
 mod test;
 mod toolchain;
@@ -33,6 +34,7 @@ const COMMANDS: &[&Command] = &[
     &build::COMMAND,
     &fmt::COMMAND,
     &bench::COMMAND,
+    &sdcard::COMMAND,
     &qemu::COMMAND,
     &notices::COMMAND,
     &HELP,

@@ -196,15 +196,26 @@ pub fn binary(quiet: bool) -> Result<PathBuf> {
 /// The release whose kernel package has the board's devicetree.
 const TREE_SUITE: &str = "bookworm";
 
-/// The devicetree of the board as Linux has it, from Debian's kernel package.
+/// The devicetree of the board as Linux has it.
 ///
 /// # Errors
 ///
 /// If the package cannot be had.
 pub fn devicetree() -> Result<PathBuf> {
+    Ok(devicetrees()?.join("armada-3720-espressobin.dtb"))
+}
+
+/// What the package says about the trees' licence, beside them.
+pub const TREES_LICENCE: &str = "copyright";
+
+/// A directory with the trees of all ESPRESSObins, from Debian's kernel package, and [`TREES_LICENCE`].
+///
+/// # Errors
+///
+/// If the package cannot be had.
+pub fn devicetrees() -> Result<PathBuf> {
     let into = cache_dir()?.join("devicetree").join(TREE_SUITE);
-    let tree = into.join("armada-3720-espressobin.dtb");
-    if !tree.is_file() {
+    if !into.join(TREES_LICENCE).is_file() {
         let apt = PrivateApt::open(TREE_SUITE, "arm64")?;
         let kernel = apt.depends("linux-image-arm64")?;
         let Some(kernel) = kernel.first() else {
@@ -212,8 +223,10 @@ pub fn devicetree() -> Result<PathBuf> {
         };
         let package = apt.download_deb(kernel)?;
         extract_deb(&package, &["*/marvell/armada-3720-espressobin*.dtb"], &into)?;
+        // Last: it says that all is there.
+        extract_deb(&package, &["./usr/share/doc/*/copyright"], &into)?;
     }
-    Ok(tree)
+    Ok(into)
 }
 
 /// Hash of our side of the build.
