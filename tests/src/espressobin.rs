@@ -43,7 +43,7 @@ fn flipped() -> String {
 }
 
 /// The newest file called `name` below a directory of the project's cache.
-fn cached(below: &str, name: &str) -> Result<PathBuf> {
+pub fn cached(below: &str, name: &str) -> Result<PathBuf> {
     let cache = std::env::var_os("XDG_CACHE_HOME").map_or_else(
         || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache"),
         PathBuf::from,
@@ -191,7 +191,8 @@ fn frames(capture: &Path) -> Result<Vec<Vec<u8>>> {
     Ok(frames)
 }
 
-fn echo_udp(service: SocketAddr, number: usize) -> Result {
+/// A datagram there and back, its content told by its number.
+pub fn echo_udp(service: SocketAddr, number: usize) -> Result {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
     socket.set_read_timeout(Some(Duration::from_secs(2)))?;
     let sent: Vec<u8> = (0..18 + number * 37 % 1400)
@@ -208,7 +209,8 @@ fn echo_udp(service: SocketAddr, number: usize) -> Result {
     fail!("UDP echo {number} is not answered")
 }
 
-fn echo_tcp(service: SocketAddr) -> Result {
+/// 400,000 bytes there and back.
+pub fn echo_tcp(service: SocketAddr) -> Result {
     let sent: Vec<u8> = (0..100_000u32).flat_map(u32::to_le_bytes).collect();
     let mut stream = connect(service)?;
     let mut sender = stream.try_clone()?;

@@ -20,6 +20,7 @@ mod sdcard;
 mod step;
 mod test;
 mod toolchain;
+mod uboot;
 mod workspace;
 
 use std::process::ExitCode;

@@ -10,6 +10,7 @@ use crate::packages::{self, Package};
 use crate::run::QEMU;
 use crate::step::{Outcome, Step};
 use crate::toolchain::{self, Toolchain};
+use crate::uboot;
 use crate::workspace;
 
 /// The row in the table of commands.
@@ -252,6 +253,10 @@ fn system_steps(tier: Tier) -> Result<Vec<Step>> {
     packages::ensure(&system_packages()?)?;
     let image = workspace::out_dir()?.join("Image");
     let mut steps = ours(&["build", "--quiet"])?;
+    if tier >= Tier::Ci {
+        uboot::fetch()?;
+        steps = ours(&["sdcard", "--quiet"])?;
+    }
     let tests = toolchain::host("run").words("--package tests -- --tier");
     let tests = tests.args([tier.name(), "--image"]);
     steps.push(tests.arg(image.display().to_string()));
