@@ -193,7 +193,7 @@ fn frames(capture: &Path) -> Result<Vec<Vec<u8>>> {
 
 /// A datagram there and back, its content told by its number.
 pub fn echo_udp(service: SocketAddr, number: usize) -> Result {
-    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
     socket.set_read_timeout(Some(Duration::from_secs(2)))?;
     let sent: Vec<u8> = (0..18 + number * 37 % 1400)
         .map(|at| (at * number) as u8)

@@ -3,7 +3,7 @@
 //! flashed.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -15,6 +15,7 @@ use crate::clients::{curl, run};
 use crate::espressobin::{cached, echo_tcp, echo_udp};
 use crate::machine::{Services, record};
 use crate::qmp::Qmp;
+use crate::tap::Tap;
 use crate::{Context, Needs, Test, Tier, tap};
 
 const fn test(name: &'static str, limit_s: u64, run: fn(&Context) -> Result) -> Test {
@@ -35,6 +36,10 @@ pub const TESTS: &[Test] = &[
     test("sdcard-settings-take-effect", 180, settings_take_effect),
     test("sdcard-tree-of-the-board", 240, tree_of_the_board),
     test("sdcard-old-environment", 120, old_environment),
+    Test {
+        needs: Needs::Tap,
+        ..test("netboot-serves-the-board", 180, netboot)
+    },
 ];
 
 /// Where the partitions are, in bytes.
@@ -91,6 +96,38 @@ impl Drop for OwnCard {
     }
 }
 
+/// What is at the other end of the first cable.
+struct Network {
+    netdev: String,
+    /// How the machine's services are reached by it.
+    services: Services,
+}
+
+impl Network {
+    /// QEMU's user-mode network, with more options.
+    fn user(options: &str) -> Result<Self> {
+        let _ = tap::loopback();
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        // Free now, and taken by QEMU in a moment.
+        let (http, echo) = (TcpListener::bind(any)?, TcpListener::bind(any)?);
+        let udp = UdpSocket::bind(any)?;
+        let services = Services {
+            http: http.local_addr()?,
+            echo_tcp: echo.local_addr()?,
+            echo_udp: udp.local_addr()?,
+        };
+        let Services {
+            http,
+            echo_tcp,
+            echo_udp,
+        } = services;
+        let netdev = format!(
+            "user,id=n0,hostfwd=tcp:{http}-:80,hostfwd=tcp:{echo_tcp}-:7,hostfwd=udp:{echo_udp}-:7{options}"
+        );
+        Ok(Self { netdev, services })
+    }
+}
+
 /// A machine that starts with U-Boot. Killed when dropped.
 struct Board {
     child: Child,
@@ -121,37 +158,32 @@ impl Board {
             .arg(drive(card, "none,id=card"))
             .args(["-device", "virtio-blk-device,drive=card"])
             .args(["-device", "virtio-net-device,netdev=n0"]);
-        Self::start(cx, qemu, "qemu_arm64.bin", "")
+        Self::start(cx, qemu, "qemu_arm64.bin", Network::user("")?)
     }
 
-    /// The board, its U-Boot, and the card in its slot. `network`: more about QEMU's user-mode network behind `wan`.
-    fn espressobin(cx: &Context, card: &Path, options: &str, network: &str) -> Result<Self> {
+    /// The board, its U-Boot, the card in its slot, and QEMU's user-mode network behind `wan`.
+    fn espressobin(cx: &Context, card: &Path, options: &str) -> Result<Self> {
+        Self::espressobin_on(cx, Some(card), options, Network::user("")?)
+    }
+
+    /// The board, perhaps without a card, on another network.
+    fn espressobin_on(
+        cx: &Context,
+        card: Option<&Path>,
+        options: &str,
+        network: Network,
+    ) -> Result<Self> {
         let mut qemu = Command::new(cached("qemu", "qemu-system-aarch64")?);
         qemu.args(["-M", &format!("espressobin,strict=on{options}")])
-            .args(["-m", "512M", "-drive"])
-            .arg(drive(card, "sd"))
-            .args(["-net", "nic,netdev=n0"]);
+            .args(["-m", "512M", "-net", "nic,netdev=n0"]);
+        if let Some(card) = card {
+            qemu.arg("-drive").arg(drive(card, "sd"));
+        }
         Self::start(cx, qemu, "mvebu_espressobin.bin", network)
     }
 
-    fn start(cx: &Context, mut qemu: Command, uboot: &str, network: &str) -> Result<Self> {
-        let _ = tap::loopback();
+    fn start(cx: &Context, mut qemu: Command, uboot: &str, network: Network) -> Result<Self> {
         let file = |end: &str| cx.out.join(format!("{}.{end}", cx.name));
-        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let (http, echo) = (TcpListener::bind(any)?, TcpListener::bind(any)?);
-        let udp = UdpSocket::bind(any)?;
-        let services = Services {
-            http: http.local_addr()?,
-            echo_tcp: echo.local_addr()?,
-            echo_udp: udp.local_addr()?,
-        };
-        let Services {
-            http: to_http,
-            echo_tcp: to_echo,
-            echo_udp: to_udp,
-        } = services;
-        // Taken again by QEMU in a moment.
-        drop((http, echo, udp));
         // Relative: shorter than a socket's name can be.
         let control = PathBuf::from(format!("{}.qmp", cx.name));
         let complaints = file("complaints");
@@ -160,12 +192,24 @@ impl Board {
             .args(["-nodefaults", "-display", "none", "-serial", "stdio"])
             .arg("-bios")
             .arg(cached("uboot", uboot)?)
-            .args(["-netdev", &format!(
-                "user,id=n0,hostfwd=tcp:{to_http}-:80,hostfwd=tcp:{to_echo}-:7,hostfwd=udp:{to_udp}-:7{network}"
-            )])
-            .args(["-object", &format!("filter-dump,id=f0,netdev=n0,file={}", file("n0.pcap").display())])
-            .args(["-d", "guest_errors", "-D", &complaints.display().to_string()])
-            .args(["-qmp", &format!("unix:{},server=on,wait=off", control.display())])
+            .args(["-netdev", &network.netdev])
+            .args([
+                "-object",
+                &format!(
+                    "filter-dump,id=f0,netdev=n0,file={}",
+                    file("n0.pcap").display()
+                ),
+            ])
+            .args([
+                "-d",
+                "guest_errors",
+                "-D",
+                &complaints.display().to_string(),
+            ])
+            .args([
+                "-qmp",
+                &format!("unix:{},server=on,wait=off", control.display()),
+            ])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(log)
@@ -182,7 +226,7 @@ impl Board {
             keys,
             console,
             seen: 0,
-            services,
+            services: network.services,
             control,
             complaints,
         })
@@ -231,6 +275,11 @@ impl Board {
     fn serves(&mut self) -> Result {
         self.expect("] Ristretto ", 30)?;
         self.expect(": http://10.0.2.15/", 40)?;
+        self.answers()
+    }
+
+    /// Every service does its work.
+    fn answers(&self) -> Result {
         let Services {
             http,
             echo_tcp: tcp,
@@ -382,8 +431,8 @@ fn boots_on_virt(cx: &Context) -> Result {
 /// First U-Boot's own driver uses the network by which our image then has to be reached.
 fn boots_on_the_board(cx: &Context) -> Result {
     let served = cx.image.parent().unwrap_or(Path::new("/"));
-    let network = format!(",tftp={},bootfile=/Image", served.display());
-    let mut board = Board::espressobin(cx, &card(cx)?, "", &network)?;
+    let network = Network::user(&format!(",tftp={}", served.display()))?;
+    let mut board = Board::espressobin_on(cx, Some(&card(cx)?), "", network)?;
     board.prompt()?;
     let said = board.command("mmc info")?;
     ensure!(said.contains("Capacity: 64 MiB"), "mmc info: {said}");
@@ -427,7 +476,7 @@ fn settings_take_effect(cx: &Context) -> Result {
     let bare = format!("\u{feff}# mine\nbootargs={address} hostname=editor loglevel=debug");
     for (text, name) in [(crlf, "windows"), (bare, "editor")] {
         card.put(cx, "ristretto.txt", text.as_bytes())?;
-        let mut board = Board::espressobin(cx, &card.0, "", "")?;
+        let mut board = Board::espressobin(cx, &card.0, "")?;
         board.expect("Found U-Boot script /boot.scr", 30)?;
         let told = board.expect("Starting kernel", 30)?;
         let bootargs = format!("Bootargs: {address} hostname={name}");
@@ -470,7 +519,7 @@ fn tree_of_the_board(cx: &Context) -> Result {
         ("v5", "", "setenv fdtfile armada-3720-community.dtb", V5),
     ] {
         card.put(cx, "ristretto.txt", line.as_bytes())?;
-        let mut board = Board::espressobin(cx, &card.0, &format!(",variant={variant}"), "")?;
+        let mut board = Board::espressobin(cx, &card.0, &format!(",variant={variant}"))?;
         if !typed.is_empty() {
             board.prompt()?;
             board.command(typed)?;
@@ -513,7 +562,7 @@ fn old_environment(cx: &Context) -> Result {
         ensure!(ours.contains(line), "README.md has not: {line}");
     }
 
-    let mut board = Board::espressobin(cx, &card(cx)?, "", "")?;
+    let mut board = Board::espressobin(cx, &card(cx)?, "")?;
     board.prompt()?;
     // Source: U-Boot 2017.03 of Marvell, include/configs/mvebu_armada-common.h.
     for line in [
@@ -535,4 +584,58 @@ fn old_environment(cx: &Context) -> Result {
     board.serves()?;
     board.secure_memory_is_untouched(cx)?;
     board.no_complaints()
+}
+
+/// `./x netboot` at the other end of the cable, and at U-Boot's prompt what it says to type.
+fn netboot(cx: &Context) -> Result {
+    let tap = Tap::new("tap0")?;
+    let x = concat!(env!("CARGO_MANIFEST_DIR"), "/../x");
+    let mut server = Command::new("setpriv")
+        .args(["--pdeathsig", "KILL", "--", x, "netboot", tap.name])
+        .args(["--append", "hostname=netbooted"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let Some(output) = server.stdout.take() else {
+        fail!("no output of ./x netboot");
+    };
+    let mut said = BufReader::new(output).lines().map_while(|line| line.ok());
+    let typed: Vec<String> = said
+        .by_ref()
+        .take_while(|line| !line.contains("Ctrl-C"))
+        .filter_map(|line| line.strip_prefix("  ").map(str::to_owned))
+        .collect();
+    ensure!(typed.len() == 5, "commands: {typed:?}");
+    // What else it says has to go somewhere.
+    thread::spawn(move || said.for_each(|line| println!("{line}")));
+
+    let network = Network {
+        netdev: format!("tap,id=n0,ifname={},script=no,downscript=no", tap.name),
+        services: Services::at(tap::GUEST),
+    };
+    let mut board = Board::espressobin_on(cx, None, "", network)?;
+    board.prompt()?;
+    for line in &typed[..4] {
+        board.command(line)?;
+    }
+    board.enter(&typed[4])?;
+    board.expect("] Ristretto ", 30)?;
+    board.expect("wan: address 10.9.0.", 40)?;
+    let rest = board.expect("/24 (dhcp)", 10)?;
+    let host: u8 = match rest.trim_end_matches("/24 (dhcp)").parse() {
+        Ok(host) => host,
+        Err(_) => fail!("not an address of ours: 10.9.0.{rest}"),
+    };
+    board.services = Services::at(Ipv4Addr::new(10, 9, 0, host));
+    board.answers()?;
+    let status = curl(&[&format!("http://{}/api/v1/status", board.services.http)])?;
+    ensure!(status.contains("\"hostname\":\"netbooted\""), "{status}");
+    board.secure_memory_is_untouched(cx)?;
+    board.no_complaints()?;
+
+    run("kill", &["-s", "INT", &server.id().to_string()])?;
+    wait(10, "the end of ./x netboot by Ctrl-C", || {
+        server.try_wait().ok().flatten()
+    })?;
+    Ok(())
 }

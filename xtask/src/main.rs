@@ -11,6 +11,7 @@ mod error;
 mod fmt;
 mod image;
 mod linux;
+mod netboot;
 mod notices;
 mod packages;
 mod private_apt;
@@ -36,6 +37,7 @@ const COMMANDS: &[&Command] = &[
     &fmt::COMMAND,
     &bench::COMMAND,
     &sdcard::COMMAND,
+    &netboot::COMMAND,
     &qemu::COMMAND,
     &notices::COMMAND,
     &HELP,
