@@ -174,7 +174,9 @@ impl Board {
         network: Network,
     ) -> Result<Self> {
         let mut qemu = Command::new(cached("qemu", "qemu-system-aarch64")?);
-        qemu.args(["-M", &format!("espressobin,strict=on{options}")])
+        // As power-on leaves it: what U-Boot does to the board is U-Boot's.
+        let machine = format!("espressobin,strict=on,state=power-on{options}");
+        qemu.args(["-M", &machine])
             .args(["-m", "512M", "-net", "nic,netdev=n0"]);
         if let Some(card) = card {
             qemu.arg("-drive").arg(drive(card, "sd"));

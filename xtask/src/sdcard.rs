@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 
 use crate::args::{Command, Opt, Parsed};
 use crate::build;
-use crate::error::{Result, at};
+use crate::error::{Error, Result, at};
 use crate::packages;
 use crate::qemu;
 use crate::step::Step;
@@ -37,10 +37,13 @@ pub const COMMAND: Command = Command {
     operands: "",
     max_operands: 0,
     takes_rest: false,
-    options: &[Opt::switch(
-        "--quiet",
-        "do not tell how to write it to a card",
-    )],
+    options: &[
+        Opt::switch("--quiet", "do not tell how to write it to a card"),
+        Opt::switch(
+            "--twice",
+            "make it again from a copy of the sources elsewhere, and compare",
+        ),
+    ],
     details: "\
 The image is built first. The card has two partitions: one that U-Boot boots from, and one with
 ristretto.txt, the settings, which any system can edit. The same sources and tools make the same
@@ -60,10 +63,12 @@ const EPOCH: u32 = 1_577_836_800;
 
 fn run(parsed: &Parsed) -> Result<()> {
     let card = card()?;
-    let path = card.display().to_string();
-    let sum = Step::new("sha256sum").arg(&path).output()?;
-    let sum = sum.split_whitespace().next().unwrap_or_default();
+    let sum = sha256(&card)?;
+    let path = card.display();
     println!("{path}: {} MiB, SHA-256 {sum}", END / MIB);
+    if parsed.has("--twice") {
+        return compare_with_another(&sum);
+    }
     if !parsed.has("--quiet") {
         println!(
             "\nTo write it to a card, with the card's own name in place of sdX (lsblk lists them):\n\
@@ -72,6 +77,42 @@ fn run(parsed: &Parsed) -> Result<()> {
         );
     }
     Ok(())
+}
+
+fn sha256(file: &Path) -> Result<String> {
+    let sum = Step::new("sha256sum")
+        .arg(file.display().to_string())
+        .output()?;
+    Ok(sum.split_whitespace().next().unwrap_or_default().to_owned())
+}
+
+/// Makes a card from a copy of the sources in another place, where every file is of today, with nothing built before.
+fn compare_with_another(sum: &str) -> Result<()> {
+    let elsewhere = std::env::temp_dir().join(format!("another-place-{}", std::process::id()));
+    fs::create_dir_all(&elsewhere).map_err(at(&elsewhere))?;
+    let other = card_made_in(&elsewhere);
+    let _ = fs::remove_dir_all(&elsewhere);
+    let other = other?;
+    if other == sum {
+        println!("ok sdcard-reproducible");
+        Ok(())
+    } else {
+        println!("FAILED sdcard-reproducible: {other} in another place");
+        Err(Error::Reported)
+    }
+}
+
+fn card_made_in(dir: &Path) -> Result<String> {
+    let copy = "tar -c --exclude=./target --exclude=./out --exclude=./.git . | tar -x -m -C \"$1\"";
+    let copy = Step::new("sh").args(["-c", copy, "sh"]);
+    copy.arg(dir.display().to_string()).dir(&root()).output()?;
+    Step::new("./x")
+        .words("sdcard --quiet")
+        .env_remove("CARGO_TARGET_DIR")
+        .env_remove("CARGO_MANIFEST_DIR")
+        .dir(dir)
+        .run()?;
+    sha256(&dir.join("out/sdcard.img"))
 }
 
 /// Builds the image and `out/sdcard.img` with it.

@@ -141,7 +141,7 @@ const STAGES: &[Stage] = &[
         tier: Tier::Quick,
         limits: [10, 20, 20],
         needs: &[],
-        steps: |_| ours(&["build"]),
+        steps: image_steps,
         count: Count::Lines(count_named),
     },
     Stage {
@@ -247,6 +247,15 @@ fn fuzz_steps(tier: Tier) -> Result<Vec<Step>> {
     };
     let run = toolchain::host("run").words("--profile fuzz --package fuzz --");
     Ok(vec![run.words(effort)])
+}
+
+fn image_steps(tier: Tier) -> Result<Vec<Step>> {
+    let mut steps = ours(&["build"])?;
+    if tier >= Tier::Ci {
+        // The card has the image in it.
+        steps.extend(ours(&["sdcard", "--twice"])?);
+    }
+    Ok(steps)
 }
 
 fn system_steps(tier: Tier) -> Result<Vec<Step>> {
