@@ -2,13 +2,13 @@
 //!
 //! `board` is the machine with its cables; the others are the tests, by subject.
 
-mod board;
+pub mod board;
 mod damage;
 mod faults;
 mod flap;
 mod isolation;
 mod overload;
-mod services;
+pub mod services;
 mod trees;
 
 use crate::Test;
