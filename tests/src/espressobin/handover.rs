@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::board::{Board, Deed, End, Running, SOCKETS, address, cached, tree_of_guest, user};
 use super::services::served_at_once;
-use crate::check::{During, Result, ensure, fail, wait};
+use crate::check::{During, Result, ensure, wait};
 use crate::echo::answers;
 use crate::wire::BROADCAST;
 use crate::{Context, Needs, Test, Tier};
@@ -167,6 +167,7 @@ fn one_u_boot(cx: &Context, id: usize, own_tree: bool) -> Result {
     let mut board = Board::new(cx)
         .id(id)
         .end(0, End::Netdev(netdev))
+        .option("state", if own_tree { "power-on" } else { "u-boot" })
         .firmware(cached("", "u-boot.bin")?)
         .boot()?;
     // Any key, until it has been seen.
@@ -190,7 +191,13 @@ fn one_u_boot(cx: &Context, id: usize, own_tree: bool) -> Result {
     if !own_tree {
         run("tftpboot ${fdt_addr_r} board.dtb", "Bytes transferred")?;
     }
-    run("setenv bootargs", "=> ")?;
+    // U-Boot has used up the first lease of every network.
+    let address = |(id, name): (usize, &&str)| {
+        let net = 2 + id;
+        format!("ip=10.0.{net}.15::10.0.{net}.2:255.255.255.0::{name}:off")
+    };
+    let bootargs: Vec<String> = SOCKETS.iter().enumerate().map(address).collect();
+    run(&format!("setenv bootargs {}", bootargs.join(" ")), "=> ")?;
     let fdt = if own_tree {
         "${fdtcontroladdr}"
     } else {
@@ -198,17 +205,13 @@ fn one_u_boot(cx: &Context, id: usize, own_tree: bool) -> Result {
     };
     run(&format!("booti ${{kernel_addr_r}} - {fdt}"), "Ristretto")?;
     board.line("switch: ports stopped")?;
-    for (socket, name) in SOCKETS.iter().enumerate() {
-        board.line(&format!("{name}: address 10.0.{}.15/24 (dhcp)", 2 + socket))?;
+    for name in SOCKETS {
+        board.line(&format!("{name}: link up"))?;
     }
     super::services::served(&services).during("wan")?;
     served_at_once(&board, &[1, 2], 1)?;
     board.untroubled()?;
     fs::remove_dir_all(dir)?;
-    match board.sound() {
-        // U-Boot's own.
-        Err(complaint) if complaint.to_string().contains("SDHC") => Ok(()),
-        Err(complaint) => fail!("{complaint}"),
-        Ok(()) => Ok(()),
-    }
+    // U-Boot's own: that register can be written on Marvell's controller only.
+    board.sound_but_for("SDHC wr_4b @0x40")
 }
