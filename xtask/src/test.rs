@@ -213,12 +213,17 @@ fn doc_steps(_: Tier) -> Result<Vec<Step>> {
 /// Our crates in the image, as arguments for cargo.
 const IMAGE_CRATES: &str = "--package hal --package boards --package firmware";
 
-/// The proofs that have never failed by themselves; every night all of them, and the network proof under every
-/// other reading of every doubt.
+/// All proofs, with shorter streams over the flapping link; every night with the long ones, and the network proof under
+/// every other reading of every doubt.
 fn machine_steps(tier: Tier) -> Result<Vec<Step>> {
-    let proofs = ["qemu", "linux", "network", "dsa"];
     if tier != Tier::Nightly {
-        return ours(&proofs);
+        let proofs = "network dsa bridge isolation vlan ethtool";
+        let mut steps = Vec::new();
+        for command in [proofs, "flap --mib 16"] {
+            let words = ["qemu", "linux"].into_iter().chain(command.split(' '));
+            steps.extend(ours(&words.collect::<Vec<_>>())?);
+        }
+        return Ok(steps);
     }
     let mut steps = ours(&["qemu", "linux"])?;
     for doubt in espressobin_model::doubts::all() {

@@ -1,6 +1,6 @@
 //! Misbehaviour on demand, from the command line and at run time.
 //!
-//! A fault is `name`, `name=value` or `name=value*count`: `frame-drop=rx:10` loses every tenth received frame,
+//! A fault is `name`, `name=value` or `name=value*count`: `frame-drop=10` loses every tenth frame,
 //! `mdio-busy=on*3` leaves the next three operations busy for ever. Blocks ask [`Faults::take`] at the place where
 //! the hardware would fail; a fault with a count goes away when it is used up.
 
