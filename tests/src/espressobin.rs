@@ -6,6 +6,7 @@ pub mod board;
 mod damage;
 mod faults;
 mod flap;
+mod handover;
 mod isolation;
 mod overload;
 pub mod services;
@@ -18,6 +19,7 @@ pub const TESTS: &[&[Test]] = &[
     services::TESTS,
     isolation::TESTS,
     flap::TESTS,
+    handover::TESTS,
     overload::TESTS,
     faults::TESTS,
     damage::TESTS,
