@@ -193,6 +193,16 @@ pub fn binary(quiet: bool) -> Result<PathBuf> {
     Ok(binary)
 }
 
+/// Where the plugin interface of [`binary`] is declared.
+///
+/// # Errors
+///
+/// If there is no cache.
+pub fn plugin_header_dir() -> Result<PathBuf> {
+    let source = cache_dir()?.join("qemu").join(VERSION).join("source");
+    Ok(source.join("include/qemu"))
+}
+
 /// The release whose kernel package has the board's devicetree.
 const TREE_SUITE: &str = "bookworm";
 
