@@ -136,7 +136,7 @@ static void configure_by_name(char *names)
 
     bring_up(control, "lo", NULL);
     for (name = strtok(names, ","); name; name = strtok(NULL, ",")) {
-        char address[16];
+        char address[24];
 
         wait_for(control, name);
         snprintf(address, sizeof address, "10.0.%d.15", i++);

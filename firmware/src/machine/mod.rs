@@ -305,8 +305,8 @@ impl Machine {
         // First of all: before the switch's ports are stopped, frames pass between them.
         let mut watch = None;
         if let Some(armada) = armada::start(self, gic, &mut pool, random) {
-            for (name, socket) in armada.sockets {
-                let (card, interrupt) = (Card::Armada(socket), armada.interrupt);
+            for (name, interrupt, socket) in armada.sockets {
+                let card = Card::Armada(socket);
                 ports.push(port(
                     name, card, interrupt, args, hostname, random, &mut pool,
                 ));
@@ -503,6 +503,8 @@ fn serve(
     timer_slot: Slot,
 ) -> ! {
     let mut watch_us = watch.as_ref().map_or(u64::MAX, |watch| watch.due_us());
+    // When the network wants to be polled although nothing happened.
+    let mut network_us = 0;
     loop {
         let mut pending = irq::take();
         if pending & timer_slot.mask() != 0 {
@@ -516,14 +518,23 @@ fn serve(
             pending |= watch.poll(now_us, &mut network.pool);
             watch_us = watch.due_us();
         }
-        let next = network.poll(now_us, pending, irq::done_mask);
-        match next {
-            Next::Again => {}
-            Next::At(at_us) => irq::wait(|| timer::set_alarm(Some(at_us.min(watch_us)))),
-            Next::Idle if watch_us != u64::MAX => {
-                irq::wait(|| timer::set_alarm(Some(watch_us)));
-            }
-            Next::Idle => irq::wait(|| timer::set_alarm(None)),
+        // Of hundreds of steps on the management bus each second, the network need not know.
+        if pending & !timer_slot.mask() != 0 || network_us <= now_us {
+            let next = match &watch {
+                Some(watch) => network.poll(now_us, watch.sort(pending), |done| {
+                    irq::done_mask(watch.source(done));
+                }),
+                None => network.poll(now_us, pending, irq::done_mask),
+            };
+            network_us = match next {
+                Next::Again => 0,
+                Next::At(at_us) => at_us,
+                Next::Idle => u64::MAX,
+            };
+        }
+        if network_us > 0 {
+            let at_us = network_us.min(watch_us);
+            irq::wait(|| timer::set_alarm((at_us != u64::MAX).then_some(at_us)));
         }
     }
 }
