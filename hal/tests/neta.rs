@@ -688,7 +688,7 @@ fn overruns_and_octets_add_up_beyond_32_bits() {
     }
     let mib = port.mib();
     assert_eq!(mib.rx_fifo_overrun, 5);
-    assert_eq!(mib.get("mib_rx_octets"), Some(640));
+    assert_eq!(mib.get("mib_rx_bytes"), Some(640));
     assert_eq!(mib.get("mib_tx_good"), Some(5));
     assert_eq!(mib.get("no such counter"), None);
     // The high word of a 64-bit counter stands in the register behind it.
@@ -709,8 +709,8 @@ fn overruns_and_octets_add_up_beyond_32_bits() {
     let mut mib = hal::net::neta::Mib::default();
     mib.collect(&mut Words(&mut words));
     mib.collect(&mut Words(&mut words));
-    assert_eq!(mib.get("mib_rx_octets"), Some(2 * ((1 << 32) + 5)));
-    assert_eq!(mib.get("mib_tx_octets"), Some(2 * ((2 << 32) + 6)));
+    assert_eq!(mib.get("mib_rx_bytes"), Some(2 * ((1 << 32) + 5)));
+    assert_eq!(mib.get("mib_tx_bytes"), Some(2 * ((2 << 32) + 6)));
 }
 
 #[test]

@@ -27,8 +27,8 @@ use hal::net::mv88e6xxx::{self, Event, Mailbox, PORTS, PortIndex, PortSet, Smi, 
 use hal::net::neta::{self, Descriptor, Fault, Neta, desc};
 use hal::net::phy::Setting;
 use hal::net::steps::{self, Stepper};
-use hal::net::tag::{Drops, Protocol, Tagger};
-use hal::net::{Counters, Frame, Link, MacAddr, Nic, Pool};
+use hal::net::tag::{Drop, Drops, Protocol, Tagger};
+use hal::net::{Count, Counters, Frame, Link, MacAddr, Nic, Pool};
 use hal::regs::{Bus, Mmio};
 use hal::soc::armada37xx as soc;
 use heapless::Deque;
@@ -88,9 +88,46 @@ pub(super) struct Conduit {
     drops: Drops,
     queue_full: u64,
     untaggable: u64,
+    /// The switch's port on our side.
+    cpu: PortIndex,
 }
 
 impl Conduit {
+    /// A counter of the switch and the way there, by number: ours, the tags', its own for the port on our side.
+    fn switch_count(&self, mailbox: &Mailbox, index: usize) -> Option<Count> {
+        let own = [
+            (
+                "rx_queue_full",
+                "Received frames dropped because their interface did not keep up",
+                self.queue_full,
+            ),
+            (
+                "tx_untaggable",
+                "Frames not sent because a switch tag did not fit",
+                self.untaggable,
+            ),
+            (
+                "repairs",
+                "Times the switch was brought up again after trouble",
+                mailbox.repairs().into(),
+            ),
+            (
+                "bring_up_failures",
+                "Times the switch could not be brought up",
+                mailbox.failures().into(),
+            ),
+            (
+                "events_lost",
+                "Events of the switch that nobody read in time",
+                mailbox.lost_events().into(),
+            ),
+        ];
+        let len = own.len() + Drop::ALL.len();
+        let mut all = own.into_iter().chain(self.drops.each());
+        all.nth(index)
+            .or_else(|| port_count(mailbox, self.cpu, index.checked_sub(len)?))
+    }
+
     #[inline]
     fn receive(&mut self, port: PortIndex, pool: &mut Pool) -> Option<Frame> {
         let Some(tagger) = self.tagger else {
@@ -223,6 +260,48 @@ impl Nic for Socket {
     fn counters_mut(&mut self) -> &mut Counters {
         &mut self.counters
     }
+
+    fn port_counter(&self, index: usize) -> Option<Count> {
+        port_count(self.mailbox?, self.port, index)
+    }
+
+    fn port_counters_at_us(&self) -> Option<u64> {
+        self.mailbox?.totals_read_us(self.port)
+    }
+
+    fn device(&self, number: usize) -> Option<&'static str> {
+        match number {
+            0 => Some("neta0"),
+            1 => self.mailbox.map(|_| "switch"),
+            _ => None,
+        }
+    }
+
+    fn device_counter(&self, number: usize, index: usize) -> Option<Count> {
+        let conduit = self.conduit.borrow();
+        match number {
+            0 => conduit.mac.count(index),
+            _ => conduit.switch_count(self.mailbox?, index),
+        }
+    }
+
+    fn refresh_counters(&self) {
+        self.conduit.borrow_mut().mac.collect_counters();
+        if let Some(mailbox) = self.mailbox {
+            mailbox.want_totals(self.port);
+            mailbox.want_totals(self.conduit.borrow().cpu);
+        }
+    }
+}
+
+/// A counter of the switch for one of its ports.
+fn port_count(mailbox: &Mailbox, port: PortIndex, index: usize) -> Option<Count> {
+    let (name, value) = mailbox.total(port, index)?;
+    Some((
+        name,
+        "Counter of the switch's port, as ethtool names it",
+        value,
+    ))
 }
 
 /// The switch's sequence and its mailbox.
@@ -585,6 +664,9 @@ pub(super) fn start(
         drops: Drops::default(),
         queue_full: 0,
         untaggable: 0,
+        cpu: supervisor
+            .as_ref()
+            .map_or(PortIndex::ZERO, |(_, config)| config.cpu),
     })));
     let supervisor = supervisor.map(|(supervisor, _)| supervisor);
     let mut sockets = heapless::Vec::new();

@@ -46,6 +46,9 @@ use ring::{Harvest, RX_START, RxQueue, TxQueue};
 /// The queue in use. Inherited: all queues reach the same interrupt and the same core, so one does.
 const QUEUE: usize = 0;
 const QUEUE_BIT: u32 = 1 << QUEUE;
+/// So many looks lie between two at which all of the hardware's counters are collected: less than the 34 s that the
+/// quickest needs to overflow, at one look a second.
+const COLLECT_EVERY: u32 = 16;
 
 /// Longest wait for a queue to stop. A frame takes 12 us; a partner's pause, 34 ms.
 pub const QUEUE_STOP_LIMIT_US: u64 = 50_000;
@@ -344,6 +347,7 @@ pub struct Neta<B: Bus, D: Dma, const RX: usize, const TX: usize> {
     common: super::Counters,
     counters: Counters,
     mib: Mib,
+    checks: u32,
     last_dma_error: Option<u32>,
 }
 
@@ -385,6 +389,7 @@ impl<B: Bus, D: Dma, const RX: usize, const TX: usize> Neta<B, D, RX, TX> {
             common: super::Counters::default(),
             counters: Counters::default(),
             mib: Mib::default(),
+            checks: 0,
             last_dma_error: None,
         })
     }
@@ -683,7 +688,14 @@ impl<B: Bus, D: Dma, const RX: usize, const TX: usize> Neta<B, D, RX, TX> {
         self.filter
     }
 
-    /// Collects counters and looks for what hangs. To be called a few times a second.
+    /// Adds what the hardware has counted to [`Neta::mib`].
+    pub fn collect_counters(&mut self) {
+        if self.running {
+            self.mib.collect(&mut self.bus);
+        }
+    }
+
+    /// Collects counters and looks for what hangs. To be called at least once a second.
     ///
     /// # Errors
     ///
@@ -693,7 +705,11 @@ impl<B: Bus, D: Dma, const RX: usize, const TX: usize> Neta<B, D, RX, TX> {
             return Ok(());
         }
         let bus = &mut self.bus;
-        self.mib.collect(bus);
+        self.checks = self.checks.wrapping_add(1);
+        match self.checks.is_multiple_of(COLLECT_EVERY) {
+            true => self.mib.collect(bus),
+            false => self.mib.collect_discards(bus),
+        }
         let cause = UNIT_CAUSE.take(bus);
         if cause.is_set(UnitCause::ADDRESS_VIOLATION)
             || cause.is_set(UnitCause::ADDRESS_NO_MATCH)
@@ -743,6 +759,39 @@ impl<B: Bus, D: Dma, const RX: usize, const TX: usize> Neta<B, D, RX, TX> {
     /// Both rings as they are, for the log.
     pub fn dump(&mut self) -> [RingDump; 2] {
         [self.rx.dump(&mut self.bus), self.tx.dump(&mut self.bus)]
+    }
+
+    /// Counters by number, for whoever shows them: those of the driver, then those of the hardware.
+    pub fn count(&self, index: usize) -> Option<super::Count> {
+        let common = [
+            (
+                "rx_frames",
+                "Frames received for any interface",
+                self.common.rx_frames,
+            ),
+            (
+                "rx_bytes",
+                "Bytes received, with tags, without FCS",
+                self.common.rx_bytes,
+            ),
+            (
+                "tx_frames",
+                "Frames queued by any interface",
+                self.common.tx_frames,
+            ),
+            (
+                "tx_bytes",
+                "Bytes queued, with tags, without FCS",
+                self.common.tx_bytes,
+            ),
+            (
+                "tx_ring_full",
+                "Frames dropped because the transmit ring was full",
+                self.common.tx_ring_full,
+            ),
+        ];
+        let all = common.into_iter().chain(self.counters.each());
+        all.chain(self.mib.each()).nth(index)
     }
 
     /// What this driver counts beside the common counters.
