@@ -6,9 +6,10 @@ pub mod board;
 mod damage;
 mod faults;
 mod flap;
+mod handover;
 mod isolation;
 mod overload;
-mod services;
+pub mod services;
 mod trees;
 
 use crate::Test;
@@ -18,6 +19,7 @@ pub const TESTS: &[&[Test]] = &[
     services::TESTS,
     isolation::TESTS,
     flap::TESTS,
+    handover::TESTS,
     overload::TESTS,
     faults::TESTS,
     damage::TESTS,

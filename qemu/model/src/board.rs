@@ -83,6 +83,10 @@ pub struct WireCounters {
     pub from_mac: u64,
     /// Switch to MAC.
     pub to_mac: u64,
+    /// From outside into the user ports.
+    pub from_sockets: u64,
+    /// Out of the user ports.
+    pub to_sockets: u64,
     /// Lost because one side had no link.
     pub no_link: u64,
     /// Damaged by a speed mismatch or missing RGMII delays.
@@ -597,6 +601,7 @@ impl Board {
     pub fn frame_in(&mut self, dma: &mut dyn Dma, socket: usize, frame: &[u8]) {
         self.trace.frame(self.env.now, socket, "in", frame);
         let port = PortId(socket as u8 + 1);
+        self.wire_counters.from_sockets += 1;
         let mut padded = [0; 60];
         let frame = if frame.len() < padded.len() {
             padded[..frame.len()].copy_from_slice(frame);
@@ -744,6 +749,7 @@ impl Board {
                 let socket = usize::from(port.0) - 1;
                 self.trace.frame(self.env.now, socket, "out", &data);
                 if self.out.len() < OUT_LIMIT {
+                    self.wire_counters.to_sockets += 1;
                     self.out.push_back((port, data));
                 } else {
                     self.out_lost += 1;

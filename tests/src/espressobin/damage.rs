@@ -6,7 +6,7 @@ use crate::check::{During, Random, Result, ensure, fail};
 use crate::clients;
 use crate::damage::{damaged, send_all, templates};
 use crate::echo::answers;
-use crate::wire::{GUEST_MAC, Wire, http_get};
+use crate::wire::{Wire, http_get};
 use crate::{Context, Needs, Test, Tier};
 
 /// The tests of this file.
@@ -29,13 +29,10 @@ pub const TESTS: &[Test] = &[
 
 /// A board whose `wan` ends here and has the address of the other tests' first guest.
 fn wired(cx: &Context) -> Result<(Running, Wire)> {
-    let mut tree = board::tree()?;
-    let wan = "/soc/internal-regs/mdio/switch0/ports/port@1";
-    tree.node(wan)?.set("mac-address", &GUEST_MAC);
     let mut board = Board::new(cx)
-        .tree(tree)
+        .tree(board::tree_of_guest()?)
         .end(0, board::End::Test)
-        .append("ip=10.9.0.2::10.9.0.1:255.255.255.0::wan:off")
+        .append(&board::address(0, "wan"))
         .boot()?;
     let mut wire = board.take_wire(0)?;
     board.line("wan: link up")?;
@@ -60,7 +57,7 @@ fn damaged_frames(cx: &Context) -> Result {
     let (mut board, mut wire) = wired(cx)?;
     let seeds = templates();
     let mut random = Random::new(0xbad);
-    for round in 0..cx.scaled(10, 50, 500) {
+    for round in 0..cx.scaled(10, 30, 500) {
         send_all(&mut wire, 4_000, || damaged(&seeds, &mut random))?;
         answers(&mut wire, "after damaged frames").during(format!("round {round}"))?;
     }

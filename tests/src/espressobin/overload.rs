@@ -41,12 +41,9 @@ fn request(from: u16, len: usize) -> Vec<u8> {
 }
 
 /// A board whose `wan` has the address of the other tests' first guest and ends here.
-fn board<'c>(cx: &'c Context) -> Result<Board<'c>> {
-    let mut tree = board::tree()?;
-    let wan = "/soc/internal-regs/mdio/switch0/ports/port@1";
-    tree.node(wan)?.set("mac-address", &GUEST_MAC);
+fn board(cx: &Context) -> Result<Board<'_>> {
     Ok(Board::new(cx)
-        .tree(tree)
+        .tree(board::tree_of_guest()?)
         .end(0, End::Test)
         .append(&board::address(0, "wan")))
 }

@@ -439,8 +439,15 @@ pub unsafe extern "C" fn espressobin_counters(
 ) {
     let (wire, out) = (handle.board.wire_counters, handle.board.out_lost);
     let message = format!(
-        "from_mac={} to_mac={} no_link={} damaged={} faulted={} wire_full={} out_lost={out}",
-        wire.from_mac, wire.to_mac, wire.no_link, wire.damaged, wire.faulted, wire.wire_full
+        "from_mac={} to_mac={} from_sockets={} to_sockets={} no_link={} damaged={} faulted={} wire_full={} out_lost={out}",
+        wire.from_mac,
+        wire.to_mac,
+        wire.from_sockets,
+        wire.to_sockets,
+        wire.no_link,
+        wire.damaged,
+        wire.faulted,
+        wire.wire_full
     );
     // SAFETY: the caller's promise.
     unsafe { put_text(&message, buffer, capacity) };
