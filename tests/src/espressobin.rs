@@ -2,14 +2,14 @@
 //!
 //! `board` is the machine with its cables; the others are the tests, by subject.
 
-mod board;
+pub mod board;
 mod damage;
 mod faults;
 mod flap;
 mod handover;
 mod isolation;
 mod overload;
-mod services;
+pub mod services;
 mod trees;
 
 use crate::Test;

@@ -37,6 +37,7 @@ use crate::workspace::{cache_dir, out_dir, root, write_whole};
 pub const SUITE: &str = "bookworm";
 /// For one boot; generous, because it is there for what hangs.
 const LIMIT: Duration = Duration::from_secs(600);
+const TREE: &str = "armada-3720-espressobin.dtb";
 const SOCKETS: [&str; 3] = ["wan", "lan0", "lan1"];
 /// How long nothing moves in the board before it is taken as done with a frame: Linux may be about to forward it.
 const QUIET: Duration = Duration::from_millis(400);
@@ -202,8 +203,10 @@ impl Session<'_> {
     }
 
     fn run_in(&self, dir: &Path) -> Result<()> {
-        let kept = out_dir()?.join("linux").join(&self.files.release);
-        let kept = kept.join(self.proof.name);
+        let kept = out_dir()?
+            .join("linux")
+            .join(self.request.suite)
+            .join(self.proof.name);
         fs::create_dir_all(&kept).map_err(at(&kept))?;
         let initramfs = kept.join("initramfs");
         fs::write(&initramfs, self.files.initramfs()?).map_err(at(&initramfs))?;
@@ -239,7 +242,7 @@ impl Session<'_> {
             .arg("-kernel")
             .arg(self.files.kernel.display().to_string())
             .arg("-dtb")
-            .arg(qemu::devicetree()?.display().to_string())
+            .arg(self.files.tree.display().to_string())
             .arg("-initrd")
             .arg(initramfs.display().to_string())
             .arg("-append")
@@ -440,6 +443,8 @@ fn judge_guest_errors(log: &Path) -> Vec<String> {
 struct Files {
     dir: PathBuf,
     kernel: PathBuf,
+    /// The board's devicetree, as this kernel has it.
+    tree: PathBuf,
     /// The kernel's version as its package's name has it.
     release: String,
     /// Paths below `kernel/`, each after those it depends on.
@@ -476,12 +481,13 @@ impl Files {
         let modules = module_names(suite)?;
         // Another checkout may want other files.
         let mut hasher = DefaultHasher::new();
-        (&modules, TOOLS).hash(&mut hasher);
+        (&modules, TOOLS, TREE).hash(&mut hasher);
         let key = format!("{:016x}", hasher.finish());
         let dir = cache_dir()?.join("linux").join(name).join(key);
         let files = Self {
             release: name.trim_start_matches("linux-image-").to_owned(),
             kernel: dir.join("vmlinuz"),
+            tree: dir.join(TREE),
             modules,
             dir,
         };
@@ -515,7 +521,8 @@ impl Files {
             .arg(modules.display().to_string())
             .words("-name *.xz -exec xz -d -f {} +")
             .output()?;
-        extract_deb(package, &["./boot/vmlinuz-*"], &self.dir)?;
+        let tree = format!("*/marvell/{TREE}");
+        extract_deb(package, &["./boot/vmlinuz-*", &tree], &self.dir)?;
         let found = fs::read_dir(&self.dir).map_err(at(&self.dir))?;
         let found = found
             .flatten()

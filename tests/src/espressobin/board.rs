@@ -86,7 +86,7 @@ pub fn tree_of_guest() -> Result<Tree> {
 }
 
 /// The emulator: the one that `./x test` names, or the newest.
-fn qemu() -> Result<PathBuf> {
+pub fn qemu() -> Result<PathBuf> {
     match std::env::var_os("ESPRESSOBIN_QEMU") {
         Some(path) => Ok(path.into()),
         None => cached("qemu", "qemu-system-aarch64"),
