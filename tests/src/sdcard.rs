@@ -4,7 +4,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -12,7 +12,7 @@ use std::thread;
 
 use crate::check::{During, Failure, Result, ensure, fail, wait};
 use crate::clients::{curl, run};
-use crate::espressobin::board::{cached, qemu};
+use crate::espressobin::board::{cached, qemu, user};
 use crate::espressobin::services::{echo_tcp, echo_udp};
 use crate::machine::{Services, record};
 use crate::qmp::Qmp;
@@ -108,23 +108,8 @@ impl Network {
     /// QEMU's user-mode network, with more options.
     fn user(options: &str) -> Result<Self> {
         let _ = tap::loopback();
-        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        // Free now, and taken by QEMU in a moment.
-        let (http, echo) = (TcpListener::bind(any)?, TcpListener::bind(any)?);
-        let udp = UdpSocket::bind(any)?;
-        let services = Services {
-            http: http.local_addr()?,
-            echo_tcp: echo.local_addr()?,
-            echo_udp: udp.local_addr()?,
-        };
-        let Services {
-            http,
-            echo_tcp,
-            echo_udp,
-        } = services;
-        let netdev = format!(
-            "user,id=n0,hostfwd=tcp:{http}-:80,hostfwd=tcp:{echo_tcp}-:7,hostfwd=udp:{echo_udp}-:7{options}"
-        );
+        let (services, netdev) = user(0, "10.0.2")?;
+        let netdev = format!("{netdev}{options}");
         Ok(Self { netdev, services })
     }
 }
