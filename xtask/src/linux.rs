@@ -94,7 +94,12 @@ pub const PROOFS: &[Proof] = &[
     ),
     proof(
         "isolation",
-        "sockets on their own: nothing is forwarded, what is for Linux arrives",
+        "sockets on their own, and beside a bridge: nothing is forwarded",
+        Cables::Peers,
+    ),
+    proof(
+        "termination",
+        "what is for Linux arrives there, and only that",
         Cables::Peers,
     ),
     proof(
