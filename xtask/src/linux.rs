@@ -37,6 +37,7 @@ use crate::workspace::{cache_dir, out_dir, root, write_whole};
 pub const SUITE: &str = "bookworm";
 /// For one boot; generous, because it is there for what hangs.
 const LIMIT: Duration = Duration::from_secs(600);
+const TREE: &str = "armada-3720-espressobin.dtb";
 const SOCKETS: [&str; 3] = ["wan", "lan0", "lan1"];
 /// How long nothing moves in the board before it is taken as done with a frame: Linux may be about to forward it.
 const QUIET: Duration = Duration::from_millis(400);
@@ -207,8 +208,10 @@ impl Session<'_> {
     }
 
     fn run_in(&self, dir: &Path) -> Result<()> {
-        let kept = out_dir()?.join("linux").join(&self.files.release);
-        let kept = kept.join(self.proof.name);
+        let kept = out_dir()?
+            .join("linux")
+            .join(self.request.suite)
+            .join(self.proof.name);
         fs::create_dir_all(&kept).map_err(at(&kept))?;
         let initramfs = kept.join("initramfs");
         fs::write(&initramfs, self.files.initramfs()?).map_err(at(&initramfs))?;
@@ -244,7 +247,7 @@ impl Session<'_> {
             .arg("-kernel")
             .arg(self.files.kernel.display().to_string())
             .arg("-dtb")
-            .arg(qemu::devicetree()?.display().to_string())
+            .arg(self.files.tree.display().to_string())
             .arg("-initrd")
             .arg(initramfs.display().to_string())
             .arg("-append")
@@ -442,11 +445,14 @@ fn judge_guest_errors(log: &Path) -> Vec<String> {
 }
 
 /// What comes from Debian.
-struct Files {
+pub struct Files {
     dir: PathBuf,
-    kernel: PathBuf,
+    /// The kernel's `Image`.
+    pub kernel: PathBuf,
+    /// The board's devicetree, as this kernel has it.
+    pub tree: PathBuf,
     /// The kernel's version as its package's name has it.
-    release: String,
+    pub release: String,
     /// Paths below `kernel/`, each after those it depends on.
     modules: Vec<String>,
 }
@@ -472,7 +478,12 @@ const TOOLS: &[(&str, &[&str])] = &[
 const HELPERS: &[&str] = &["lib", "udhcpc", "log-allowed"];
 
 impl Files {
-    fn fetch(suite: &str) -> Result<Self> {
+    /// Those of a release, from the cache or else from Debian.
+    ///
+    /// # Errors
+    ///
+    /// If they are not to be had.
+    pub fn fetch(suite: &str) -> Result<Self> {
         let apt = PrivateApt::open(suite, "arm64")?;
         let names = apt.depends("linux-image-arm64")?;
         let Some(name) = names.first() else {
@@ -481,12 +492,13 @@ impl Files {
         let modules = module_names(suite)?;
         // Another checkout may want other files.
         let mut hasher = DefaultHasher::new();
-        (&modules, TOOLS).hash(&mut hasher);
+        (&modules, TOOLS, TREE).hash(&mut hasher);
         let key = format!("{:016x}", hasher.finish());
         let dir = cache_dir()?.join("linux").join(name).join(key);
         let files = Self {
             release: name.trim_start_matches("linux-image-").to_owned(),
             kernel: dir.join("vmlinuz"),
+            tree: dir.join(TREE),
             modules,
             dir,
         };
@@ -507,6 +519,14 @@ impl Files {
         Ok(files)
     }
 
+    /// The drivers, each after those it depends on.
+    pub fn module_files(&self) -> impl Iterator<Item = PathBuf> {
+        let name = |path: &String| path.rsplit('/').next().unwrap_or(path).to_owned();
+        self.modules
+            .iter()
+            .map(move |path| self.dir.join("modules").join(name(path)))
+    }
+
     fn unpack_kernel(&self, package: &Path) -> Result<()> {
         let modules = self.dir.join("modules");
         let patterns: Vec<String> = self
@@ -520,7 +540,8 @@ impl Files {
             .arg(modules.display().to_string())
             .words("-name *.xz -exec xz -d -f {} +")
             .output()?;
-        extract_deb(package, &["./boot/vmlinuz-*"], &self.dir)?;
+        let tree = format!("*/marvell/{TREE}");
+        extract_deb(package, &["./boot/vmlinuz-*", &tree], &self.dir)?;
         let found = fs::read_dir(&self.dir).map_err(at(&self.dir))?;
         let found = found
             .flatten()
