@@ -521,7 +521,8 @@ fn plan<'t>(node: Node<'t>, conduit: &Node, mac: MacAddr) -> Option<Plan<'t>> {
             left_out(
                 &port,
                 format_args!(
-                    "{name} is not behind one of the switch's own PHYs: not supported yet"
+                    "{name} is not behind one of the switch's own PHYs: {} is not supported yet",
+                    port.str("phy-mode").unwrap_or("that")
                 ),
             );
             continue;
