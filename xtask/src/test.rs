@@ -226,6 +226,7 @@ fn machine_steps(tier: Tier) -> Result<Vec<Step>> {
         return Ok(steps);
     }
     let mut steps = ours(&["qemu", "linux"])?;
+    steps.extend(ours(&["qemu", "linux", "--suite", "trixie"])?);
     for doubt in espressobin_model::doubts::all() {
         for reading in &doubt.readings[1..] {
             let machine = format!("doubts={}:{reading}", doubt.name);
