@@ -190,7 +190,7 @@ fn fill_boot(dir: &Path, image: &Path, trees: &Path) -> Result<()> {
     put("boot.scr", &uimage::script(&ours("boot.cmd")?))?;
     put("boot/boot.cmd", &ours("boot.cmd")?)?;
     put(
-        "boot/extlinux/extlinux.conf.example",
+        "extlinux/extlinux.conf.example",
         &ours("extlinux.conf.example")?,
     )?;
     put("boot/Image", &fs::read(image).map_err(at(image))?)?;
