@@ -423,6 +423,7 @@ fn is_sound(cx: &Context) -> Result {
         "readme.txt",
         "licences/mit.txt",
         "licences/apache.txt",
+        "licences/gpl-2.txt",
         "licences/notices.txt",
         "licences/devicetrees.txt",
     ] {
