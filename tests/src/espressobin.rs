@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, SystemTime};
@@ -12,7 +12,7 @@ use espressobin_model::doubts;
 use crate::check::{During, Failure, Result, ensure, fail, wait};
 use crate::clients::{connect, curl};
 use crate::machine::Services;
-use crate::{Context, Needs, Test, Tier, tap};
+use crate::{Context, Needs, Test, Tier, iperf3, irtt, tap};
 
 /// The tests of this file.
 pub const TESTS: &[Test] = &[
@@ -109,24 +109,26 @@ impl Board {
             .arg(&cx.image);
         let (mut captures, mut services) = (Vec::new(), Vec::new());
         for id in 0..SOCKETS.len() {
-            let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-            let (http, echo) = (TcpListener::bind(any)?, TcpListener::bind(any)?);
-            let udp = UdpSocket::bind(any)?;
-            let (http, echo_tcp) = (http.local_addr()?, echo.local_addr()?);
-            let echo_udp = udp.local_addr()?;
+            let forwarded = Services::forwarded()?;
             let capture = file(&format!("n{id}.pcap"));
-            qemu.args(["-netdev", &format!(
-                "user,id=n{id},net=10.0.{}.0/24,hostfwd=tcp:{http}-:80,hostfwd=tcp:{echo_tcp}-:7,hostfwd=udp:{echo_udp}-:7",
-                2 + id
-            )])
+            qemu.args([
+                "-netdev",
+                &format!(
+                    "user,id=n{id},net=10.0.{}.0/24{}",
+                    2 + id,
+                    forwarded.forwards()
+                ),
+            ])
             .args(["-net", &format!("nic,netdev=n{id}")])
-            .args(["-object", &format!("filter-dump,id=f{id},netdev=n{id},file={}", capture.display())]);
+            .args([
+                "-object",
+                &format!(
+                    "filter-dump,id=f{id},netdev=n{id},file={}",
+                    capture.display()
+                ),
+            ]);
             captures.push(capture);
-            services.push(Services {
-                http,
-                echo_tcp,
-                echo_udp,
-            });
+            services.push(forwarded);
         }
         let log = File::create(file("qemu.log"))?;
         let child = qemu
@@ -228,6 +230,15 @@ fn echo_tcp(service: SocketAddr) -> Result {
     Ok(())
 }
 
+/// Somebody else's clients, through the model's MAC and switch.
+fn measuring_tools(services: &Services) -> Result {
+    irtt::client(services.irtt, &["-d", "2s", "-i", "20ms", "-l", "1400"])?.all_answered()?;
+    for options in [&["-n", "1M"][..], &["-n", "1M", "-R"]] {
+        iperf3::client(services.iperf3, options)?.moved(1 << 20)?;
+    }
+    Ok(())
+}
+
 /// Links, leases and every service on all sockets; nothing crosses; the model has nothing to complain of.
 fn three_networks(cx: &Context, options: &str) -> Result {
     let board = Board::boot(cx, options)?;
@@ -256,6 +267,7 @@ fn three_networks(cx: &Context, options: &str) -> Result {
         }
         Ok::<(), Failure>(())
     })?;
+    measuring_tools(&board.services[0]).during("wan")?;
     let macs = SOCKETS
         .iter()
         .map(|name| board.mac(name))

@@ -45,6 +45,8 @@ const MAX_RESULTS: u32 = 65_536;
 const STAGE_LIMIT_US: u64 = 4_000_000;
 /// A test may last this much longer than was agreed.
 const GRACE_US: u64 = 10_000_000;
+/// The end of a test of a number of bytes may overtake the last of them, which come in other connections: so long it waits.
+const OVERTAKEN_US: u64 = 500_000;
 /// Spec: iperf_api.h.
 const MAX_TIME_S: i64 = 86_400;
 const MAX_OMIT_S: i64 = 600;
@@ -325,6 +327,8 @@ pub struct Server {
     /// When the stage began; of the run, when what counts began.
     since_us: u64,
     ended_us: u64,
+    /// When the end that was asked for comes at the latest.
+    ending_us: u64,
     omitting: bool,
     /// Counted events.
     pub counters: Counters,
@@ -356,6 +360,7 @@ impl Default for Server {
             came: 0,
             since_us: 0,
             ended_us: 0,
+            ending_us: u64::MAX,
             omitting: false,
             counters: Counters::default(),
         }
@@ -495,6 +500,7 @@ impl Server {
                     &[state::TEST_START, state::TEST_RUNNING],
                 );
                 self.omitting = self.params.omit_s > 0;
+                self.ending_us = u64::MAX;
                 self.enter(Stage::Running, now_us);
                 for stream in &mut self.streams {
                     stream.next_ns = now_us * 1000;
@@ -504,6 +510,10 @@ impl Server {
             Stage::Streams | Stage::Running => match input.first() {
                 None => {}
                 Some(&state::TEST_END) if self.stage == Stage::Running => {
+                    self.ending_us = self.ending_us.min(now_us + OVERTAKEN_US);
+                    if now_us < self.ending_us && self.is_owed() {
+                        return Ok(());
+                    }
                     step.consumed = 1;
                     step.streams = true;
                     self.ended_us = now_us.saturating_sub(self.since_us);
@@ -561,7 +571,15 @@ impl Server {
     }
 
     /// When the control connection must be looked at although nothing has come, in microseconds.
-    pub fn deadline_us(&self) -> u64 {
+    pub fn wake_us(&self) -> u64 {
+        match self.stage {
+            Stage::Running => self.ending_us.min(self.deadline_us()),
+            _ => self.deadline_us(),
+        }
+    }
+
+    /// When the patience with the client ends, in microseconds.
+    fn deadline_us(&self) -> u64 {
         match self.stage {
             Stage::Idle => u64::MAX,
             Stage::Running if self.params.time_s == 0 => u64::MAX,
@@ -594,6 +612,15 @@ impl Server {
     /// Whether streams with this number are ours to send.
     fn sends(&self, number: u8) -> bool {
         number >= self.params.receive
+    }
+
+    /// Whether not all has come of what the client said it would send.
+    fn is_owed(&self) -> bool {
+        let received = self.streams.iter().take(self.params.receive.into());
+        self.params.send == 0
+            && self.params.omit_s == 0
+            && received.fold(0, |sum: u64, stream| sum.saturating_add(stream.bytes))
+                < self.params.bytes
     }
 
     /// Whether enough was sent. (Not if some of it did not count, for then the client has counted from another moment.)
@@ -658,9 +685,13 @@ impl Server {
         }
     }
 
-    /// Whether all streams have come, and the control connection should be told so.
+    /// Whether all streams have come, or all that was to come in them, and the control connection should be told so.
     pub fn is_complete(&self) -> bool {
-        self.stage == Stage::Streams && self.came == self.params.streams()
+        match self.stage {
+            Stage::Streams => self.came == self.params.streams(),
+            Stage::Running => self.ending_us != u64::MAX && !self.is_owed(),
+            _ => false,
+        }
     }
 
     /// Whether [`Self::datagrams_due_us`] may be worth asking.

@@ -42,9 +42,8 @@ pub fn serve(
         Role::Fresh => {}
         Role::Control(_) => control(server, connection, input, output, now_us, &mut turn),
         Role::Stream(test, number) => {
+            turn.deadline_us = stream(server, test, number, connection.socket(), now_us);
             turn.others = server.is_complete();
-            let socket = connection.socket();
-            turn.deadline_us = stream(server, test, number, socket, now_us);
         }
         Role::Leaving => leave(connection.socket()),
     }
@@ -120,7 +119,7 @@ fn control(
             break;
         }
     }
-    turn.deadline_us = server.deadline_us();
+    turn.deadline_us = server.wake_us();
 }
 
 /// Moves data while the test runs. Returns when to look again.

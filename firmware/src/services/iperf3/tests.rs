@@ -451,3 +451,29 @@ fn results_of_the_most_streams_fit() {
     }
     assert!(bench.results().matches("\"id\"").count() == 32);
 }
+
+#[test]
+fn bytes_that_their_end_has_overtaken_count() {
+    for late in [false, true] {
+        let mut bench = Bench::new();
+        bench.start(",\"num\":2000", 1);
+        bench.server.running(1, 0, bench.now_us).unwrap().bytes = 1000;
+        assert_eq!(bench.say(&[state::TEST_END]), (vec![], false));
+        assert!(!bench.server.is_complete());
+        if late {
+            bench.now_us = bench.server.wake_us();
+        } else {
+            bench.server.running(1, 0, bench.now_us).unwrap().bytes = 2000;
+            assert!(bench.server.is_complete());
+        }
+        let text = bench.results();
+        assert!(
+            text.contains(if late {
+                "\"bytes\":1000"
+            } else {
+                "\"bytes\":2000"
+            }),
+            "{text}"
+        );
+    }
+}
