@@ -75,6 +75,8 @@ pub struct Guest {
     pub udp_echo: SocketAddr,
     /// Where the guest's TCP port 80 is on this host.
     pub http: SocketAddr,
+    /// The same of its port 5201.
+    pub iperf3: SocketAddr,
 }
 
 impl Guest {
@@ -96,9 +98,10 @@ impl Guest {
         fs::write(&counter_path, [0; 8]).map_err(at(&counter_path))?;
         let udp_echo = local(free_udp_port()?);
         let http = local(free_tcp_port()?);
+        let iperf3 = local(free_tcp_port()?);
         let first = match wire {
             Wire::UserNetwork => format!(
-                "user,id=n0,net=10.0.2.0/24,hostfwd=udp:{udp_echo}-:7,hostfwd=tcp:{http}-:80"
+                "user,id=n0,net=10.0.2.0/24,hostfwd=udp:{udp_echo}-:7,hostfwd=tcp:{http}-:80,hostfwd=tcp:{iperf3}-:5201"
             ),
             Wire::Ear(socket) => {
                 let ours = socket.local_addr().map_err(network)?;
@@ -154,6 +157,7 @@ impl Guest {
             line: step.line(),
             udp_echo,
             http,
+            iperf3,
         })
     }
 

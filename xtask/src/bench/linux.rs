@@ -33,12 +33,63 @@ const MODULES: [&str; 4] = ["failover", "net_failover", "virtio_mmio", "virtio_n
 /// What Linux's server prints once it listens.
 pub const READY: &str = "bench: ready";
 
+/// Debian's packages that make an iperf3, and what of each is needed.
+const IPERF3: [(&str, &[&str]); 5] = [
+    ("iperf3", &["./usr/bin/iperf3"]),
+    ("libiperf0", &["*/libiperf.so.0*"]),
+    ("libsctp1", &["*/libsctp.so.1*"]),
+    ("libssl3", &["*/libcrypto.so.3"]),
+    (
+        "libc6",
+        &["*/libc.so.6", "*/libm.so.6", "*/ld-linux-aarch64.so.1"],
+    ),
+];
+
 /// Fetches Debian's kernel, compiles the server, and packs it.
 ///
 /// # Errors
 ///
 /// If the kernel cannot be had, or the compiler refuses.
 pub fn build() -> Result<System> {
+    pack("initrd", &[])
+}
+
+/// The same with Debian's iperf3 running beside the server.
+///
+/// # Errors
+///
+/// Those of [`build`], or if iperf3 cannot be had.
+pub fn build_with_iperf3() -> Result<System> {
+    let dir = workspace::cache_dir()?
+        .join("linux")
+        .join(format!("{SUITE}-arm64"))
+        .join("iperf3");
+    let complete = dir.join("complete");
+    if !complete.exists() {
+        let apt = PrivateApt::open(SUITE, "arm64")?;
+        for (package, files) in IPERF3 {
+            let deb = apt.download_deb(package)?;
+            extract_deb(&deb, files, &dir)?;
+            fs::remove_file(&deb).map_err(at(&deb))?;
+        }
+        fs::write(&complete, []).map_err(at(&complete))?;
+    }
+    let mut files = Vec::new();
+    for entry in fs::read_dir(&dir).map_err(at(&dir))?.flatten() {
+        // Debian's links are to files beside them; what they lead to is packed under either name.
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let place = match name.as_str() {
+            "complete" => continue,
+            "iperf3" => name,
+            _ => format!("lib/{name}"),
+        };
+        files.push((place, read(&entry.path())?));
+    }
+    pack("initrd-iperf3", &files)
+}
+
+/// Packs the server, and beside it these files, by their names in the archive.
+fn pack(name: &str, files: &[(String, Vec<u8>)]) -> Result<System> {
     packages::ensure(&COMPILER)?;
     let dir = workspace::cache_dir()?
         .join("linux")
@@ -71,7 +122,14 @@ pub fn build() -> Result<System> {
         );
     }
     archive.file("init", 0o755, &read(&init)?);
-    let initrd = dir.join("initrd");
+    if !files.is_empty() {
+        archive.directory("lib");
+        archive.directory("tmp");
+    }
+    for (place, bytes) in files {
+        archive.file(place, 0o755, bytes);
+    }
+    let initrd = dir.join(name);
     fs::write(&initrd, archive.finish()).map_err(at(&initrd))?;
     Ok(System {
         name: format!("Linux {}", version.trim()),
