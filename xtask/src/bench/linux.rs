@@ -41,7 +41,11 @@ const IPERF3: [(&str, &[&str]); 5] = [
     ("libssl3", &["*/libcrypto.so.3"]),
     (
         "libc6",
-        &["*/libc.so.6", "*/libm.so.6", "*/ld-linux-aarch64.so.1"],
+        &[
+            "*/libc.so.6",
+            "*/libm.so.6",
+            "*/aarch64-linux-gnu/ld-linux-aarch64.so.1",
+        ],
     ),
 ];
 
