@@ -117,6 +117,7 @@ fn pack(name: &str, files: &[(String, Vec<u8>)]) -> Result<System> {
     let mut archive = Cpio::default();
     archive.directory("dev");
     archive.character_device("dev/console", 5, 1);
+    archive.character_device("dev/urandom", 1, 9);
     archive.directory("modules");
     for module in MODULES {
         archive.file(

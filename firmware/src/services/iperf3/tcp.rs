@@ -125,7 +125,7 @@ fn control(
 /// Moves data while the test runs. Returns when to look again.
 fn stream(server: &mut Server, test: u32, number: u8, socket: &mut Socket<'_>, now_us: u64) -> u64 {
     let sends = server.sends(number);
-    let (all_sent, rate) = (server.has_sent_all(), server.params.rate);
+    let (all_sent, rate) = (sends && server.has_sent_all(), server.params.rate);
     let block = server.params.len as usize;
     let is_over = test != server.test || matches!(server.stage, super::Stage::Idle);
     let Some(stream) = server.running(test, number, now_us) else {
