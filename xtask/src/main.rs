@@ -15,6 +15,7 @@ mod notices;
 mod packages;
 mod private_apt;
 mod qemu;
+mod rfc2544;
 mod run;
 mod step;
 mod test;
@@ -33,6 +34,7 @@ const COMMANDS: &[&Command] = &[
     &build::COMMAND,
     &fmt::COMMAND,
     &bench::COMMAND,
+    &rfc2544::COMMAND,
     &qemu::COMMAND,
     &notices::COMMAND,
     &HELP,
