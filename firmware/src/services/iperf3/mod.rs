@@ -31,6 +31,7 @@ use core::fmt::{self, Write};
 
 use super::datagram::{Source, Way};
 use json::Value;
+use smoltcp::wire::IpAddress;
 
 /// The port, of TCP and UDP.
 pub const PORT: u16 = 5201;
@@ -318,8 +319,9 @@ pub struct Server {
     /// Number of the test.
     test: u32,
     cookie: [u8; COOKIE],
-    /// Place of the connection that controls it.
+    /// Place of the connection that controls it, and who that is: nobody else gets datagrams.
     control: u8,
+    peer: Option<IpAddress>,
     params: Params,
     streams: Box<[Stream]>,
     /// Streams that have come.
@@ -355,6 +357,7 @@ impl Default for Server {
             test: 0,
             cookie: [0; COOKIE],
             control: 0,
+            peer: None,
             params: Params::default(),
             streams: vec![Stream::default(); MAX_STREAMS].into_boxed_slice(),
             came: 0,
@@ -384,12 +387,18 @@ impl Server {
     }
 
     /// What a connection is that begins with `cookie`.
-    fn admit(&mut self, place: u8, cookie: &[u8; COOKIE], now_us: u64) -> Role {
+    fn admit(
+        &mut self,
+        place: u8,
+        peer: Option<IpAddress>,
+        cookie: &[u8; COOKIE],
+        now_us: u64,
+    ) -> Role {
         match self.stage {
             Stage::Idle => {
                 self.test = self.test.wrapping_add(1);
                 self.cookie = *cookie;
-                self.control = place;
+                (self.control, self.peer) = (place, peer);
                 self.came = 0;
                 self.streams.fill(Stream::default());
                 self.enter(Stage::Params, now_us);
@@ -654,7 +663,11 @@ impl Server {
                 }
                 None
             }
-            (None, Stage::Streams) if payload.len() == 4 && self.came < self.params.streams() => {
+            (None, Stage::Streams)
+                if payload.len() == 4
+                    && self.came < self.params.streams()
+                    && self.peer == Some(source.address) =>
+            {
                 let number = usize::from(self.came);
                 self.came += 1;
                 self.streams[number].source = Some(source);

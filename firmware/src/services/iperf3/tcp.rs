@@ -58,17 +58,18 @@ fn greet(server: &mut Server, place: usize, connection: &mut Connection, now_us:
     let since_us = *connection.request_since_us.get_or_insert(now_us);
     let limit_us = since_us + STAGE_LIMIT_US;
     let socket = connection.socket();
+    let peer = socket.remote_endpoint().map(|endpoint| endpoint.addr);
     let mut cookie = [0; COOKIE];
     let role = match server.is_welcome() {
         true if socket.recv_queue() >= COOKIE => {
             // There are as many bytes.
             let _ = socket.recv_slice(&mut cookie);
-            server.admit(place as u8, &cookie, now_us)
+            server.admit(place as u8, peer, &cookie, now_us)
         }
         true if now_us < limit_us && socket.may_recv() => return limit_us,
         // Who has said nothing for so long gets no answer either.
         true => Role::Leaving,
-        false => server.admit(place as u8, &cookie, now_us),
+        false => server.admit(place as u8, peer, &cookie, now_us),
     };
     match role {
         Role::Control(_) => {

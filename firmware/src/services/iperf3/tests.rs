@@ -34,6 +34,7 @@ fn source(port: u16) -> Source {
     }
 }
 
+const PEER: Option<IpAddress> = Some(IpAddress::v4(10, 0, 0, 1));
 const COOKIE_A: [u8; COOKIE] = [b'a'; COOKIE];
 const COOKIE_B: [u8; COOKIE] = [b'b'; COOKIE];
 
@@ -44,7 +45,7 @@ impl Bench {
             now_us: SECOND_US,
         };
         assert_eq!(
-            bench.server.admit(5, &COOKIE_A, bench.now_us),
+            bench.server.admit(5, PEER, &COOKIE_A, bench.now_us),
             Role::Control(1)
         );
         bench
@@ -73,7 +74,7 @@ impl Bench {
             (vec![state::CREATE_STREAMS], false)
         );
         for number in 0..streams {
-            let role = self.server.admit(6 + number, &COOKIE_A, self.now_us);
+            let role = self.server.admit(6 + number, PEER, &COOKIE_A, self.now_us);
             assert_eq!(role, Role::Stream(1, number));
         }
         let running = vec![state::TEST_START, state::TEST_RUNNING];
@@ -118,7 +119,7 @@ fn a_test_from_cookie_to_results() {
     let mut bench = Bench::new();
     bench.start(",\"parallel\":3", 3);
     assert_eq!(
-        bench.server.admit(9, &COOKIE_A, bench.now_us),
+        bench.server.admit(9, PEER, &COOKIE_A, bench.now_us),
         Role::Leaving
     );
     bench.server.running(1, 1, bench.now_us).unwrap().bytes = 1234;
@@ -134,7 +135,7 @@ fn a_test_from_cookie_to_results() {
         assert!(text.contains(stream), "{text}");
     }
     assert_eq!(
-        bench.server.admit(5, &COOKIE_B, bench.now_us),
+        bench.server.admit(5, PEER, &COOKIE_B, bench.now_us),
         Role::Control(2)
     );
 }
@@ -218,7 +219,7 @@ fn messages_may_come_byte_by_byte() {
     }
     assert_eq!(bench.say(&whole), (vec![state::CREATE_STREAMS], false));
     assert_eq!(
-        bench.server.admit(6, &COOKIE_A, bench.now_us),
+        bench.server.admit(6, PEER, &COOKIE_A, bench.now_us),
         Role::Stream(1, 0)
     );
     bench.say(&[]);
@@ -238,19 +239,19 @@ fn one_test_at_a_time() {
     for _ in 0..100 {
         assert!(!bench.server.is_welcome());
         assert_eq!(
-            bench.server.admit(7, &COOKIE_B, bench.now_us),
+            bench.server.admit(7, PEER, &COOKIE_B, bench.now_us),
             Role::Leaving
         );
     }
     bench.say(&params(""));
     assert_eq!(
-        bench.server.admit(7, &COOKIE_B, bench.now_us),
+        bench.server.admit(7, PEER, &COOKIE_B, bench.now_us),
         Role::Leaving
     );
     assert_eq!(bench.server.counters.denied, 101);
     assert!(bench.server.gone(Role::Control(1)));
     assert_eq!(
-        bench.server.admit(7, &COOKIE_B, bench.now_us),
+        bench.server.admit(7, PEER, &COOKIE_B, bench.now_us),
         Role::Control(2)
     );
     assert!(!bench.server.gone(Role::Control(1)));
@@ -264,7 +265,7 @@ fn silence_ends_a_test_within_five_seconds() {
             bench.say(&params(""));
         }
         if stage > 1 {
-            bench.server.admit(6, &COOKIE_A, bench.now_us);
+            bench.server.admit(6, PEER, &COOKIE_A, bench.now_us);
             bench.say(&[]);
             bench.say(&[state::TEST_END]);
         }
@@ -476,4 +477,16 @@ fn bytes_that_their_end_has_overtaken_count() {
             "{text}"
         );
     }
+}
+
+#[test]
+fn datagrams_go_only_to_who_asked_for_them() {
+    let mut bench = Bench::new();
+    bench.say(&params(&format!("{UDP},\"reverse\":true")));
+    let victim = Source {
+        address: IpAddress::v4(10, 0, 0, 9),
+        ..source(0)
+    };
+    assert_eq!(bench.server.datagram(victim, b"9876", bench.now_us), None);
+    assert!(!bench.server.is_complete());
 }
