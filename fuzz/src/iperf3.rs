@@ -23,6 +23,7 @@ pub const TARGET: Target = Target {
 };
 
 /// Puts the end before the start.
+#[expect(clippy::ptr_arg, reason = "the type of all of them")]
 fn mutate(input: &mut Vec<u8>, rng: &mut Rng) {
     if !input.is_empty() {
         let at = rng.below(input.len());

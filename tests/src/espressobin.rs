@@ -2,13 +2,14 @@
 //!
 //! `board` is the machine with its cables; the others are the tests, by subject.
 
-mod board;
+pub mod board;
 mod damage;
 mod faults;
 mod flap;
+mod handover;
 mod isolation;
 mod overload;
-mod services;
+pub mod services;
 mod trees;
 
 use crate::Test;
@@ -18,8 +19,26 @@ pub const TESTS: &[&[Test]] = &[
     services::TESTS,
     isolation::TESTS,
     flap::TESTS,
+    handover::TESTS,
     overload::TESTS,
     faults::TESTS,
     damage::TESTS,
     trees::TESTS,
 ];
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_checklist_for_silicon_has_every_doubt() {
+        let checklist = include_str!("../../docs/bring-up.md");
+        for doubt in espressobin_model::doubts::all() {
+            let name = format!("| `{}`", doubt.name);
+            let second = format!(", `{}` |", doubt.name);
+            assert!(
+                checklist.contains(&name) || checklist.contains(&second),
+                "{}",
+                doubt.name
+            );
+        }
+    }
+}

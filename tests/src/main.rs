@@ -6,7 +6,8 @@
 //! machine   a QEMU command line and the guest behind it        qmp   QEMU's control socket
 //! tap       an interface of this (private) machine             wire  a cable whose other end is the test
 //! dt        takes devicetrees apart and puts them together     clients  curl, ping, wrk ...
-//! boot, services, http, echo, irtt, iperf3, chargen, addressing, damage, faults, load, espressobin: the tests, by subject
+//! boot, services, http, echo, irtt, iperf3, chargen, addressing, damage, faults, load, espressobin, sdcard,
+//! machine_model: the tests, by subject
 //! ```
 //!
 //! A test is a function that returns; what it started dies with its process. To add one: write the function, and add
@@ -27,8 +28,10 @@ mod iperf3;
 mod irtt;
 mod load;
 mod machine;
+mod machine_model;
 mod qmp;
 mod runner;
+mod sdcard;
 mod services;
 mod tap;
 mod wire;
@@ -109,8 +112,12 @@ fn tests() -> impl Iterator<Item = &'static Test> {
         addressing::TESTS,
         faults::TESTS,
         boot::TESTS,
+        sdcard::TESTS,
     ];
-    let board = espressobin::TESTS.iter().copied();
+    let board = espressobin::TESTS
+        .iter()
+        .chain(machine_model::TESTS)
+        .copied();
     subjects.into_iter().chain(board).flatten()
 }
 
@@ -132,6 +139,18 @@ const PACKAGES: &[(&str, &str, &str)] = &[
         "/usr/lib/python3/dist-packages/scapy",
         "frames no ordinary client sends",
     ),
+    ("mtools", "mtools", "files on the card's FAT partition"),
+    (
+        "dosfstools",
+        "/sbin/fsck.fat",
+        "checks the card's FAT partition",
+    ),
+    (
+        "e2fsprogs",
+        "/sbin/debugfs",
+        "checks the card's ext4 partition",
+    ),
+    ("fdisk", "/sbin/sfdisk", "reads the card's partition table"),
     (
         "llvm",
         "llvm-symbolizer",

@@ -11,15 +11,18 @@ mod error;
 mod fmt;
 mod image;
 mod linux;
+mod netboot;
 mod notices;
 mod packages;
 mod private_apt;
 mod qemu;
 mod rfc2544;
 mod run;
+mod sdcard;
 mod step;
 mod test;
 mod toolchain;
+mod uboot;
 mod workspace;
 
 use std::process::ExitCode;
@@ -35,6 +38,8 @@ const COMMANDS: &[&Command] = &[
     &fmt::COMMAND,
     &bench::COMMAND,
     &rfc2544::COMMAND,
+    &sdcard::COMMAND,
+    &netboot::COMMAND,
     &qemu::COMMAND,
     &notices::COMMAND,
     &HELP,

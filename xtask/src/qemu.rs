@@ -21,6 +21,7 @@ use crate::packages::{self, Package};
 use crate::private_apt::{PrivateApt, check_sha256, extract_deb};
 use crate::step::Step;
 use crate::toolchain;
+use crate::uboot;
 use crate::workspace::{cache_dir, root, target_dir, write_whole};
 
 /// The row in the table of commands.
@@ -54,7 +55,8 @@ result stays in the cache: the second time there is nothing to do. The binary al
 QEMU's own machine virt.
 
 `./x qemu doubts` lists what the sources leave open about the hardware, with the readings
-that `-M espressobin,doubts=NAME:READING` takes (the first is in force if none is given);
+that `-M espressobin,doubts=NAME:READING` takes (the first is in force if none is given, and
+`doubts=flipped` is the last one of each);
 `./x qemu faults` lists the misbehaviour that `faults=NAME=VALUE*COUNT` asks for.
 
 `./x qemu linux` boots Debian's unmodified Linux on the machine, with the tree and the drivers
@@ -193,25 +195,41 @@ pub fn binary(quiet: bool) -> Result<PathBuf> {
     Ok(binary)
 }
 
+/// Where the plugin interface of [`binary`] is declared.
+///
+/// # Errors
+///
+/// If there is no cache.
+pub fn plugin_header_dir() -> Result<PathBuf> {
+    let source = cache_dir()?.join("qemu").join(VERSION).join("source");
+    Ok(source.join("include/qemu"))
+}
+
 /// The releases whose kernel packages have the board's devicetrees; the first one's is used where one will do.
-const TREE_SUITES: [&str; 2] = ["bookworm", "trixie"];
+pub const TREE_SUITES: [&str; 2] = ["bookworm", "trixie"];
 /// The board as `./x run espressobin` and most tests have it.
 const TREE: &str = "armada-3720-espressobin.dtb";
 
-/// The devicetree of the board as Linux has it, from Debian's kernel package.
+/// The devicetree of the board as Linux has it.
 ///
 /// # Errors
 ///
 /// If the package cannot be had.
 pub fn devicetree() -> Result<PathBuf> {
-    devicetree_of(TREE_SUITES[0])
+    Ok(devicetrees(TREE_SUITES[0])?.join(TREE))
 }
 
-/// All variants' trees of a release.
-fn devicetree_of(suite: &str) -> Result<PathBuf> {
+/// What the package says about the trees' licence, beside them.
+pub const TREES_LICENCE: &str = "copyright";
+
+/// A directory with the trees of all ESPRESSObins, from the kernel package of a release, and [`TREES_LICENCE`].
+///
+/// # Errors
+///
+/// If the package cannot be had.
+pub fn devicetrees(suite: &str) -> Result<PathBuf> {
     let into = cache_dir()?.join("devicetree").join(suite);
-    let tree = into.join(TREE);
-    if !tree.is_file() {
+    if !into.join(TREES_LICENCE).is_file() {
         let apt = PrivateApt::open(suite, "arm64")?;
         let kernel = apt.depends("linux-image-arm64")?;
         let Some(kernel) = kernel.first() else {
@@ -219,8 +237,10 @@ fn devicetree_of(suite: &str) -> Result<PathBuf> {
         };
         let package = apt.download_deb(kernel)?;
         extract_deb(&package, &["*/marvell/armada-3720-espressobin*.dtb"], &into)?;
+        // Last: it says that all is there.
+        extract_deb(&package, &["./usr/share/doc/*/copyright"], &into)?;
     }
-    Ok(tree)
+    Ok(into)
 }
 
 /// Everything that the system tests of the board want of the cache. Returns the emulator.
@@ -230,18 +250,9 @@ fn devicetree_of(suite: &str) -> Result<PathBuf> {
 /// If something cannot be had.
 pub fn for_tests() -> Result<PathBuf> {
     for suite in TREE_SUITES {
-        devicetree_of(suite)?;
+        devicetrees(suite)?;
     }
-    let uboot = cache_dir()?.join("devicetree/u-boot");
-    if !uboot.join("u-boot.bin").is_file() {
-        let apt = PrivateApt::open(TREE_SUITES[0], "arm64")?;
-        let package = apt.download_deb("u-boot-mvebu")?;
-        let files = [
-            "*/mvebu_espressobin-88f3720/u-boot.bin",
-            "*/mvebu_espressobin-88f3720/*.dtb",
-        ];
-        extract_deb(&package, &files, &uboot)?;
-    }
+    uboot::fetch()?;
     binary(true)
 }
 

@@ -1,18 +1,20 @@
 //! The board: QEMU's machine `espressobin`, what is plugged into its sockets, and the image that runs on it.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use espressobin_model::doubts;
 
-use crate::check::{During, Failure, Result, ensure, fail};
+use crate::check::{During, Failure, Result, ensure, fail, wait};
 use crate::dt::Tree;
 use crate::machine::Services;
 use crate::qmp::Qmp;
-use crate::wire::Wire;
+use crate::wire::{GUEST_MAC, Wire};
 use crate::{Context, tap};
 
 /// The sockets, in the order of the switch's ports.
@@ -74,8 +76,16 @@ pub fn tree() -> Result<Tree> {
     )?)?)
 }
 
+/// The same with the address of the other tests' first guest for `wan`.
+pub fn tree_of_guest() -> Result<Tree> {
+    let mut tree = tree()?;
+    let wan = "/soc/internal-regs/mdio/switch0/ports/port@1";
+    tree.node(wan)?.set("mac-address", &GUEST_MAC);
+    Ok(tree)
+}
+
 /// The emulator: the one that `./x test` names, or the newest.
-fn qemu() -> Result<PathBuf> {
+pub fn qemu() -> Result<PathBuf> {
     match std::env::var_os("ESPRESSOBIN_QEMU") {
         Some(path) => Ok(path.into()),
         None => cached("qemu", "qemu-system-aarch64"),
@@ -89,6 +99,8 @@ pub enum End {
     User,
     /// The test itself.
     Test,
+    /// No network of QEMU's, which gives what it has to the first sockets: nor in those behind this one.
+    Nothing,
     /// What QEMU makes of this description of a network device, whose id is `n0`, `n1` or `n2`.
     Netdev(String),
 }
@@ -112,6 +124,7 @@ pub struct Board<'c> {
     tree: Option<Tree>,
     ends: [End; 3],
     deeds: Option<Vec<Deed>>,
+    firmware: Option<PathBuf>,
     args: Vec<String>,
 }
 
@@ -127,8 +140,15 @@ impl<'c> Board<'c> {
             tree: None,
             ends: [End::User, End::User, End::User],
             deeds: None,
+            firmware: None,
             args: Vec::new(),
         }
+    }
+
+    /// Starts this instead of the image.
+    pub fn firmware(mut self, file: PathBuf) -> Self {
+        self.firmware = Some(file);
+        self
     }
 
     /// Tells boards of one test apart.
@@ -155,6 +175,12 @@ impl<'c> Board<'c> {
     /// One more argument for QEMU.
     pub fn arg(mut self, arg: &str) -> Self {
         self.args.push(arg.into());
+        self
+    }
+
+    /// More arguments for QEMU.
+    pub fn args(mut self, args: &[&str]) -> Self {
+        self.args.extend(args.iter().map(|arg| (*arg).to_owned()));
         self
     }
 
@@ -243,7 +269,16 @@ impl<'c> Board<'c> {
             .map(str::to_owned),
         );
         args.push(complaints.display().to_string());
-        args.extend(["-serial".into(), format!("file:{}", serial.display())]);
+        let console = self.name("console");
+        args.extend([
+            "-chardev".into(),
+            format!(
+                "socket,id=c,path={console},server=on,wait=off,logfile={}",
+                serial.display()
+            ),
+            "-serial".into(),
+            "chardev:c".into(),
+        ]);
         args.extend([
             "-qmp".into(),
             format!("unix:{},server=on,wait=off", socket.display()),
@@ -266,6 +301,7 @@ impl<'c> Board<'c> {
                     )
                 }
                 End::Netdev(netdev) => netdev.clone(),
+                End::Nothing => break,
             };
             let capture = self.file(&format!("n{id}.pcap"));
             args.extend(["-netdev".into(), netdev]);
@@ -289,6 +325,8 @@ impl<'c> Board<'c> {
             serial,
             complaints,
             socket,
+            console: console.into(),
+            keyboard: None,
             captures,
             services,
             wires,
@@ -299,6 +337,10 @@ impl<'c> Board<'c> {
 
     /// Arguments that load image and tree.
     fn image(&self, args: &mut Vec<String>) -> Result {
+        if let Some(firmware) = &self.firmware {
+            args.extend(["-bios".into(), firmware.display().to_string()]);
+            return Ok(());
+        }
         let image = self.context.image.display();
         let mut tree = match &self.tree {
             Some(tree) => tree.clone(),
@@ -395,6 +437,8 @@ pub struct Running {
     serial: PathBuf,
     complaints: PathBuf,
     socket: PathBuf,
+    console: PathBuf,
+    keyboard: Option<UnixStream>,
     captures: Vec<PathBuf>,
     services: Vec<Option<Services>>,
     wires: Vec<Option<Wire>>,
@@ -408,7 +452,10 @@ impl Drop for Running {
             let _ = child.kill();
             let _ = child.wait();
         }
-        let _ = fs::remove_file(&self.socket);
+        let _ = (
+            fs::remove_file(&self.socket),
+            fs::remove_file(&self.console),
+        );
     }
 }
 
@@ -471,18 +518,39 @@ impl Running {
 
     /// How the services behind a socket are reached, by user-mode network.
     pub fn services(&self, socket: usize) -> Result<Services> {
-        match self.services[socket] {
-            Some(services) => Ok(services),
-            None => fail!("no user-mode network in {}", SOCKETS[socket]),
+        match self.services.get(socket) {
+            Some(Some(services)) => Ok(*services),
+            _ => fail!("no user-mode network in {}", SOCKETS[socket]),
         }
     }
 
     /// Our end of a socket's cable, once.
     pub fn take_wire(&mut self, socket: usize) -> Result<Wire> {
-        match self.wires[socket].take() {
+        match self.wires.get_mut(socket).and_then(Option::take) {
             Some(wire) => Ok(wire),
             None => fail!("the cable of {} does not end here", SOCKETS[socket]),
         }
+    }
+
+    /// Types on the console.
+    pub fn type_in(&mut self, text: &str) -> Result {
+        let mut keyboard = match self.keyboard.take() {
+            Some(keyboard) => keyboard,
+            None => {
+                let keyboard = wait(20, "the console", || {
+                    UnixStream::connect(&self.console).ok()
+                })?;
+                // The log has it; but somebody has to take it here, too.
+                let mut screen = keyboard.try_clone()?;
+                thread::spawn(
+                    move || while screen.read(&mut [0; 4096]).is_ok_and(|len| len > 0) {},
+                );
+                keyboard
+            }
+        };
+        keyboard.write_all(text.as_bytes())?;
+        self.keyboard = Some(keyboard);
+        Ok(())
     }
 
     /// Everything on the console so far.
@@ -529,7 +597,7 @@ impl Running {
                 Instant::now() < deadline,
                 "the console did not say `{text}` within {seconds} s"
             );
-            std::thread::sleep(Duration::from_millis(10));
+            thread::sleep(Duration::from_millis(10));
         }
     }
 
@@ -560,7 +628,10 @@ impl Running {
 
     /// Frames of a socket so far, both ways, each with its virtual time in nanoseconds since switching on.
     pub fn frames(&self, socket: usize) -> Result<Vec<(u64, Vec<u8>)>> {
-        let bytes = fs::read(&self.captures[socket])?;
+        let Some(capture) = self.captures.get(socket) else {
+            fail!("{} has no network", SOCKETS[socket]);
+        };
+        let bytes = fs::read(capture)?;
         let mut rest = bytes.get(24..).unwrap_or_default();
         let mut frames = Vec::new();
         // QEMU adds the host's time at start, in whole seconds: all but the first frame's fraction is relative to it.
@@ -585,10 +656,41 @@ impl Running {
         Ok(self.qmp()?.memory(ENTERED_AT)? * COUNTER_NS)
     }
 
-    /// The model has nothing to complain of, and the MAC's driver neither.
-    pub fn sound(&mut self) -> Result {
+    /// Whether a whole line with this text follows the first `mark` bytes of the console.
+    pub fn says_from(&self, mark: usize, text: &str) -> bool {
+        let console = self.console();
+        let new = console.get(mark..).unwrap_or_default();
+        let whole = new.rfind('\n').map_or("", |end| &new[..end]);
+        whole.contains(text)
+    }
+
+    /// Waits until QEMU ends by itself, without a complaint of the model.
+    pub fn ended(&mut self, seconds: u64) -> Result {
+        let Some(child) = &mut self.child else {
+            fail!("QEMU was never started");
+        };
+        let status = wait(seconds, "the end of QEMU", || {
+            child.try_wait().ok().flatten()
+        })?;
+        let said = fs::read_to_string(&self.log).unwrap_or_default();
+        let last = said.lines().last().unwrap_or_default();
+        ensure!(status.success(), "QEMU ended with {status}: {last}");
         let complaints = fs::read_to_string(&self.complaints).unwrap_or_default();
         ensure!(complaints.is_empty(), "the model complains: {complaints}");
+        Ok(())
+    }
+
+    /// The board runs, and the model has nothing to complain of.
+    pub fn sound(&mut self) -> Result {
+        self.sound_but_for("\n")
+    }
+
+    /// The same, but for complaints that begin like this.
+    pub fn sound_but_for(&mut self, known: &str) -> Result {
+        let complaints = fs::read_to_string(&self.complaints).unwrap_or_default();
+        if let Some(complaint) = complaints.lines().find(|line| !line.starts_with(known)) {
+            fail!("the model complains: {complaint}");
+        }
         if let Some(child) = &mut self.child
             && let Some(status) = child.try_wait()?
         {

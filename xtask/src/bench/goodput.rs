@@ -16,7 +16,7 @@ use crate::workspace;
 
 use super::guest::{Emulator, Guest, System, Wire};
 use super::report::{Measured, number};
-use super::{BOOT_LIMIT, MEMORY, SETTLING, linux, ours, repeat, wait_until_serving};
+use super::{BOOT_LIMIT, SETTLING, linux, ours, repeat, wait_until_serving};
 
 const IPERF3: Package = Package {
     name: "iperf3",
@@ -49,7 +49,7 @@ pub fn run(
         systems.push(ours(image).system);
     }
     if with_linux {
-        systems.push(linux::build_with_iperf3()?);
+        systems.push(linux::build_with_iperf3(&emulator.machine)?);
     }
     let mut table = "| guest instructions |".to_owned();
     let mut rows = DIRECTIONS.map(|(name, _, _)| format!("| {name} |"));
@@ -76,14 +76,19 @@ pub fn run(
 }
 
 fn measure(emulator: &Emulator, system: &System, mib: u64) -> Result<[Measured; 2]> {
-    let mut guest = Guest::start(emulator, system, MEMORY, &Wire::UserNetwork)?;
+    let mut guest = Guest::start(
+        emulator,
+        system,
+        emulator.machine.memory(),
+        &Wire::UserNetwork,
+    )?;
     wait_until_serving(&mut guest, BOOT_LIMIT)?;
     thread::sleep(SETTLING);
     let mut measured = Vec::new();
     for (name, _, options) in DIRECTIONS {
         println!("{}: {name}", system.name);
         let transfer = |mib: u64| -> Result<f64> {
-            let before = guest.instructions()?;
+            let before = guest.counter.instructions()?;
             let client = Step::new("iperf3")
                 .args(["-c", &guest.iperf3.ip().to_string()])
                 .args(["-p", &guest.iperf3.port().to_string()])
@@ -95,7 +100,7 @@ fn measure(emulator: &Emulator, system: &System, mib: u64) -> Result<[Measured; 
             }
             // The last steps of a farewell.
             thread::sleep(Duration::from_millis(200));
-            Ok((guest.instructions()? - before) as f64)
+            Ok((guest.counter.instructions()? - before) as f64)
         };
         transfer(mib)?;
         measured.push(repeat(|| {
