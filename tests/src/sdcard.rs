@@ -290,6 +290,7 @@ impl Board {
             http,
             echo_tcp: tcp,
             echo_udp: udp,
+            ..
         } = self.services;
         let page = curl(&[&format!("http://{http}/hello")])?;
         ensure!(page == "Hello, world!", "curl: `{page}`");
