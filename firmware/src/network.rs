@@ -36,6 +36,7 @@ use crate::connections::{
 use crate::echo;
 use crate::fast_path::{self, Flows, Verdict};
 use crate::http;
+use crate::latency::{Answers, InPlace, Kind, Latency, clock};
 use crate::snapshot::{Snapshot, System};
 
 /// Frames one interface may have handled before the others, the timers and the services get their turn.
@@ -128,6 +129,7 @@ pub struct Port<N: Nic> {
     pub addressing: Addressing,
     /// What was counted above the driver.
     pub counters: StackCounters,
+    answers: Answers,
     sockets: SocketSet<'static>,
     udp_echo: SocketHandle,
     /// Since when the UDP echo service has an answer that cannot leave, in microseconds.
@@ -190,6 +192,7 @@ impl<N: Nic> Port<N> {
             iface,
             addressing,
             counters: StackCounters::default(),
+            answers: Answers::default(),
             sockets,
             udp_echo,
             udp_stuck_us: None,
@@ -246,6 +249,10 @@ pub struct Network<N: Nic> {
     pub system: System,
     /// What HTTP answered.
     pub answers: http::AnswerCounters,
+    /// Who may change something by HTTP.
+    pub access: http::Access,
+    /// How long answers take.
+    pub latency: Latency,
     input: Box<[u8; RECEIVE_BYTES]>,
     output: Box<[u8; TRANSMIT_BYTES]>,
 }
@@ -263,6 +270,8 @@ impl<N: Nic> Network<N> {
             connections: Connections::new(),
             system,
             answers: http::AnswerCounters::default(),
+            access: http::Access::default(),
+            latency: Latency::off(),
             input: Box::new([0; RECEIVE_BYTES]),
             output: Box::new([0; TRANSMIT_BYTES]),
         }
@@ -270,10 +279,18 @@ impl<N: Nic> Network<N> {
 
     /// One bounded round. `pending` are the interrupts taken since the last round; `done` gets each that may fire again.
     pub fn poll(&mut self, now_us: u64, pending: u32, mut done: impl FnMut(u32)) -> Next {
+        // In a register, so that who measures nothing pays for a few branches that never change.
+        let stamped = self.latency.is_on();
+        if stamped {
+            self.latency.begin(now_us);
+            if let Some(port) = self.latency.awaits() {
+                self.latency.look(&mut self.ports[port].nic, &mut self.pool);
+            }
+        }
         for index in 0..self.ports.len() {
             let port = &self.ports[index];
             if pending & port.interrupt != 0 || port.backlog || port.nic.waiting() {
-                self.poll_port(index, now_us, pending, &mut done);
+                self.poll_port(index, now_us, pending, stamped, &mut done);
             }
         }
         self.connections.expire(now_us);
@@ -284,11 +301,15 @@ impl<N: Nic> Network<N> {
         }
         let mut next_us = self.connections.earliest_us();
         let mut again = self.connections.any_touched();
-        for port in &mut self.ports {
+        for (index, port) in self.ports.iter_mut().enumerate() {
             if port.touched || port.deadline_us <= now_us {
                 poll_sockets(port, &mut self.pool, &mut self.input[..], now_us);
             }
             port.nic.flush();
+            if stamped {
+                let (answers, nic) = (&mut port.answers, &mut port.nic);
+                self.latency.rang(answers, index, nic, &mut self.pool);
+            }
             if port.blocked && port.nic.transmit_space(&mut self.pool) > 0 {
                 // There was room before there could be an interrupt for it.
                 port.backlog = true;
@@ -306,9 +327,19 @@ impl<N: Nic> Network<N> {
 
     /// Takes frames from one interface that interrupted, or had more than its budget last time.
     #[inline(never)]
-    fn poll_port(&mut self, index: usize, now_us: u64, pending: u32, done: &mut impl FnMut(u32)) {
+    fn poll_port(
+        &mut self,
+        index: usize,
+        now_us: u64,
+        pending: u32,
+        stamped: bool,
+        done: &mut impl FnMut(u32),
+    ) {
         let port = &mut self.ports[index];
         let interrupted = pending & port.interrupt != 0;
+        if stamped {
+            self.latency.start(&mut port.answers, interrupted);
+        }
         if interrupted || port.link.is_none() {
             port.nic.acknowledge();
             port.backlog = true;
@@ -337,7 +368,7 @@ impl<N: Nic> Network<N> {
                 break;
             };
             budget -= 1;
-            self.receive(index, frame, now_us);
+            self.receive(index, frame, now_us, stamped);
         }
         let port = &mut self.ports[index];
         if port.blocked && port.nic.transmit_space(&mut self.pool) > 0 {
@@ -355,22 +386,31 @@ impl<N: Nic> Network<N> {
 
     /// One received frame: answered in place, or handed on.
     #[inline]
-    fn receive(&mut self, index: usize, mut frame: Frame, now_us: u64) {
+    fn receive(&mut self, index: usize, mut frame: Frame, now_us: u64, stamped: bool) {
+        let harvest = if stamped { clock::cycles() } else { 0 };
         let port = &mut self.ports[index];
         let answered = match fast_path::answer(frame.bytes_mut(), port.nic.mac(), &port.flows) {
             Verdict::Icmp(len) => {
                 port.counters.icmp_echoes += 1;
-                Some(len)
+                Some((len, Kind::Icmp))
             }
             Verdict::Udp(len) => {
                 port.counters.udp_echoes += 1;
-                Some(len)
+                Some((len, Kind::Udp))
             }
             Verdict::Pass => None,
         };
-        if let Some(len) = answered {
+        if let Some((len, kind)) = answered {
             frame.set_len(len);
             port.nic.transmit(frame, &mut self.pool);
+            if stamped {
+                let reply = clock::cycles();
+                port.answers.push(InPlace {
+                    harvest,
+                    reply,
+                    kind,
+                });
+            }
             return;
         }
         let class = classify(frame.bytes(), index as u8);
@@ -382,15 +422,23 @@ impl<N: Nic> Network<N> {
             _ => None,
         };
         match connection {
-            Some(connection) => self.receive_for(connection, index, &frame, now_us),
-            None => self.receive_unconnected(index, &frame, &class, now_us),
+            Some(connection) => self.receive_for(connection, index, &frame, harvest, now_us),
+            None => self.receive_unconnected(index, &frame, &class, harvest, now_us),
         }
         self.pool.put(frame);
     }
 
     /// A frame for a connection.
     #[inline]
-    fn receive_for(&mut self, connection: usize, index: usize, frame: &Frame, now_us: u64) {
+    fn receive_for(
+        &mut self,
+        connection: usize,
+        index: usize,
+        frame: &Frame,
+        harvest: u32,
+        now_us: u64,
+    ) {
+        let stack = self.latency.stamp();
         let port = &mut self.ports[index];
         let mut lent = Lent {
             nic: &mut port.nic,
@@ -401,12 +449,25 @@ impl<N: Nic> Network<N> {
         let sockets = self.connections.get(connection).sockets();
         port.iface
             .poll_ingress_single(instant(now_us), &mut lent, sockets);
+        if let Some(stack) = stack
+            && self.connections.get(connection).socket().recv_queue() > 0
+        {
+            let answers = &self.ports[index].answers;
+            self.latency.asked(connection, answers, harvest, stack);
+        }
         self.connections.touch(connection);
     }
 
     /// A frame that belongs to no connection: it opens one, or is for the interface itself, or for nobody.
     #[inline(never)]
-    fn receive_unconnected(&mut self, index: usize, frame: &Frame, class: &Class, now_us: u64) {
+    fn receive_unconnected(
+        &mut self,
+        index: usize,
+        frame: &Frame,
+        class: &Class,
+        harvest: u32,
+        now_us: u64,
+    ) {
         let port = &mut self.ports[index];
         let now = instant(now_us);
         if addressing::concerns(frame.bytes()) {
@@ -421,7 +482,8 @@ impl<N: Nic> Network<N> {
             Class::Tcp(segment) if segment.opens && segment.service().is_some() => {
                 // If there is no place, no reset either: the peer asks again in a second, and by then somebody is idle.
                 if let Some(connection) = self.open(segment, frame.bytes(), now_us) {
-                    self.receive_for(connection, index, frame, now_us);
+                    self.latency.forget(connection);
+                    self.receive_for(connection, index, frame, harvest, now_us);
                 }
                 return;
             }
@@ -431,6 +493,8 @@ impl<N: Nic> Network<N> {
             }
             _ => {}
         }
+        let sent_before = port.nic.counters().tx_frames;
+        let stack = self.latency.stamp();
         let mut lent = Lent {
             nic: &mut port.nic,
             pool: &mut self.pool,
@@ -440,9 +504,19 @@ impl<N: Nic> Network<N> {
         port.iface
             .poll_ingress_single(now, &mut lent, &mut port.sockets);
         port.touched = true;
+        let mut service = 0;
         if port.sockets.get::<udp::Socket>(port.udp_echo).can_recv() {
+            service = self.latency.stamp().unwrap_or(0);
             // At once: the answer teaches the fast path the way, and the rest of a burst does not pile up here.
             poll_sockets(port, &mut self.pool, &mut self.input[..], now_us);
+        }
+        if let Some(stack) = stack
+            && port.nic.counters().tx_frames != sent_before
+            && let Some(kind) = Kind::of(frame.bytes())
+        {
+            let stamps = [harvest, stack, service];
+            self.latency
+                .answered_by_stack(&port.answers, kind, index, stamps);
         }
         let port = &mut self.ports[index];
         if port.flows.asked && is_neighbour_answer(frame.bytes()) {
@@ -482,7 +556,12 @@ impl<N: Nic> Network<N> {
         let mut service_deadline_us = self.connections.patience_us(index, now_us);
         let connection = self.connections.get(index);
         let interface = connection.interface();
-        match connection.service {
+        let began = match self.latency.is_asked(index) {
+            true => Some((clock::cycles(), connection.socket().send_queue())),
+            false => None,
+        };
+        let service = connection.service;
+        match service {
             None => return,
             Some(Service::Echo) => {
                 if echo::serve_tcp(connection.socket(), &mut self.input[..]) {
@@ -495,6 +574,8 @@ impl<N: Nic> Network<N> {
         }
         let port = &mut self.ports[interface];
         let connection = self.connections.get(index);
+        // Only what the service wrote is an answer: an acknowledgement is none.
+        let answers = began.filter(|(_, queued)| connection.socket().send_queue() > *queued);
         let mut lent = Lent {
             nic: &mut port.nic,
             pool: &mut self.pool,
@@ -506,6 +587,16 @@ impl<N: Nic> Network<N> {
         let at = loop {
             budget -= 1;
             let sent = port.iface.poll_egress(now, &mut lent, connection.sockets());
+            if budget == SEGMENTS - 1
+                && sent != PollResult::None
+                && let Some((began, _)) = answers
+            {
+                let kind = match service {
+                    Some(Service::Http) => Kind::Http,
+                    _ => Kind::TcpEcho,
+                };
+                self.latency.answered(index, kind, interface, began);
+            }
             let at = port.iface.poll_at(now, connection.sockets());
             if sent == PollResult::None || budget == 0 || at.is_none_or(|at| at > now) {
                 break at;
@@ -556,6 +647,8 @@ impl<N: Nic> Network<N> {
                 connections: counters,
                 answers: &self.answers,
                 system,
+                access: &self.access,
+                latency: &self.latency,
                 now_us,
             };
             let contiguous = socket.peek(waiting).map_or(0, <[u8]>::len);
@@ -582,6 +675,9 @@ impl<N: Nic> Network<N> {
             let _ = socket.send_slice(&self.output[..step.written]);
             if let Some(code) = step.answered {
                 self.answers.count(code);
+            }
+            if step.action == Some(http::Action::ResetLatency) {
+                self.latency.reset(now_us);
             }
             if step.consumed > 0 || step.written > 0 {
                 connection.active_us = now_us;

@@ -7,7 +7,8 @@ use heapless::{String, Vec};
 use smoltcp::wire::IpAddress;
 
 use crate::connections::{Connections, Service as TcpService};
-use crate::http::AnswerCounters;
+use crate::http::{Access, AnswerCounters, Verdict};
+use crate::latency::Latency;
 use crate::network::Port;
 use crate::status::{
     Address, Counter, Duplex, Interface, Link, MAX_ADDRESSES, MAX_COUNTERS, MAX_INTERFACES,
@@ -43,6 +44,10 @@ pub struct Snapshot<'a, N: Nic> {
     pub answers: &'a AnswerCounters,
     /// The rest.
     pub system: &'a System,
+    /// Who may change something.
+    pub access: &'a Access,
+    /// How long answers take.
+    pub latency: &'a Latency,
     /// The moment, in microseconds since start.
     pub now_us: u64,
 }
@@ -166,7 +171,12 @@ impl<N: Nic> StatusSource for Snapshot<'_, N> {
             counters: &own,
             http_answers: self.answers,
             urls: &urls,
+            latency: self.latency,
         });
+    }
+
+    fn judge(&self, authorization: Option<&[u8]>) -> Verdict {
+        self.access.judge(authorization, self.now_us)
     }
 }
 

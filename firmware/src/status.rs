@@ -3,7 +3,8 @@
 //! Owns the shape of the facts, not the facts. New counters of a driver or service appear everywhere by being listed in
 //! a [`Counter`] table; nothing about HTTP changes. See [`MAX_INTERFACES`] for how much fits an answer.
 
-use crate::http::AnswerCounters;
+use crate::http::{AnswerCounters, Verdict};
+use crate::latency::Latency;
 use core::net::IpAddr;
 
 pub use crate::addressing::Origin;
@@ -20,6 +21,11 @@ pub const MAX_COUNTERS: usize = 14;
 pub trait StatusSource {
     /// Collects the facts and hands them to `show`, once.
     fn with_status(&self, show: &mut dyn FnMut(&Status<'_>));
+
+    /// Whether a request with this `Authorization` field may change something.
+    fn judge(&self, _authorization: Option<&[u8]>) -> Verdict {
+        Verdict::NotConfigured
+    }
 }
 
 /// The running machine at one moment.
@@ -53,6 +59,8 @@ pub struct Status<'a> {
     pub http_answers: &'a AnswerCounters,
     /// The addresses under which this page can be reached.
     pub urls: &'a [&'a str],
+    /// How long answers take.
+    pub latency: &'a Latency,
 }
 
 /// One network interface.

@@ -64,6 +64,10 @@ impl Nic for Card {
         each!(self, nic => nic.transmit(frame, pool));
     }
 
+    fn sent(&mut self, pool: &mut Pool) -> Option<(u64, u64)> {
+        each!(self, nic => nic.sent(pool))
+    }
+
     #[inline]
     fn flush(&mut self) {
         each!(self, nic => nic.flush());

@@ -14,6 +14,7 @@ mod dma;
 mod fatal;
 mod heap;
 mod self_test;
+mod stamps;
 mod virtio;
 
 use alloc::boxed::Box;
@@ -41,6 +42,8 @@ use self::card::Card;
 use crate::addressing::{Addressing, Config, Ipv4Config, Ipv6Config};
 use crate::bootargs::{BootArgs, Method};
 use crate::connections::{CONNECTIONS, RECEIVE_BYTES, TRANSMIT_BYTES};
+use crate::http::Access;
+use crate::latency::Latency;
 use crate::network::{Name, Network, Next, Port};
 use crate::random::Random;
 use crate::snapshot::System;
@@ -49,7 +52,8 @@ use crate::status::MAX_INTERFACES;
 /// What one interface needs of the heap: its buffers, rings and sockets, rounded up.
 const HEAP_PER_PORT: usize = 620 << 10;
 /// What the connections and services need after the interfaces, rounded up.
-const HEAP_AFTER_PORTS: usize = CONNECTIONS * (RECEIVE_BYTES + TRANSMIT_BYTES + 1024) + (64 << 10);
+const HEAP_AFTER_PORTS: usize =
+    CONNECTIONS * (RECEIVE_BYTES + TRANSMIT_BYTES + 1024) + (64 << 10) + Latency::HEAP;
 
 /// What is known of a register block before it is touched.
 struct Block {
@@ -401,6 +405,7 @@ impl Machine {
     fn run(mut self) -> ! {
         let node = self.tree.compatible("arm,armv8-timer").next();
         let hz = timer::init(node.and_then(|node| node.u32("clock-frequency").ok()));
+        let stamps = stamps::start();
         self.start_console();
         let root = self.tree.root();
         let board = root
@@ -484,6 +489,8 @@ impl Machine {
             heap_bytes: (0, 0),
         };
         let mut network = Network::new(ports, pool, system);
+        network.access = Access::new(args.admin.clone());
+        network.latency = stamps.latency(args.latency, hz, self.tree);
         let (used, size) = heap::usage();
         network.system.heap_bytes = (used as u64, size as u64);
         info!("heap: {} of {} KiB used, sealed", used >> 10, size >> 10);
@@ -503,10 +510,17 @@ fn serve(
     timer_slot: Slot,
 ) -> ! {
     let mut watch_us = watch.as_ref().map_or(u64::MAX, |watch| watch.due_us());
+    let mut trial_us = network.latency.trial_us(timer::now_us());
+    let mut slept = false;
     loop {
         let mut pending = irq::take();
         if pending & timer_slot.mask() != 0 {
-            timer::set_alarm(None);
+            if network.latency.is_on() {
+                network.latency.timer_was_late(timer::overdue(), slept);
+            }
+            // A trial goes on while the core is busy: that is when it is worth most.
+            trial_us = network.latency.trial_us(timer::now_us());
+            timer::set_alarm((trial_us != u64::MAX).then_some(trial_us));
             irq::done(timer_slot);
         }
         let now_us = timer::now_us();
@@ -517,14 +531,13 @@ fn serve(
             watch_us = watch.due_us();
         }
         let next = network.poll(now_us, pending, irq::done_mask);
-        match next {
-            Next::Again => {}
-            Next::At(at_us) => irq::wait(|| timer::set_alarm(Some(at_us.min(watch_us)))),
-            Next::Idle if watch_us != u64::MAX => {
-                irq::wait(|| timer::set_alarm(Some(watch_us)));
-            }
+        let due_us = watch_us.min(trial_us);
+        slept = match next {
+            Next::Again => false,
+            Next::At(at_us) => irq::wait(|| timer::set_alarm(Some(at_us.min(due_us)))),
+            Next::Idle if due_us != u64::MAX => irq::wait(|| timer::set_alarm(Some(due_us))),
             Next::Idle => irq::wait(|| timer::set_alarm(None)),
-        }
+        };
     }
 }
 

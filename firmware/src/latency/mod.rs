@@ -1,0 +1,616 @@
+//! How long answers take, from the interrupt to the wire: stamps, histograms, and the worst cases in full.
+//!
+//! ```text
+//!  interrupt ─ poll ─ harvest ──────────────────── reply ─ doorbell ┄┄ sent      in place
+//!  interrupt ─ poll ─ harvest ─ stack ─ (service) ─ reply ─ doorbell ┄┄ sent     through the stack
+//! ```
+//!
+//! Every frame that ends in a reply carries these stamps. A stage is called after the stamp that ends it, and begins at
+//! the stamp before it that exists. `total` goes from the interrupt, or for frames that a round found without one from
+//! the round's start, to the doorbell. TCP counts from the segment that made the socket readable to the first segment of
+//! the answer.
+//!
+//! Owns the accounts and what goes into them. The poll loop ([`crate::network`]) takes the stamps, `report` shows the
+//! accounts. Replies made in place are so cheap that the accounts would cost a good part of them: of those, one in
+//! [`ONE_IN`] goes into the histograms. Each is still compared with the worst so far.
+
+pub mod clock;
+mod histogram;
+mod report;
+#[cfg(test)]
+mod tests;
+
+use alloc::boxed::Box;
+use alloc::vec;
+use alloc::vec::Vec;
+
+use hal::net::{Nic, Pool};
+
+use crate::connections::CONNECTIONS;
+
+pub use histogram::{Histogram, MAX, PERCENTILES, Percentile, Summary};
+pub use report::{json, prometheus};
+
+/// Of so many replies made in place, one goes into the histograms, chosen by the low bits of its own stamp.
+pub const ONE_IN: u32 = 8;
+/// Worst cases that are kept.
+pub const WORST: usize = 16;
+/// Replies made in place in one round, by one interface: all that it may take from its ring.
+pub const IN_PLACE: usize = 64;
+/// Replies through the stack in one round: one for each connection, and some of the interfaces' own sockets.
+const THROUGH_STACK: usize = CONNECTIONS + 64;
+/// A frame that is not known to be sent after this long is forgotten: its ring was emptied by a restart.
+const SENT_LIMIT_US: u64 = 1_000_000;
+
+/// How much is measured: `latency=`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Nothing.
+    Off,
+    /// Every frame is stamped; see [`ONE_IN`].
+    #[default]
+    On,
+    /// Every frame goes into the histograms, and the timer is tried a thousand times a second.
+    Full,
+}
+
+/// What the stamps mean on this machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// Cycles of the core in a second.
+    pub cycles_hz: u64,
+    /// Ticks of the generic timer in a second.
+    pub ticks_hz: u64,
+    /// Why the time is not that of silicon, in words.
+    pub emulated: Option<&'static str>,
+}
+
+/// What was answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Kind {
+    /// Ping, and whatever else ICMP answers.
+    Icmp,
+    /// Datagrams.
+    Udp,
+    /// Echo by TCP.
+    TcpEcho,
+    /// A request.
+    Http,
+}
+
+impl Kind {
+    /// What a frame without a connection is answered by.
+    pub fn of(frame: &[u8]) -> Option<Self> {
+        let protocol = match frame.get(12..14)? {
+            [0x08, 0x00] => frame.get(23)?,
+            [0x86, 0xdd] => frame.get(20)?,
+            _ => return None,
+        };
+        match protocol {
+            1 | 58 => Some(Kind::Icmp),
+            17 => Some(Kind::Udp),
+            _ => None,
+        }
+    }
+}
+
+/// What ends at a stamp.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Stage {
+    /// From the interrupt's entry to the poll loop.
+    Poll,
+    /// To the frame's descriptor.
+    Harvest,
+    /// To the stack.
+    Stack,
+    /// To the service.
+    Service,
+    /// To the finished reply.
+    Reply,
+    /// To the doorbell.
+    Doorbell,
+    /// To the first look at the ring that showed it as sent.
+    Sent,
+    /// From the interrupt to the doorbell.
+    Total,
+}
+
+const KINDS: usize = 4;
+const STAGES: usize = 8;
+
+/// The names of [`Kind`]s, as a report has them.
+pub const KIND_NAMES: [&str; KINDS] = ["icmp", "udp", "tcp_echo", "http"];
+/// The names of [`Stage`]s.
+pub const STAGE_NAMES: [&str; STAGES] = [
+    "poll", "harvest", "stack", "service", "reply", "doorbell", "sent", "total",
+];
+
+/// A reply made in place.
+#[derive(Clone, Copy, Debug)]
+pub struct InPlace {
+    /// When its request was taken from the ring.
+    pub harvest: u32,
+    /// When it was finished.
+    pub reply: u32,
+    /// What it is.
+    pub kind: Kind,
+}
+
+/// What an interface has answered since its last doorbell.
+#[derive(Debug, Default)]
+pub struct Answers {
+    /// When the round's work for this interface was announced.
+    start: u32,
+    in_place: heapless::Vec<InPlace, IN_PLACE>,
+}
+
+impl Answers {
+    /// One more. There is room for as many as a round takes frames.
+    #[inline]
+    pub fn push(&mut self, answer: InPlace) {
+        let _ = self.in_place.push(answer);
+    }
+}
+
+/// All stamps of a reply, in cycles: interrupt, poll, harvest, stack, service, reply. A zero was not passed.
+type Stamps = [u32; 6];
+const HARVEST: usize = 2;
+const STACK: usize = 3;
+const REPLY: usize = 5;
+
+#[derive(Clone, Copy, Debug)]
+struct ThroughStack {
+    stamps: Stamps,
+    kind: Kind,
+    port: u8,
+}
+
+/// What made a socket readable.
+#[derive(Clone, Copy, Debug, Default)]
+struct Asked {
+    /// The last one is that of the stack; 0 if nothing is asked.
+    stamps: Stamps,
+    round: u32,
+    ticks: u64,
+}
+
+/// One of the worst cases.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Event {
+    /// When its doorbell rang, in microseconds since start.
+    pub at_us: u64,
+    /// Cycles from interrupt to doorbell.
+    pub total: u32,
+    /// Cycles from the interrupt to each stamp, in the order of [`Stage`] without the last; absent ones are `None`.
+    pub stamps: [Option<u32>; STAGES - 1],
+    /// Index of [`KIND_NAMES`].
+    pub kind: u8,
+    /// Number of the interface.
+    pub port: u8,
+    /// Frames that were answered by the same doorbell.
+    pub batch: u16,
+    /// Frames in the transmit ring at its doorbell; `None` if the device does not tell.
+    pub transmit_ring: Option<u16>,
+    /// Interrupts taken between the round's start and its doorbell.
+    pub interrupts: u32,
+}
+
+/// The round in progress.
+#[derive(Clone, Copy, Debug, Default)]
+struct Round {
+    number: u32,
+    entered: u32,
+    poll: u32,
+    interrupts: u32,
+    now_us: u64,
+}
+
+/// A reply whose end is awaited.
+#[derive(Clone, Copy, Debug)]
+struct Sending {
+    kind: Kind,
+    port: u8,
+    /// Its number among all frames of the device.
+    number: u64,
+    round: u32,
+    doorbell: u32,
+    ticks: u64,
+    since_us: u64,
+    /// Its place among the worst, and cycles from its interrupt to its doorbell.
+    worst: Option<(usize, u32)>,
+}
+
+/// The accounts.
+#[derive(Debug, Default)]
+pub struct Latency {
+    mode: Mode,
+    facts: Facts,
+    round: Round,
+    /// Of a stamp's bits, those that are all zero for a reply that is counted.
+    chosen: u32,
+    /// Of each kind, all stages; empty if nothing is measured.
+    stages: Vec<Histogram>,
+    /// How late the timer was: asleep, and at work.
+    timer: Vec<Histogram>,
+    replies: heapless::Vec<ThroughStack, THROUGH_STACK>,
+    asked: Box<[Asked]>,
+    worst: [Event; WORST],
+    /// What is not above this is not among the worst.
+    least: u32,
+    sending: Option<Sending>,
+    since_us: u64,
+}
+
+impl Latency {
+    /// Accounts for this mode. Allocates them, unless it is [`Mode::Off`].
+    #[inline(never)]
+    pub fn new(mode: Mode, facts: Facts) -> Self {
+        let mut latency = Latency {
+            mode,
+            facts,
+            chosen: if mode == Mode::Full { 0 } else { ONE_IN - 1 },
+            ..Latency::default()
+        };
+        if mode != Mode::Off {
+            latency
+                .stages
+                .resize_with(KINDS * STAGES, Histogram::default);
+            latency.timer.resize_with(2, Histogram::default);
+            latency.asked = vec![Asked::default(); CONNECTIONS].into_boxed_slice();
+        }
+        latency
+    }
+
+    /// What [`Latency::new`] takes of the heap at most, in bytes.
+    pub const HEAP: usize =
+        (KINDS * STAGES + 2) * size_of::<Histogram>() + CONNECTIONS * size_of::<Asked>();
+
+    /// Nothing measured.
+    pub fn off() -> Self {
+        Latency {
+            mode: Mode::Off,
+            ..Latency::default()
+        }
+    }
+
+    /// Whether anything is measured.
+    #[inline]
+    pub fn is_on(&self) -> bool {
+        self.mode != Mode::Off
+    }
+
+    /// Forgets all that was measured so far.
+    #[inline(never)]
+    pub fn reset(&mut self, now_us: u64) {
+        self.stages.iter_mut().for_each(Histogram::clear);
+        self.timer.iter_mut().for_each(Histogram::clear);
+        self.worst = Default::default();
+        self.least = 0;
+        self.sending = None;
+        self.since_us = now_us;
+    }
+
+    /// The time in cycles, if anything is measured.
+    #[inline]
+    pub fn stamp(&self) -> Option<u32> {
+        self.is_on().then(clock::cycles)
+    }
+
+    /// A round begins.
+    #[inline]
+    pub fn begin(&mut self, now_us: u64) {
+        // In this order: an interrupt that comes in between must not seem to have come later than its round.
+        self.round.entered = clock::entered();
+        self.round.poll = clock::cycles();
+        self.round.interrupts = clock::taken();
+        self.round.now_us = now_us;
+        self.round.number = self.round.number.wrapping_add(1);
+    }
+
+    /// The work of an interface begins; `interrupted` if its interrupt is why.
+    #[inline]
+    pub fn start(&self, answers: &mut Answers, interrupted: bool) {
+        answers.start = match interrupted {
+            true => self.round.entered,
+            false => self.round.poll,
+        };
+    }
+
+    /// The timer went off, so many ticks after it was due; `asleep` if the core slept until then.
+    #[inline(never)]
+    pub fn timer_was_late(&mut self, ticks: u64, asleep: bool) {
+        // As seen at the interrupt, not at the poll loop. Both counters were read a moment ago: a pair.
+        let since_entry = clock::cycles().wrapping_sub(clock::entered());
+        let late = self.in_cycles(ticks).saturating_sub(since_entry);
+        if let Some(histogram) = self.timer.get_mut(usize::from(!asleep)) {
+            histogram.record(late);
+        }
+    }
+
+    /// When the timer is to be tried next, in microseconds.
+    pub fn trial_us(&self, now_us: u64) -> u64 {
+        match self.mode {
+            Mode::Full => now_us + 1_000,
+            _ => u64::MAX,
+        }
+    }
+
+    /// A socket became readable by a segment; nothing happens if it is still owed an answer.
+    #[inline(never)]
+    pub fn asked(&mut self, connection: usize, answers: &Answers, harvest: u32, stack: u32) {
+        let Round { number, poll, .. } = self.round;
+        if let Some(asked) = self.asked.get_mut(connection)
+            && asked.stamps[HARVEST] == 0
+        {
+            *asked = Asked {
+                stamps: [answers.start, poll, harvest, stack, 0, 0],
+                round: number,
+                ticks: clock::ticks(),
+            };
+        }
+    }
+
+    /// Whether a connection is owed an answer.
+    pub fn is_asked(&self, connection: usize) -> bool {
+        self.asked
+            .get(connection)
+            .is_some_and(|asked| asked.stamps[HARVEST] != 0)
+    }
+
+    /// The connection's place has a new owner.
+    pub fn forget(&mut self, connection: usize) {
+        if let Some(asked) = self.asked.get_mut(connection) {
+            *asked = Asked::default();
+        }
+    }
+
+    /// The first segment of an answer is in the ring of interface `port`; the service had begun at `service`.
+    #[inline(never)]
+    pub fn answered(&mut self, connection: usize, kind: Kind, port: usize, service: u32) {
+        let Some(asked) = self.asked.get_mut(connection) else {
+            return;
+        };
+        let Asked {
+            mut stamps,
+            round,
+            ticks,
+        } = core::mem::take(asked);
+        let reply = clock::cycles();
+        if round != self.round.number {
+            // The core may have slept since: the old stamps are moved to where the generic timer says they were.
+            let moved = reply
+                .wrapping_sub(self.in_cycles(clock::ticks().saturating_sub(ticks)))
+                .wrapping_sub(stamps[STACK]);
+            stamps[..=STACK]
+                .iter_mut()
+                .for_each(|stamp| *stamp = stamp.wrapping_add(moved));
+        }
+        (stamps[4], stamps[REPLY]) = (service, reply);
+        self.push(stamps, kind, port);
+    }
+
+    /// The stack answered a frame that belongs to no connection.
+    #[inline(never)]
+    pub fn answered_by_stack(
+        &mut self,
+        answers: &Answers,
+        kind: Kind,
+        port: usize,
+        [harvest, stack, service]: [u32; 3],
+    ) {
+        let stamps = [
+            answers.start,
+            self.round.poll,
+            harvest,
+            stack,
+            service,
+            clock::cycles(),
+        ];
+        self.push(stamps, kind, port);
+    }
+
+    fn push(&mut self, stamps: Stamps, kind: Kind, port: usize) {
+        let port = port as u8;
+        // More than fit are not worth more code: each frame of a round's budget would have to be one.
+        let _ = self.replies.push(ThroughStack { stamps, kind, port });
+    }
+
+    /// The interface has just rung its doorbell.
+    #[inline]
+    pub fn rang(
+        &mut self,
+        answers: &mut Answers,
+        port: usize,
+        nic: &mut impl Nic,
+        pool: &mut Pool,
+    ) {
+        if answers.in_place.is_empty() && self.replies.is_empty() {
+            return;
+        }
+        let doorbell = clock::cycles();
+        let total = doorbell.wrapping_sub(answers.start);
+        let batch = answers.in_place.len();
+        for answer in &answers.in_place {
+            let is_counted = answer.harvest & self.chosen == 0;
+            if total > self.least || is_counted {
+                let InPlace {
+                    harvest,
+                    reply,
+                    kind,
+                } = *answer;
+                let stamps = [answers.start, self.round.poll, harvest, 0, 0, reply];
+                self.account(stamps, kind, port, doorbell, batch, is_counted, nic, pool);
+            }
+        }
+        answers.in_place.clear();
+        if !self.replies.is_empty() {
+            self.rang_for_stack(port, doorbell, nic, pool);
+        }
+    }
+
+    #[inline(never)]
+    fn rang_for_stack(&mut self, port: usize, doorbell: u32, nic: &mut impl Nic, pool: &mut Pool) {
+        let is_own = |reply: &ThroughStack| usize::from(reply.port) == port;
+        let batch = self.replies.iter().filter(|reply| is_own(reply)).count();
+        let mut at = 0;
+        while let Some(reply) = self.replies.get(at).copied() {
+            if is_own(&reply) {
+                self.replies.swap_remove(at);
+                self.account(
+                    reply.stamps,
+                    reply.kind,
+                    port,
+                    doorbell,
+                    batch,
+                    true,
+                    nic,
+                    pool,
+                );
+            } else {
+                at += 1;
+            }
+        }
+    }
+
+    /// One reply, into the histograms if it `is_counted`, and among the worst if it is one of them.
+    #[inline(never)]
+    #[expect(clippy::too_many_arguments, reason = "one caller, kept out of its way")]
+    fn account(
+        &mut self,
+        stamps: Stamps,
+        kind: Kind,
+        port: usize,
+        doorbell: u32,
+        batch: usize,
+        is_counted: bool,
+        nic: &mut impl Nic,
+        pool: &mut Pool,
+    ) {
+        let total = doorbell.wrapping_sub(stamps[0]);
+        if is_counted {
+            let mut last = stamps[0];
+            // The first stage does not exist for what was found without an interrupt.
+            let first = usize::from(stamps[0] == stamps[1]) + 1;
+            for (stamp, stage) in stamps.iter().zip(STAGE_BEFORE).skip(first) {
+                if *stamp != 0 {
+                    self.record(kind, stage, stamp.wrapping_sub(last));
+                    last = *stamp;
+                }
+            }
+            self.record(kind, Stage::Doorbell, doorbell.wrapping_sub(last));
+            self.record(kind, Stage::Total, total);
+        }
+        let place = (total > self.least).then(|| self.place());
+        if place.is_none() && self.sending.is_some() {
+            return;
+        }
+        let sent = nic.sent(pool);
+        if let Some(place) = place {
+            let passed = |stamp: u32| (stamp != 0).then(|| stamp.wrapping_sub(stamps[0]));
+            let [_, poll, harvest, stack, service, reply] = stamps.map(passed);
+            let in_ring = |(queued, sent): (u64, u64)| queued.saturating_sub(sent) as u16;
+            self.worst[place] = Event {
+                at_us: self.round.now_us,
+                total,
+                stamps: [poll, harvest, stack, service, reply, Some(total), None],
+                kind: kind as u8,
+                port: port as u8,
+                batch: batch as u16,
+                transmit_ring: sent.map(in_ring),
+                interrupts: clock::taken().wrapping_sub(self.round.interrupts),
+            };
+            self.least = self
+                .worst
+                .iter()
+                .map(|event| event.total)
+                .min()
+                .unwrap_or(0);
+        }
+        if let Some((number, _)) = sent
+            && self.sending.is_none()
+        {
+            self.sending = Some(Sending {
+                kind,
+                port: port as u8,
+                number,
+                round: self.round.number,
+                doorbell,
+                ticks: clock::ticks(),
+                since_us: self.round.now_us,
+                worst: place.map(|place| (place, total)),
+            });
+        }
+    }
+
+    /// The place of the least of the worst. Whose end is awaited there is awaited for nothing.
+    fn place(&mut self) -> usize {
+        let least = self
+            .worst
+            .iter()
+            .enumerate()
+            .min_by_key(|(_, event)| event.total);
+        let place = least.map_or(0, |(place, _)| place);
+        if let Some(sending) = &mut self.sending {
+            sending.worst = sending.worst.filter(|(other, _)| *other != place);
+        }
+        place
+    }
+
+    /// The interface whose ring is to be looked at, for a frame that may have been sent.
+    #[inline]
+    pub fn awaits(&self) -> Option<usize> {
+        self.sending.map(|sending| usize::from(sending.port))
+    }
+
+    /// Looks whether the awaited frame was sent.
+    #[inline(never)]
+    pub fn look(&mut self, nic: &mut impl Nic, pool: &mut Pool) {
+        let Some(sending) = self.sending else { return };
+        let is_sent = nic
+            .sent(pool)
+            .is_some_and(|(_, sent)| sent >= sending.number);
+        if is_sent {
+            let cycles = match sending.round == self.round.number {
+                true => clock::cycles().wrapping_sub(sending.doorbell),
+                // The core may have slept.
+                false => self.in_cycles(clock::ticks().saturating_sub(sending.ticks)),
+            };
+            self.record(sending.kind, Stage::Sent, cycles);
+            if let Some((place, total)) = sending.worst {
+                self.worst[place].stamps[Stage::Sent as usize] = Some(total.saturating_add(cycles));
+            }
+        }
+        if is_sent || self.round.now_us > sending.since_us + SENT_LIMIT_US {
+            self.sending = None;
+        }
+    }
+
+    #[inline]
+    fn record(&mut self, kind: Kind, stage: Stage, cycles: u32) {
+        let index = kind as usize * STAGES + stage as usize;
+        if let Some(histogram) = self.stages.get_mut(index) {
+            histogram.record(cycles);
+        }
+    }
+
+    /// Ticks of the generic timer as cycles, up to what a histogram holds.
+    #[inline(never)]
+    fn in_cycles(&self, ticks: u64) -> u32 {
+        // A histogram's end is reached long before the product's.
+        let ticks = ticks.min(u64::from(MAX));
+        let cycles = ticks.saturating_mul(self.facts.cycles_hz) / self.facts.ticks_hz.max(1);
+        cycles.min(u64::from(MAX)) as u32
+    }
+}
+
+/// What ends at each of [`Stamps`]; nothing at the first.
+const STAGE_BEFORE: [Stage; 6] = [
+    Stage::Total,
+    Stage::Poll,
+    Stage::Harvest,
+    Stage::Stack,
+    Stage::Service,
+    Stage::Reply,
+];
