@@ -278,19 +278,23 @@ impl<N: Nic> Network<N> {
     }
 
     /// One bounded round. `pending` are the interrupts taken since the last round; `done` gets each that may fire again.
+    #[inline(always)] // one caller, the main loop
     pub fn poll(&mut self, now_us: u64, pending: u32, mut done: impl FnMut(u32)) -> Next {
         // In a register, so that who measures nothing pays for a few branches that never change.
-        let stamped = self.latency.is_on();
-        if stamped {
-            self.latency.begin(now_us);
+        let stamped = self.latency.is_on() && {
             if let Some(port) = self.latency.awaits() {
-                self.latency.look(&mut self.ports[port].nic, &mut self.pool);
+                self.latency
+                    .look(&mut self.ports[port].nic, &mut self.pool, now_us);
             }
-        }
+            self.latency.begin(now_us)
+        };
+        // Bit by bit the interfaces that have answered.
+        let mut answered = 0;
         for index in 0..self.ports.len() {
             let port = &self.ports[index];
             if pending & port.interrupt != 0 || port.backlog || port.nic.waiting() {
                 self.poll_port(index, now_us, pending, stamped, &mut done);
+                answered |= u32::from(!self.ports[index].answers.is_empty()) << index;
             }
         }
         self.connections.expire(now_us);
@@ -301,12 +305,13 @@ impl<N: Nic> Network<N> {
         }
         let mut next_us = self.connections.earliest_us();
         let mut again = self.connections.any_touched();
+        answered |= self.latency.replied();
         for (index, port) in self.ports.iter_mut().enumerate() {
             if port.touched || port.deadline_us <= now_us {
                 poll_sockets(port, &mut self.pool, &mut self.input[..], now_us);
             }
             port.nic.flush();
-            if stamped {
+            if answered >> index & 1 != 0 {
                 let (answers, nic) = (&mut port.answers, &mut port.nic);
                 self.latency.rang(answers, index, nic, &mut self.pool);
             }

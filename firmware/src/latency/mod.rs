@@ -11,8 +11,8 @@
 //! the answer.
 //!
 //! Owns the accounts and what goes into them. The poll loop ([`crate::network`]) takes the stamps, `report` shows the
-//! accounts. Replies made in place are so cheap that the accounts would cost a good part of them: of those, one in
-//! [`ONE_IN`] goes into the histograms. Each is still compared with the worst so far.
+//! accounts. Replies made in place are so cheap that accounts of each would cost a good part of them: unless the bootargs
+//! want it all, one round in [`ONE_IN`] is stamped, with everything that it answers.
 
 pub mod clock;
 mod histogram;
@@ -31,8 +31,8 @@ use crate::connections::CONNECTIONS;
 pub use histogram::{Histogram, MAX, PERCENTILES, Percentile, Summary};
 pub use report::{json, prometheus};
 
-/// Of so many replies made in place, one goes into the histograms, chosen by the low bits of its own stamp.
-pub const ONE_IN: u32 = 8;
+/// Of so many rounds one is stamped, chosen by the low bits of the time it begins at.
+pub const ONE_IN: u32 = 16;
 /// Worst cases that are kept.
 pub const WORST: usize = 16;
 /// Replies made in place in one round, by one interface: all that it may take from its ring.
@@ -47,10 +47,10 @@ const SENT_LIMIT_US: u64 = 1_000_000;
 pub enum Mode {
     /// Nothing.
     Off,
-    /// Every frame is stamped; see [`ONE_IN`].
+    /// One round in [`ONE_IN`].
     #[default]
     On,
-    /// Every frame goes into the histograms, and the timer is tried a thousand times a second.
+    /// Every frame; and the timer is tried a thousand times a second.
     Full,
 }
 
@@ -147,6 +147,12 @@ pub struct Answers {
 }
 
 impl Answers {
+    /// Whether there is none.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.in_place.is_empty()
+    }
+
     /// One more. There is room for as many as a round takes frames.
     #[inline]
     pub fn push(&mut self, answer: InPlace) {
@@ -156,6 +162,7 @@ impl Answers {
 
 /// All stamps of a reply, in cycles: interrupt, poll, harvest, stack, service, reply. A zero was not passed.
 type Stamps = [u32; 6];
+const POLL: usize = 1;
 const HARVEST: usize = 2;
 const STACK: usize = 3;
 const REPLY: usize = 5;
@@ -172,7 +179,6 @@ struct ThroughStack {
 struct Asked {
     /// The last one is that of the stack; 0 if nothing is asked.
     stamps: Stamps,
-    round: u32,
     ticks: u64,
 }
 
@@ -200,7 +206,7 @@ pub struct Event {
 /// The round in progress.
 #[derive(Clone, Copy, Debug, Default)]
 struct Round {
-    number: u32,
+    is_stamped: bool,
     entered: u32,
     poll: u32,
     interrupts: u32,
@@ -214,8 +220,6 @@ struct Sending {
     port: u8,
     /// Its number among all frames of the device.
     number: u64,
-    round: u32,
-    doorbell: u32,
     ticks: u64,
     since_us: u64,
     /// Its place among the worst, and cycles from its interrupt to its doorbell.
@@ -228,13 +232,15 @@ pub struct Latency {
     mode: Mode,
     facts: Facts,
     round: Round,
-    /// Of a stamp's bits, those that are all zero for a reply that is counted.
+    /// Of the bits of the time at which a round begins, those that are all zero if it is stamped.
     chosen: u32,
     /// Of each kind, all stages; empty if nothing is measured.
     stages: Vec<Histogram>,
     /// How late the timer was: asleep, and at work.
     timer: Vec<Histogram>,
     replies: heapless::Vec<ThroughStack, THROUGH_STACK>,
+    /// Bit by bit the interfaces that `replies` has some of.
+    replied: u32,
     asked: Box<[Asked]>,
     worst: [Event; WORST],
     /// What is not above this is not among the worst.
@@ -292,21 +298,29 @@ impl Latency {
         self.since_us = now_us;
     }
 
-    /// The time in cycles, if anything is measured.
+    /// The time in cycles, if the round is stamped.
     #[inline]
     pub fn stamp(&self) -> Option<u32> {
-        self.is_on().then(clock::cycles)
+        self.round.is_stamped.then(clock::cycles)
     }
 
-    /// A round begins.
+    /// A round begins. Whether it is stamped.
     #[inline]
-    pub fn begin(&mut self, now_us: u64) {
+    pub fn begin(&mut self, now_us: u64) -> bool {
         // In this order: an interrupt that comes in between must not seem to have come later than its round.
-        self.round.entered = clock::entered();
-        self.round.poll = clock::cycles();
-        self.round.interrupts = clock::taken();
-        self.round.now_us = now_us;
-        self.round.number = self.round.number.wrapping_add(1);
+        let entered = clock::entered();
+        let poll = clock::cycles();
+        let is_stamped = poll & self.chosen == 0;
+        if is_stamped || self.round.is_stamped {
+            self.round = Round {
+                is_stamped,
+                entered,
+                poll,
+                interrupts: clock::taken(),
+                now_us,
+            };
+        }
+        is_stamped
     }
 
     /// The work of an interface begins; `interrupted` if its interrupt is why.
@@ -340,13 +354,12 @@ impl Latency {
     /// A socket became readable by a segment; nothing happens if it is still owed an answer.
     #[inline(never)]
     pub fn asked(&mut self, connection: usize, answers: &Answers, harvest: u32, stack: u32) {
-        let Round { number, poll, .. } = self.round;
+        let poll = self.round.poll;
         if let Some(asked) = self.asked.get_mut(connection)
             && asked.stamps[HARVEST] == 0
         {
             *asked = Asked {
                 stamps: [answers.start, poll, harvest, stack, 0, 0],
-                round: number,
                 ticks: clock::ticks(),
             };
         }
@@ -372,13 +385,9 @@ impl Latency {
         let Some(asked) = self.asked.get_mut(connection) else {
             return;
         };
-        let Asked {
-            mut stamps,
-            round,
-            ticks,
-        } = core::mem::take(asked);
+        let Asked { mut stamps, ticks } = core::mem::take(asked);
         let reply = clock::cycles();
-        if round != self.round.number {
+        if stamps[POLL] != self.round.poll {
             // The core may have slept since: the old stamps are moved to where the generic timer says they were.
             let moved = reply
                 .wrapping_sub(self.in_cycles(clock::ticks().saturating_sub(ticks)))
@@ -415,6 +424,13 @@ impl Latency {
         let port = port as u8;
         // More than fit are not worth more code: each frame of a round's budget would have to be one.
         let _ = self.replies.push(ThroughStack { stamps, kind, port });
+        self.replied |= 1 << port;
+    }
+
+    /// Bit by bit the interfaces on which the stack has answered something.
+    #[inline]
+    pub fn replied(&self) -> u32 {
+        self.replied
     }
 
     /// The interface has just rung its doorbell.
@@ -426,55 +442,41 @@ impl Latency {
         nic: &mut impl Nic,
         pool: &mut Pool,
     ) {
-        if answers.in_place.is_empty() && self.replies.is_empty() {
-            return;
-        }
         let doorbell = clock::cycles();
-        let total = doorbell.wrapping_sub(answers.start);
         let batch = answers.in_place.len();
         for answer in &answers.in_place {
-            let is_counted = answer.harvest & self.chosen == 0;
-            if total > self.least || is_counted {
-                let InPlace {
-                    harvest,
-                    reply,
-                    kind,
-                } = *answer;
-                let stamps = [answers.start, self.round.poll, harvest, 0, 0, reply];
-                self.account(stamps, kind, port, doorbell, batch, is_counted, nic, pool);
-            }
+            let InPlace {
+                harvest,
+                reply,
+                kind,
+            } = *answer;
+            let stamps = [answers.start, self.round.poll, harvest, 0, 0, reply];
+            self.account(stamps, kind, port, doorbell, batch, nic, pool);
         }
         answers.in_place.clear();
-        if !self.replies.is_empty() {
+        if self.replied >> port & 1 != 0 {
             self.rang_for_stack(port, doorbell, nic, pool);
         }
     }
 
     #[inline(never)]
     fn rang_for_stack(&mut self, port: usize, doorbell: u32, nic: &mut impl Nic, pool: &mut Pool) {
+        self.replied &= !(1 << port);
         let is_own = |reply: &ThroughStack| usize::from(reply.port) == port;
         let batch = self.replies.iter().filter(|reply| is_own(reply)).count();
-        let mut at = 0;
-        while let Some(reply) = self.replies.get(at).copied() {
-            if is_own(&reply) {
-                self.replies.swap_remove(at);
-                self.account(
-                    reply.stamps,
-                    reply.kind,
-                    port,
-                    doorbell,
-                    batch,
-                    true,
-                    nic,
-                    pool,
-                );
-            } else {
-                at += 1;
+        for at in 0..self.replies.len() {
+            if is_own(&self.replies[at]) {
+                let ThroughStack { stamps, kind, .. } = self.replies[at];
+                self.account(stamps, kind, port, doorbell, batch, nic, pool);
             }
+        }
+        // Those of other interfaces ring in the same round.
+        if self.replied == 0 {
+            self.replies.clear();
         }
     }
 
-    /// One reply, into the histograms if it `is_counted`, and among the worst if it is one of them.
+    /// One reply, into the histograms, and among the worst if it is one of them.
     #[inline(never)]
     #[expect(clippy::too_many_arguments, reason = "one caller, kept out of its way")]
     fn account(
@@ -484,23 +486,36 @@ impl Latency {
         port: usize,
         doorbell: u32,
         batch: usize,
-        is_counted: bool,
         nic: &mut impl Nic,
         pool: &mut Pool,
     ) {
-        let total = doorbell.wrapping_sub(stamps[0]);
-        if is_counted {
-            let mut last = stamps[0];
-            // The first stage does not exist for what was found without an interrupt.
-            let first = usize::from(stamps[0] == stamps[1]) + 1;
-            for (stamp, stage) in stamps.iter().zip(STAGE_BEFORE).skip(first) {
-                if *stamp != 0 {
-                    self.record(kind, stage, stamp.wrapping_sub(last));
-                    last = *stamp;
-                }
+        let [start, poll, harvest, stack, service, reply] = stamps;
+        let total = doorbell.wrapping_sub(start);
+        if let Some(stages) = self
+            .stages
+            .as_chunks_mut::<STAGES>()
+            .0
+            .get_mut(kind as usize)
+        {
+            let mut last = start;
+            let mut passed = |stage: Stage, stamp: u32| {
+                stages[stage as usize].record(stamp.wrapping_sub(last));
+                last = stamp;
+            };
+            // Found without an interrupt: the first stage does not exist.
+            if poll != start {
+                passed(Stage::Poll, poll);
             }
-            self.record(kind, Stage::Doorbell, doorbell.wrapping_sub(last));
-            self.record(kind, Stage::Total, total);
+            passed(Stage::Harvest, harvest);
+            if stack != 0 {
+                passed(Stage::Stack, stack);
+            }
+            if service != 0 {
+                passed(Stage::Service, service);
+            }
+            passed(Stage::Reply, reply);
+            passed(Stage::Doorbell, doorbell);
+            stages[Stage::Total as usize].record(total);
         }
         let place = (total > self.least).then(|| self.place());
         if place.is_none() && self.sending.is_some() {
@@ -535,8 +550,6 @@ impl Latency {
                 kind,
                 port: port as u8,
                 number,
-                round: self.round.number,
-                doorbell,
                 ticks: clock::ticks(),
                 since_us: self.round.now_us,
                 worst: place.map(|place| (place, total)),
@@ -566,23 +579,20 @@ impl Latency {
 
     /// Looks whether the awaited frame was sent.
     #[inline(never)]
-    pub fn look(&mut self, nic: &mut impl Nic, pool: &mut Pool) {
+    pub fn look(&mut self, nic: &mut impl Nic, pool: &mut Pool, now_us: u64) {
         let Some(sending) = self.sending else { return };
         let is_sent = nic
             .sent(pool)
             .is_some_and(|(_, sent)| sent >= sending.number);
         if is_sent {
-            let cycles = match sending.round == self.round.number {
-                true => clock::cycles().wrapping_sub(sending.doorbell),
-                // The core may have slept.
-                false => self.in_cycles(clock::ticks().saturating_sub(sending.ticks)),
-            };
+            // The core may have slept.
+            let cycles = self.in_cycles(clock::ticks().saturating_sub(sending.ticks));
             self.record(sending.kind, Stage::Sent, cycles);
             if let Some((place, total)) = sending.worst {
                 self.worst[place].stamps[Stage::Sent as usize] = Some(total.saturating_add(cycles));
             }
         }
-        if is_sent || self.round.now_us > sending.since_us + SENT_LIMIT_US {
+        if is_sent || now_us > sending.since_us + SENT_LIMIT_US {
             self.sending = None;
         }
     }
@@ -604,13 +614,3 @@ impl Latency {
         cycles.min(u64::from(MAX)) as u32
     }
 }
-
-/// What ends at each of [`Stamps`]; nothing at the first.
-const STAGE_BEFORE: [Stage; 6] = [
-    Stage::Total,
-    Stage::Poll,
-    Stage::Harvest,
-    Stage::Stack,
-    Stage::Service,
-    Stage::Reply,
-];

@@ -26,15 +26,15 @@ pub fn json(out: &mut Out<'_>, latency: &Latency, interfaces: &[Interface<'_>], 
     };
     out.texts(&["{\"latency\":\"", mode, "\",\"time\":\"", time, "\""]);
     out.texts(&[",\"why\":\"", why, "\",\"unit\":\"cycles\""]);
-    out.text(",\"source\":\"PMCCNTR_EL0\"");
+    out.text(",\"source\":\"PMCCNTR_EL0\",\"resolution\":\"1 cycle\"");
     numbers(out, &[("hz", facts.cycles_hz)]);
-    out.text(",\"across_sleep\":{\"source\":\"CNTVCT_EL0\"");
+    out.text(",\"across_sleep\":{\"source\":\"CNTVCT_EL0\",\"resolution\":\"1 tick\"");
     numbers(out, &[("hz", facts.ticks_hz)]);
     out.text("}");
     numbers(
         out,
         &[
-            ("in_place_one_in", u64::from(latency.chosen) + 1),
+            ("rounds_one_in", u64::from(latency.chosen) + 1),
             ("uptime_seconds", uptime_us / 1_000_000),
             ("since_seconds", latency.since_us / 1_000_000),
         ],

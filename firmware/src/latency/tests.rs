@@ -141,7 +141,7 @@ fn the_stages_of_a_reply_add_up_to_its_total() {
 #[test]
 fn the_stack_has_stages_of_its_own() {
     use Stage::*;
-    let mut bench = Bench::new(Mode::On);
+    let mut bench = Bench::new(Mode::Full);
     bench.begin(true);
     let stamps = [clock::cycles(), clock::cycles(), clock::cycles()];
     bench
@@ -171,7 +171,7 @@ fn the_stack_has_stages_of_its_own() {
 
 #[test]
 fn tcp_counts_from_the_segment_that_made_the_socket_readable() {
-    let mut bench = Bench::new(Mode::On);
+    let mut bench = Bench::new(Mode::Full);
     bench.begin(true);
     let harvest = clock::cycles();
     bench
@@ -210,29 +210,14 @@ fn tcp_counts_from_the_segment_that_made_the_socket_readable() {
 }
 
 #[test]
-fn one_in_eight_is_counted_and_every_one_compared() {
-    let mut bench = Bench::new(Mode::On);
-    for round in 0..4_000 {
-        bench.begin(true);
-        if round == 1_234 {
-            bench.answers.start = bench.answers.start.wrapping_sub(30_000);
-        }
-        let kind = Kind::Icmp;
-        let (harvest, reply) = (clock::cycles(), clock::cycles());
-        bench.answers.push(InPlace {
-            harvest,
-            reply,
-            kind,
-        });
-        bench.rang();
-    }
-    let counted = bench.stage(Kind::Icmp, Stage::Total).count;
-    assert!((300..800).contains(&counted), "{counted}");
-    let worst = bench.latency.worst.iter().map(|event| event.total).max();
-    assert!(
-        worst.is_some_and(|worst| (30_000..30_100).contains(&worst)),
-        "{worst:?}"
-    );
+fn one_round_in_sixteen_is_stamped() {
+    let mut latency = Latency::new(Mode::On, FACTS);
+    let stamped = (0..4_000).filter(|round| latency.begin(*round)).count();
+    assert!((150..600).contains(&stamped), "{stamped}");
+    while latency.begin(0) {}
+    assert_eq!(latency.stamp(), None);
+    while !latency.begin(0) {}
+    assert!(latency.stamp().is_some());
 }
 
 #[test]
@@ -286,7 +271,7 @@ fn the_end_of_sending_is_when_it_is_seen() {
             pool,
             ..
         } = &mut bench;
-        latency.look(card, pool);
+        latency.look(card, pool, 7_000);
         assert_eq!(bench.stage(Kind::Udp, Stage::Sent).count, sent);
     }
     assert_eq!(bench.latency.awaits(), None);
@@ -298,14 +283,13 @@ fn the_end_of_sending_is_when_it_is_seen() {
     assert!(sent.is_some());
     // A ring that was emptied behind our back: given up.
     bench.reply(true);
-    bench.latency.begin(7_000 + SENT_LIMIT_US + 1);
     let Bench {
         latency,
         card,
         pool,
         ..
     } = &mut bench;
-    latency.look(card, pool);
+    latency.look(card, pool, 7_000 + SENT_LIMIT_US + 1);
     assert_eq!(bench.latency.awaits(), None);
 }
 
@@ -317,7 +301,7 @@ fn the_report_says_what_it_stands_on() {
     let text = bench.json();
     for part in [
         "{\"latency\":\"full\",\"time\":\"emulated\",\"why\":\"a test\",\"unit\":\"cycles\"",
-        "\"in_place_one_in\":1,",
+        "\"rounds_one_in\":1,",
         "\"timer\":{\"asleep\":{\"count\":1,",
         "\"udp\":{\"poll\":{\"count\":1,\"min\":",
         "\"worst\":[{\"kind\":\"udp\",",

@@ -49,7 +49,7 @@ impl Nic for Card {
         each!(self, nic => nic.waiting())
     }
 
-    #[inline]
+    #[inline(always)] // one caller
     fn receive(&mut self, pool: &mut Pool) -> Option<Frame> {
         each!(self, nic => nic.receive(pool))
     }

@@ -9,14 +9,18 @@ use crate::latency::{Facts, Latency, Mode};
 /// A cycle counter that counts, and the timer's ticks when it was started.
 pub(super) struct Started {
     counter: Option<pmu::Facts>,
+    /// Both counters at the same time; the first is 0 if there is none.
+    cycles: u64,
     ticks: u64,
 }
 
 /// Starts the cycle counter. Early, because its rate is known from what passes until [`Started::latency`].
 pub(super) fn start() -> Started {
+    let counter = pmu::start();
     Started {
-        counter: pmu::start(),
+        counter,
         ticks: timer::ticks(),
+        cycles: counter.map_or(0, |_| pmu::total()),
     }
 }
 
@@ -47,7 +51,7 @@ impl Started {
         irq::stamp();
         let ticks = (timer::ticks() - self.ticks).max(1);
         // In kHz: 64 bits are enough for minutes then.
-        let cycles_khz = pmu::total() * (ticks_hz / 1_000) / ticks;
+        let cycles_khz = (pmu::total() - self.cycles) * (ticks_hz / 1_000) / ticks;
         let time = emulated.map_or("silicon's", |_| "emulated");
         info!(
             "latency: measured by a counter of {} MHz, {time} time",

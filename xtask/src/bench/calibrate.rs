@@ -38,6 +38,7 @@ pub fn calibrate(emulator: &Emulator) -> Result<()> {
             name: String::new(),
             kernel: file.clone(),
             initrd: None,
+            append: String::new(),
         };
         let least = (u64::from(rounds) << 16) * WORDS_PER_ROUND;
         let mut guest = Guest::start(emulator, &system, MEMORY, &Wire::UserNetwork)?;

@@ -21,6 +21,8 @@ pub struct System {
     pub kernel: PathBuf,
     /// Linux's first file system.
     pub initrd: Option<PathBuf>,
+    /// The kernel's command line.
+    pub append: String,
 }
 
 /// The QEMU to run and the plugin built for it.
@@ -131,6 +133,9 @@ impl Guest {
             .words("-netdev user,id=n2,net=10.0.4.0/24 -device virtio-net-device,netdev=n2,mac=52:54:00:00:00:02")
             .arg("-kernel")
             .arg(system.kernel.to_string_lossy());
+        if !system.append.is_empty() {
+            step = step.arg("-append").arg(&system.append);
+        }
         if let Some(initrd) = &system.initrd {
             step = step.arg("-initrd").arg(initrd.to_string_lossy());
         }

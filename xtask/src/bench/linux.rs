@@ -77,6 +77,7 @@ pub fn build() -> Result<System> {
         name: format!("Linux {}", version.trim()),
         kernel: dir.join("vmlinuz"),
         initrd: Some(initrd),
+        append: String::new(),
     })
 }
 

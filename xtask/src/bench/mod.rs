@@ -54,6 +54,11 @@ pub const COMMAND: Command = Command {
             "measure this image instead of building out/Image",
         ),
         Opt::value(
+            "--append",
+            "BOOTARGS",
+            "bootargs for ours, such as latency=off",
+        ),
+        Opt::value(
             "--profile",
             "FIGURE",
             "say instead which functions of ours a figure's instructions are in",
@@ -111,6 +116,7 @@ fn run(parsed: &Parsed) -> Result<()> {
     if parsed.has("--profile") && (parsed.has("--only") || parsed.has("--image")) {
         return usage("--profile builds ours and goes with neither --only nor --image");
     }
+    let append = parsed.value("--append").unwrap_or_default().to_owned();
     let effort = if parsed.has("--quick") { QUICK } else { FULL };
     packages::ensure(&[QEMU])?;
     let mut emulator = Emulator {
@@ -121,7 +127,7 @@ fn run(parsed: &Parsed) -> Result<()> {
     calibrate(&emulator)?;
 
     if let Some(key) = parsed.value("--profile") {
-        return profile_ours(&mut emulator, key, &effort);
+        return profile_ours(&mut emulator, key, append, &effort);
     }
     let mut results = Vec::new();
     if with_ours {
@@ -129,7 +135,7 @@ fn run(parsed: &Parsed) -> Result<()> {
             Some(file) => PathBuf::from(file),
             None => build::sound_image()?.image,
         };
-        results.push(measure(&emulator, ours(image), &effort)?);
+        results.push(measure(&emulator, ours(image, append), &effort)?);
     }
     if with_linux {
         results.push(measure(&emulator, linux()?, &effort)?);
@@ -152,12 +158,13 @@ struct Subject {
     memory_limit: Duration,
 }
 
-fn ours(kernel: PathBuf) -> Subject {
+fn ours(kernel: PathBuf, append: String) -> Subject {
     Subject {
         system: System {
             name: "Ristretto".to_owned(),
             kernel,
             initrd: None,
+            append,
         },
         ours: true,
         boot: first_discover,
@@ -201,7 +208,7 @@ fn measure(emulator: &Emulator, subject: Subject, effort: &Effort) -> Result<Res
 }
 
 /// Prints where the instructions of a boot, or of a unit of work, are executed.
-fn profile_ours(emulator: &mut Emulator, key: &str, effort: &Effort) -> Result<()> {
+fn profile_ours(emulator: &mut Emulator, key: &str, append: String, effort: &Effort) -> Result<()> {
     let Some(figure) = Figure::ALL
         .into_iter()
         .find(|figure| figure.row().key == key)
@@ -213,7 +220,7 @@ fn profile_ours(emulator: &mut Emulator, key: &str, effort: &Effort) -> Result<(
     emulator.blocks = Some(blocks.clone());
     let table = profile(
         emulator,
-        &ours(built.image).system,
+        &ours(built.image, append).system,
         figure,
         effort.units,
         &blocks,
