@@ -278,7 +278,6 @@ impl<N: Nic> Network<N> {
     }
 
     /// One bounded round. `pending` are the interrupts taken since the last round; `done` gets each that may fire again.
-    #[inline(always)] // one caller, the main loop
     pub fn poll(&mut self, now_us: u64, pending: u32, mut done: impl FnMut(u32)) -> Next {
         // In a register, so that who measures nothing pays for a few branches that never change.
         let stamped = self.latency.is_on() && {

@@ -21,6 +21,7 @@ use crate::packages::{self, Package};
 use crate::private_apt::{PrivateApt, check_sha256, extract_deb};
 use crate::step::Step;
 use crate::toolchain;
+use crate::uboot;
 use crate::workspace::{cache_dir, root, target_dir, write_whole};
 
 /// The row in the table of commands.
@@ -193,27 +194,65 @@ pub fn binary(quiet: bool) -> Result<PathBuf> {
     Ok(binary)
 }
 
-/// The release whose kernel package has the board's devicetree.
-const TREE_SUITE: &str = "bookworm";
+/// Where the plugin interface of [`binary`] is declared.
+///
+/// # Errors
+///
+/// If there is no cache.
+pub fn plugin_header_dir() -> Result<PathBuf> {
+    let source = cache_dir()?.join("qemu").join(VERSION).join("source");
+    Ok(source.join("include/qemu"))
+}
 
-/// The devicetree of the board as Linux has it, from Debian's kernel package.
+/// The releases whose kernel packages have the board's devicetrees; the first one's is used where one will do.
+pub const TREE_SUITES: [&str; 2] = ["bookworm", "trixie"];
+/// The board as `./x run espressobin` and most tests have it.
+const TREE: &str = "armada-3720-espressobin.dtb";
+
+/// The devicetree of the board as Linux has it.
 ///
 /// # Errors
 ///
 /// If the package cannot be had.
 pub fn devicetree() -> Result<PathBuf> {
-    let into = cache_dir()?.join("devicetree").join(TREE_SUITE);
-    let tree = into.join("armada-3720-espressobin.dtb");
-    if !tree.is_file() {
-        let apt = PrivateApt::open(TREE_SUITE, "arm64")?;
+    Ok(devicetrees(TREE_SUITES[0])?.join(TREE))
+}
+
+/// What the package says about the trees' licence, beside them.
+pub const TREES_LICENCE: &str = "copyright";
+
+/// A directory with the trees of all ESPRESSObins, from the kernel package of a release, and [`TREES_LICENCE`].
+///
+/// # Errors
+///
+/// If the package cannot be had.
+pub fn devicetrees(suite: &str) -> Result<PathBuf> {
+    let into = cache_dir()?.join("devicetree").join(suite);
+    if !into.join(TREES_LICENCE).is_file() {
+        let apt = PrivateApt::open(suite, "arm64")?;
         let kernel = apt.depends("linux-image-arm64")?;
         let Some(kernel) = kernel.first() else {
-            return failure(format!("{TREE_SUITE} has no kernel for arm64"));
+            return failure(format!("{suite} has no kernel for arm64"));
         };
         let package = apt.download_deb(kernel)?;
         extract_deb(&package, &["*/marvell/armada-3720-espressobin*.dtb"], &into)?;
+        // Last: it says that all is there.
+        extract_deb(&package, &["./usr/share/doc/*/copyright"], &into)?;
     }
-    Ok(tree)
+    Ok(into)
+}
+
+/// Everything that the system tests of the board want of the cache. Returns the emulator.
+///
+/// # Errors
+///
+/// If something cannot be had.
+pub fn for_tests() -> Result<PathBuf> {
+    for suite in TREE_SUITES {
+        devicetrees(suite)?;
+    }
+    uboot::fetch()?;
+    binary(true)
 }
 
 /// Hash of our side of the build.

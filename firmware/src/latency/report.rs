@@ -139,26 +139,23 @@ fn worst(out: &mut Out<'_>, event: &Event, interfaces: &[Interface<'_>]) {
 pub fn prometheus(out: &mut Out<'_>, latency: &Latency) {
     let hz = latency.facts.cycles_hz.max(1);
     let totals = latency.stages.chunks(STAGES).filter_map(<[_]>::last);
-    family(
-        out,
-        [
+    out.part(|out| {
+        let texts = [
             "latency_seconds",
             "kind",
             "From the interrupt to the doorbell of the answer.",
-        ],
-        hz,
-        &mut KIND_NAMES.into_iter().zip(totals),
-    );
-    family(
-        out,
-        [
+        ];
+        family(out, texts, hz, &mut KIND_NAMES.into_iter().zip(totals));
+    });
+    out.part(|out| {
+        let texts = [
             "timer_lateness_seconds",
             "core",
             "From when the timer was due to the entry of its interrupt.",
-        ],
-        hz,
-        &mut TIMER_NAMES.into_iter().zip(&latency.timer),
-    );
+        ];
+        let members = &mut TIMER_NAMES.into_iter().zip(&latency.timer);
+        family(out, texts, hz, members);
+    });
 }
 
 #[inline(never)]

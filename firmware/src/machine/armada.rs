@@ -17,7 +17,7 @@ use core::fmt::Write;
 use core::future::Future;
 use core::pin::Pin;
 
-use hal::arch::irq::Gic;
+use hal::arch::irq::{self, Gic};
 use hal::arch::mmu::Kind;
 use hal::arch::timer::{self, SystemClock};
 use hal::devicetree::{Node, Trigger};
@@ -27,8 +27,8 @@ use hal::net::mv88e6xxx::{self, Event, Mailbox, PORTS, PortIndex, PortSet, Smi, 
 use hal::net::neta::{self, Descriptor, Fault, Neta, desc};
 use hal::net::phy::Setting;
 use hal::net::steps::{self, Stepper};
-use hal::net::tag::{Drops, Protocol, Tagger};
-use hal::net::{Counters, Frame, Link, MacAddr, Nic, Pool};
+use hal::net::tag::{Drop, Drops, Protocol, Tagger};
+use hal::net::{Count, Counters, Frame, Link, MacAddr, Nic, Pool};
 use hal::regs::{Bus, Mmio};
 use hal::soc::armada37xx as soc;
 use heapless::Deque;
@@ -50,6 +50,15 @@ const BUFFERS: usize = 2 * RING + 3 * QUEUE + 2;
 const HEAP: usize = BUFFERS * 2048 + (64 << 10);
 /// Time between two looks at the MAC.
 const CHECK_US: u64 = 1_000_000;
+/// The sockets' bits in the sets of interrupts: they share one source, and the one bit that the source has would have
+/// all of them look.
+pub(super) const SOCKETS: u32 = u32::MAX << irq::SLOTS;
+
+/// The bit of the socket behind a port.
+const fn bit(port: PortIndex) -> u32 {
+    1 << (irq::SLOTS as u32 + port.get() as u32)
+}
+
 /// Blocks of the SoC are a page each.
 const PAGE: u64 = 4096;
 
@@ -71,30 +80,71 @@ pub(super) struct Conduit {
     /// `None` without a switch: then there is one socket.
     tagger: Option<Tagger>,
     queues: [Deque<Frame, QUEUE>; PORTS],
-    /// A turn ended before the ring was empty.
-    more: bool,
+    /// Sockets for which there are frames that no interrupt will tell of.
+    waiting: &'static Cell<u32>,
+    /// The socket that had the last frame: the next one is likely to be its, too.
+    last: u32,
     space_wanted: PortSet,
     drops: Drops,
     queue_full: u64,
+    untaggable: u64,
+    /// The switch's port on our side.
+    cpu: PortIndex,
 }
 
 impl Conduit {
+    /// A counter of the switch and the way there, by number: ours, the tags', its own for the port on our side.
+    fn switch_count(&self, mailbox: &Mailbox, index: usize) -> Option<Count> {
+        let own = [
+            (
+                "rx_queue_full",
+                "Received frames dropped because their interface did not keep up",
+                self.queue_full,
+            ),
+            (
+                "tx_untaggable",
+                "Frames not sent because a switch tag did not fit",
+                self.untaggable,
+            ),
+            (
+                "repairs",
+                "Times the switch was brought up again after trouble",
+                mailbox.repairs().into(),
+            ),
+            (
+                "bring_up_failures",
+                "Times the switch could not be brought up",
+                mailbox.failures().into(),
+            ),
+            (
+                "events_lost",
+                "Events of the switch that nobody read in time",
+                mailbox.lost_events().into(),
+            ),
+        ];
+        let len = own.len() + Drop::ALL.len();
+        let mut all = own.into_iter().chain(self.drops.each());
+        all.nth(index)
+            .or_else(|| port_count(mailbox, self.cpu, index.checked_sub(len)?))
+    }
+
     #[inline]
     fn receive(&mut self, port: PortIndex, pool: &mut Pool) -> Option<Frame> {
         let Some(tagger) = self.tagger else {
             return self.mac.receive(pool);
         };
-        if let Some(frame) = self.queues[usize::from(port.get())].pop_front() {
-            return Some(frame);
+        if self.waiting.get() & bit(port) != 0 {
+            if let Some(frame) = self.queues[usize::from(port.get())].pop_front() {
+                return Some(frame);
+            }
+            self.waiting.set(self.waiting.get() & !bit(port));
         }
         for _ in 0..HARVEST {
-            let Some(mut frame) = self.mac.receive(pool) else {
-                self.more = false;
-                return None;
-            };
+            let mut frame = self.mac.receive(pool)?;
             match tagger.take_off(&mut frame) {
                 Ok(source) if source.port == port => return Some(frame),
                 Ok(source) => {
+                    self.waiting.set(self.waiting.get() | bit(source.port));
                     let queue = &mut self.queues[usize::from(source.port.get())];
                     if let Err(frame) = queue.push_back(frame) {
                         self.queue_full += 1;
@@ -107,7 +157,8 @@ impl Conduit {
                 }
             }
         }
-        self.more = true;
+        // There may be more in the ring; the others first.
+        self.waiting.set(self.waiting.get() | bit(port));
         None
     }
 }
@@ -117,6 +168,8 @@ pub(super) struct Socket {
     conduit: &'static RefCell<Conduit>,
     mailbox: Option<&'static Mailbox>,
     port: PortIndex,
+    /// Of the conduit, to be had without borrowing it.
+    waiting: &'static Cell<u32>,
     mac: MacAddr,
     link: Link,
     counters: Counters,
@@ -150,12 +203,13 @@ impl Nic for Socket {
 
     #[inline]
     fn waiting(&self) -> bool {
-        let conduit = self.conduit.borrow();
-        conduit.more || !conduit.queues[usize::from(self.port.get())].is_empty()
+        self.waiting.get() & bit(self.port) != 0
     }
 
     fn receive(&mut self, pool: &mut Pool) -> Option<Frame> {
-        let frame = self.conduit.borrow_mut().receive(self.port, pool)?;
+        let mut conduit = self.conduit.borrow_mut();
+        let frame = conduit.receive(self.port, pool)?;
+        conduit.last = bit(self.port);
         self.counters.rx_frames += 1;
         self.counters.rx_bytes += frame.bytes().len() as u64;
         Some(frame)
@@ -173,14 +227,15 @@ impl Nic for Socket {
             Some(tagger) => tagger.put_on(&mut frame, self.port),
             None => true,
         };
-        if !fits || conduit.mac.transmit_space(pool) == 0 {
-            self.counters.tx_ring_full += 1;
+        if !fits {
+            conduit.untaggable += 1;
             pool.put(frame);
-            return;
+        } else if conduit.mac.send(frame, pool) {
+            self.counters.tx_frames += 1;
+            self.counters.tx_bytes += bytes;
+        } else {
+            self.counters.tx_ring_full += 1;
         }
-        conduit.mac.transmit(frame, pool);
-        self.counters.tx_frames += 1;
-        self.counters.tx_bytes += bytes;
     }
 
     fn sent(&mut self, pool: &mut Pool) -> Option<(u64, u64)> {
@@ -209,6 +264,48 @@ impl Nic for Socket {
     fn counters_mut(&mut self) -> &mut Counters {
         &mut self.counters
     }
+
+    fn port_counter(&self, index: usize) -> Option<Count> {
+        port_count(self.mailbox?, self.port, index)
+    }
+
+    fn port_counters_at_us(&self) -> Option<u64> {
+        self.mailbox?.totals_read_us(self.port)
+    }
+
+    fn device(&self, number: usize) -> Option<&'static str> {
+        match number {
+            0 => Some("neta0"),
+            1 => self.mailbox.map(|_| "switch"),
+            _ => None,
+        }
+    }
+
+    fn device_counter(&self, number: usize, index: usize) -> Option<Count> {
+        let conduit = self.conduit.borrow();
+        match number {
+            0 => conduit.mac.count(index),
+            _ => conduit.switch_count(self.mailbox?, index),
+        }
+    }
+
+    fn refresh_counters(&self) {
+        self.conduit.borrow_mut().mac.collect_counters();
+        if let Some(mailbox) = self.mailbox {
+            mailbox.want_totals(self.port);
+            mailbox.want_totals(self.conduit.borrow().cpu);
+        }
+    }
+}
+
+/// A counter of the switch for one of its ports.
+fn port_count(mailbox: &Mailbox, port: PortIndex, index: usize) -> Option<Count> {
+    let (name, value) = mailbox.total(port, index)?;
+    Some((
+        name,
+        "Counter of the switch's port, as ethtool names it",
+        value,
+    ))
 }
 
 /// The switch's sequence and its mailbox.
@@ -270,6 +367,26 @@ impl Watch {
             .min(supervisor.map_or(u64::MAX, |supervisor| supervisor.due_us.get()))
     }
 
+    /// A set of interrupts, the MAC's own replaced by that of the socket that is likely to have caused it. If it was
+    /// another, this one finds the frame for it.
+    #[inline]
+    pub(super) fn sort(&self, pending: u32) -> u32 {
+        match pending & self.interrupt {
+            0 => pending,
+            own => pending & !own | self.conduit.borrow().last,
+        }
+    }
+
+    /// The way back: what may interrupt again when a socket is done.
+    #[inline]
+    pub(super) fn source(&self, done: u32) -> u32 {
+        if done & SOCKETS == 0 {
+            done
+        } else {
+            self.interrupt
+        }
+    }
+
     /// Does what is due. Returns interrupts to be treated as pending: somebody has to look at their interfaces.
     pub(super) fn poll(&mut self, now_us: u64, pool: &mut Pool) -> u32 {
         let mut look = false;
@@ -282,7 +399,7 @@ impl Watch {
             self.check_us = now_us + CHECK_US;
             look |= self.check(now_us, pool);
         }
-        if look { self.interrupt } else { 0 }
+        if look { SOCKETS } else { 0 }
     }
 
     /// Looks at the MAC, and restarts it if it hangs. Whether the interfaces should be looked at.
@@ -324,10 +441,8 @@ struct Plan<'t> {
 
 /// What start-up made of the tree's network, for the interfaces to be built from.
 pub(super) struct Armada {
-    /// Name and card of each interface.
-    pub(super) sockets: heapless::Vec<(Name, Socket), PORTS>,
-    /// Their common bit in the sets of interrupts.
-    pub(super) interrupt: u32,
+    /// Name, bit in the sets of interrupts, and card of each interface.
+    pub(super) sockets: heapless::Vec<(Name, u32, Socket), PORTS>,
     pub(super) watch: Watch,
 }
 
@@ -542,14 +657,20 @@ pub(super) fn start(
         .enable(line.intid(), line.trigger == Trigger::Level)
         .map_err(|error| left_out(&node, error))
         .ok()?;
+    let waiting: &'static Cell<u32> = Box::leak(Box::default());
     let conduit: &'static RefCell<Conduit> = Box::leak(Box::new(RefCell::new(Conduit {
         mac,
         tagger,
         queues: Default::default(),
-        more: false,
+        waiting,
+        last: users.iter().next().map_or(0, bit),
         space_wanted: PortSet::EMPTY,
         drops: Drops::default(),
         queue_full: 0,
+        untaggable: 0,
+        cpu: supervisor
+            .as_ref()
+            .map_or(PortIndex::ZERO, |(_, config)| config.cpu),
     })));
     let supervisor = supervisor.map(|(supervisor, _)| supervisor);
     let mut sockets = heapless::Vec::new();
@@ -562,16 +683,16 @@ pub(super) fn start(
             conduit,
             mailbox: supervisor.as_ref().map(|supervisor| supervisor.mailbox),
             port,
+            waiting,
             mac: addresses[usize::from(port.get())],
             link: Link::Down,
             counters: Counters::default(),
         };
         // There is room for every port.
-        let _ = sockets.push((name, socket));
+        let _ = sockets.push((name, bit(port), socket));
     }
     Some(Armada {
         sockets,
-        interrupt: slot.mask(),
         watch: Watch {
             conduit,
             supervisor,
