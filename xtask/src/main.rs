@@ -10,6 +10,7 @@ mod errata;
 mod error;
 mod fmt;
 mod image;
+mod latency;
 mod linux;
 mod netboot;
 mod notices;
@@ -36,6 +37,7 @@ const COMMANDS: &[&Command] = &[
     &build::COMMAND,
     &fmt::COMMAND,
     &bench::COMMAND,
+    &latency::COMMAND,
     &sdcard::COMMAND,
     &netboot::COMMAND,
     &qemu::COMMAND,
