@@ -22,6 +22,7 @@ mod echo;
 mod espressobin;
 mod faults;
 mod http;
+mod latency;
 mod load;
 mod machine;
 mod qmp;
@@ -101,6 +102,7 @@ fn tests() -> impl Iterator<Item = &'static Test> {
         damage::TESTS,
         services::TESTS,
         http::TESTS,
+        latency::TESTS,
         addressing::TESTS,
         faults::TESTS,
         boot::TESTS,
