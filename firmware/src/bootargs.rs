@@ -10,6 +10,8 @@
 //! | `hostname=NAME` | name of the machine, up to 63 letters, digits and hyphens |
 //! | `loglevel=0..8`, `=error`, `warn`, `info`, `debug`, `trace` | what reaches the console; numbers are Linux's |
 //! | `panic=reset`, `halt`, `off` | what follows a panic |
+//! | `latency=off`, `on`, `full` | how much is measured, see [`crate::latency`] |
+//! | `admin=TOKEN` | the token that opens what changes something, see [`crate::http::Access`] |
 //! | `exit=semihosting` | hand the exit status to the debugger or emulator |
 //! | `services=NAME,...` | services answer on these interfaces only, see [`Interfaces`] |
 //! | `reflect=NAME,...` | frames of EtherType 0x88b5 are sent back on these interfaces |
@@ -28,6 +30,9 @@ use core::str::FromStr;
 use heapless::{String, Vec};
 use log::LevelFilter;
 
+use crate::http::MAX_TOKEN;
+use crate::latency;
+
 /// Interfaces that can have an `ip=` of their own.
 const MAX_INTERFACES: usize = 8;
 
@@ -40,6 +45,8 @@ const ITEMS: &[(&str, Reader)] = &[
     ("hostname", BootArgs::read_hostname),
     ("loglevel", BootArgs::read_loglevel),
     ("panic", BootArgs::read_panic),
+    ("latency", BootArgs::read_latency),
+    ("admin", BootArgs::read_admin),
     ("exit", BootArgs::read_exit),
     ("services", BootArgs::read_services),
     ("reflect", BootArgs::read_reflect),
@@ -56,6 +63,10 @@ pub struct BootArgs {
     pub log_level: Option<LevelFilter>,
     /// What follows a panic.
     pub panic: PanicAction,
+    /// How much of latency is measured.
+    pub latency: latency::Mode,
+    /// The token that opens what changes something; without one nothing does.
+    pub admin: Option<String<MAX_TOKEN>>,
     /// The exit status goes out by semihosting. Without a debugger or emulator, that is an exception.
     pub exit_by_semihosting: bool,
     /// The self test to run.
@@ -296,6 +307,32 @@ impl BootArgs {
                 });
             }
         };
+        Ok(())
+    }
+
+    fn read_latency(&mut self, value: &str) -> Result<(), Reason> {
+        self.latency = match value {
+            "off" => latency::Mode::Off,
+            "on" => latency::Mode::On,
+            "full" => latency::Mode::Full,
+            _ => {
+                return Err(Reason::UnknownValue {
+                    expected: "off, on or full",
+                });
+            }
+        };
+        Ok(())
+    }
+
+    /// What may stand in a bearer token: RFC 6750, 2.1.
+    fn read_admin(&mut self, value: &str) -> Result<(), Reason> {
+        let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte);
+        if value.is_empty() || !value.bytes().all(is_token) {
+            return Err(Reason::UnknownValue {
+                expected: "letters, digits and -._~+/=",
+            });
+        }
+        self.admin = Some(copied(value)?);
         Ok(())
     }
 

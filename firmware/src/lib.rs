@@ -11,6 +11,7 @@ pub mod connections;
 pub mod echo;
 pub mod fast_path;
 pub mod http;
+pub mod latency;
 #[cfg(target_os = "none")]
 pub mod machine;
 pub mod metrics;

@@ -36,6 +36,7 @@ use crate::connections::{
 use crate::echo;
 use crate::fast_path::{self, Flows, Verdict};
 use crate::http;
+use crate::latency::{Answers, InPlace, Kind, Latency, clock};
 use crate::services::{self, Outcome, Services};
 use crate::snapshot::{Snapshot, System};
 
@@ -129,6 +130,7 @@ pub struct Port<N: Nic> {
     pub addressing: Addressing,
     /// What was counted above the driver.
     pub counters: StackCounters,
+    answers: Answers,
     sockets: SocketSet<'static>,
     udp_echo: SocketHandle,
     /// Since when the UDP echo service has an answer that cannot leave, in microseconds.
@@ -195,6 +197,7 @@ impl<N: Nic> Port<N> {
             iface,
             addressing,
             counters: StackCounters::default(),
+            answers: Answers::default(),
             sockets,
             udp_echo,
             udp_stuck_us: None,
@@ -263,6 +266,10 @@ pub struct Network<N: Nic> {
     pub answers: http::AnswerCounters,
     /// The measuring services.
     pub services: Services,
+    /// Who may change something by HTTP.
+    pub access: http::Access,
+    /// How long answers take.
+    pub latency: Latency,
     input: Box<[u8; RECEIVE_BYTES]>,
     output: Box<[u8; TRANSMIT_BYTES]>,
 }
@@ -281,6 +288,8 @@ impl<N: Nic> Network<N> {
             system,
             answers: http::AnswerCounters::default(),
             services: Services::default(),
+            access: http::Access::default(),
+            latency: Latency::off(),
             input: Box::new([0; RECEIVE_BYTES]),
             output: Box::new([0; TRANSMIT_BYTES]),
         }
@@ -288,10 +297,21 @@ impl<N: Nic> Network<N> {
 
     /// One bounded round. `pending` are the interrupts taken since the last round; `done` gets each that may fire again.
     pub fn poll(&mut self, now_us: u64, pending: u32, mut done: impl FnMut(u32)) -> Next {
+        // In a register, so that who measures nothing pays for a few branches that never change.
+        let stamped = self.latency.is_on() && {
+            if let Some(port) = self.latency.awaits() {
+                self.latency
+                    .look(&mut self.ports[port].nic, &mut self.pool, now_us);
+            }
+            self.latency.begin(now_us)
+        };
+        // Bit by bit the interfaces that have answered.
+        let mut answered = 0;
         for index in 0..self.ports.len() {
             let port = &self.ports[index];
             if pending & port.interrupt != 0 || port.backlog || port.nic.waiting() {
-                self.poll_port(index, now_us, pending, &mut done);
+                self.poll_port(index, now_us, pending, stamped, &mut done);
+                answered |= u32::from(!self.ports[index].answers.is_empty()) << index;
             }
         }
         self.connections.expire(now_us);
@@ -307,11 +327,16 @@ impl<N: Nic> Network<N> {
             again |= due_us <= now_us;
             next_us = next_us.min(due_us);
         }
-        for port in &mut self.ports {
+        answered |= self.latency.replied();
+        for (index, port) in self.ports.iter_mut().enumerate() {
             if port.touched || port.deadline_us <= now_us {
                 poll_sockets(port, &mut self.pool, &mut self.input[..], now_us);
             }
             port.nic.flush();
+            if answered >> index & 1 != 0 {
+                let (answers, nic) = (&mut port.answers, &mut port.nic);
+                self.latency.rang(answers, index, nic, &mut self.pool);
+            }
             if port.blocked && port.nic.transmit_space(&mut self.pool) > 0 {
                 // There was room before there could be an interrupt for it.
                 port.backlog = true;
@@ -329,9 +354,19 @@ impl<N: Nic> Network<N> {
 
     /// Takes frames from one interface that interrupted, or had more than its budget last time.
     #[inline(never)]
-    fn poll_port(&mut self, index: usize, now_us: u64, pending: u32, done: &mut impl FnMut(u32)) {
+    fn poll_port(
+        &mut self,
+        index: usize,
+        now_us: u64,
+        pending: u32,
+        stamped: bool,
+        done: &mut impl FnMut(u32),
+    ) {
         let port = &mut self.ports[index];
         let interrupted = pending & port.interrupt != 0;
+        if stamped {
+            self.latency.start(&mut port.answers, interrupted);
+        }
         if interrupted || port.link.is_none() {
             port.nic.acknowledge();
             port.backlog = true;
@@ -360,7 +395,7 @@ impl<N: Nic> Network<N> {
                 break;
             };
             budget -= 1;
-            self.receive(index, frame, now_us);
+            self.receive(index, frame, now_us, stamped);
         }
         let port = &mut self.ports[index];
         if port.blocked && port.nic.transmit_space(&mut self.pool) > 0 {
@@ -378,7 +413,8 @@ impl<N: Nic> Network<N> {
 
     /// One received frame: answered in place, or handed on.
     #[inline]
-    fn receive(&mut self, index: usize, mut frame: Frame, now_us: u64) {
+    fn receive(&mut self, index: usize, mut frame: Frame, now_us: u64, stamped: bool) {
+        let harvest = if stamped { clock::cycles() } else { 0 };
         let port = &mut self.ports[index];
         let verdict = match port.serves {
             true => fast_path::answer(frame.bytes_mut(), port.nic.mac(), &port.flows),
@@ -387,23 +423,23 @@ impl<N: Nic> Network<N> {
         let answered = match verdict {
             Verdict::Icmp(len) => {
                 port.counters.icmp_echoes += 1;
-                Some(len)
+                Some((len, Kind::Icmp))
             }
             Verdict::Udp(len) => {
                 port.counters.udp_echoes += 1;
-                Some(len)
+                Some((len, Kind::Udp))
             }
             Verdict::Pass
                 if port.reflects && services::reflect(frame.bytes_mut(), port.nic.mac()) =>
             {
                 self.services.reflected += 1;
-                Some(frame.bytes().len())
+                Some((frame.bytes().len(), Kind::Reflected))
             }
             Verdict::Pass => None,
         };
-        if let Some(len) = answered {
+        if let Some((len, kind)) = answered {
             frame.set_len(len);
-            port.nic.transmit(frame, &mut self.pool);
+            self.answer_in_place(index, frame, kind, stamped.then_some(harvest));
             return;
         }
         let class = classify(frame.bytes(), index as u8);
@@ -415,10 +451,9 @@ impl<N: Nic> Network<N> {
             _ => None,
         };
         match connection {
-            Some(connection) => self.receive_for(connection, index, &frame, now_us),
-            None if self.receive_unconnected(index, &mut frame, &class, now_us) => {
-                let port = &mut self.ports[index];
-                port.nic.transmit(frame, &mut self.pool);
+            Some(connection) => self.receive_for(connection, index, &frame, harvest, now_us),
+            None if self.receive_unconnected(index, &mut frame, &class, harvest, now_us) => {
+                self.answer_in_place(index, frame, Kind::Udp, stamped.then_some(harvest));
                 return;
             }
             None => {}
@@ -426,9 +461,32 @@ impl<N: Nic> Network<N> {
         self.pool.put(frame);
     }
 
+    /// Sends a received frame back as its own answer, and notes when, if it was stamped at harvest.
+    #[inline(always)]
+    fn answer_in_place(&mut self, index: usize, frame: Frame, kind: Kind, harvest: Option<u32>) {
+        let port = &mut self.ports[index];
+        port.nic.transmit(frame, &mut self.pool);
+        if let Some(harvest) = harvest {
+            let reply = clock::cycles();
+            port.answers.push(InPlace {
+                harvest,
+                reply,
+                kind,
+            });
+        }
+    }
+
     /// A frame for a connection.
     #[inline]
-    fn receive_for(&mut self, connection: usize, index: usize, frame: &Frame, now_us: u64) {
+    fn receive_for(
+        &mut self,
+        connection: usize,
+        index: usize,
+        frame: &Frame,
+        harvest: u32,
+        now_us: u64,
+    ) {
+        let stack = self.latency.stamp();
         let port = &mut self.ports[index];
         let mut lent = Lent {
             nic: &mut port.nic,
@@ -439,6 +497,12 @@ impl<N: Nic> Network<N> {
         let sockets = self.connections.get(connection).sockets();
         port.iface
             .poll_ingress_single(instant(now_us), &mut lent, sockets);
+        if let Some(stack) = stack
+            && self.connections.get(connection).socket().recv_queue() > 0
+        {
+            let answers = &self.ports[index].answers;
+            self.latency.asked(connection, answers, harvest, stack);
+        }
         self.connections.touch(connection);
     }
 
@@ -450,6 +514,7 @@ impl<N: Nic> Network<N> {
         index: usize,
         frame: &mut Frame,
         class: &Class,
+        harvest: u32,
         now_us: u64,
     ) -> bool {
         let port = &mut self.ports[index];
@@ -466,7 +531,8 @@ impl<N: Nic> Network<N> {
             Class::Tcp(segment) if segment.opens && port.serves && segment.service().is_some() => {
                 // If there is no place, no reset either: the peer asks again in a second, and by then somebody is idle.
                 if let Some(connection) = self.open(segment, frame.bytes(), now_us) {
-                    self.receive_for(connection, index, frame, now_us);
+                    self.latency.forget(connection);
+                    self.receive_for(connection, index, frame, harvest, now_us);
                 }
                 return false;
             }
@@ -488,6 +554,8 @@ impl<N: Nic> Network<N> {
             }
             _ => {}
         }
+        let sent_before = port.nic.counters().tx_frames;
+        let stack = self.latency.stamp();
         let mut lent = Lent {
             nic: &mut port.nic,
             pool: &mut self.pool,
@@ -497,9 +565,19 @@ impl<N: Nic> Network<N> {
         port.iface
             .poll_ingress_single(now, &mut lent, &mut port.sockets);
         port.touched = true;
+        let mut service = 0;
         if port.sockets.get::<udp::Socket>(port.udp_echo).can_recv() {
+            service = self.latency.stamp().unwrap_or(0);
             // At once: the answer teaches the fast path the way, and the rest of a burst does not pile up here.
             poll_sockets(port, &mut self.pool, &mut self.input[..], now_us);
+        }
+        if let Some(stack) = stack
+            && port.nic.counters().tx_frames != sent_before
+            && let Some(kind) = Kind::of(frame.bytes())
+        {
+            let stamps = [harvest, stack, service];
+            self.latency
+                .answered_by_stack(&port.answers, kind, index, stamps);
         }
         let port = &mut self.ports[index];
         if port.flows.asked && is_neighbour_answer(frame.bytes()) {
@@ -541,7 +619,12 @@ impl<N: Nic> Network<N> {
         let mut service_deadline_us = self.connections.patience_us(index, now_us);
         let connection = self.connections.get(index);
         let interface = connection.interface();
-        match connection.service {
+        let began = match self.latency.is_asked(index) {
+            true => Some((clock::cycles(), connection.socket().send_queue())),
+            false => None,
+        };
+        let service = connection.service;
+        match service {
             None => return,
             Some(Service::Echo) => {
                 if echo::serve_tcp(connection.socket(), &mut self.input[..]) {
@@ -569,6 +652,8 @@ impl<N: Nic> Network<N> {
         }
         let port = &mut self.ports[interface];
         let connection = self.connections.get(index);
+        // Only what the service wrote is an answer: an acknowledgement is none.
+        let answers = began.filter(|(_, queued)| connection.socket().send_queue() > *queued);
         let mut lent = Lent {
             nic: &mut port.nic,
             pool: &mut self.pool,
@@ -580,6 +665,19 @@ impl<N: Nic> Network<N> {
         let at = loop {
             budget -= 1;
             let sent = port.iface.poll_egress(now, &mut lent, connection.sockets());
+            if budget == SEGMENTS - 1
+                && sent != PollResult::None
+                && let Some((began, _)) = answers
+            {
+                let kind = match service {
+                    Some(Service::Http) => Some(Kind::Http),
+                    Some(Service::Echo) => Some(Kind::TcpEcho),
+                    _ => None,
+                };
+                if let Some(kind) = kind {
+                    self.latency.answered(index, kind, interface, began);
+                }
+            }
             let at = port.iface.poll_at(now, connection.sockets());
             if sent == PollResult::None || budget == 0 || at.is_none_or(|at| at > now) {
                 break at;
@@ -682,6 +780,8 @@ impl<N: Nic> Network<N> {
                 answers: &self.answers,
                 services: &self.services,
                 system,
+                access: &self.access,
+                latency: &self.latency,
                 now_us,
             };
             let contiguous = socket.peek(waiting).map_or(0, <[u8]>::len);
@@ -708,6 +808,9 @@ impl<N: Nic> Network<N> {
             let _ = socket.send_slice(&self.output[..step.written]);
             if let Some(code) = step.answered {
                 self.answers.count(code);
+            }
+            if step.action == Some(http::Action::ResetLatency) {
+                self.latency.reset(now_us);
             }
             if step.consumed > 0 || step.written > 0 {
                 connection.active_us = now_us;

@@ -7,7 +7,8 @@ use heapless::{String, Vec};
 use smoltcp::wire::IpAddress;
 
 use crate::connections::{Connections, SERVICES};
-use crate::http::AnswerCounters;
+use crate::http::{Access, AnswerCounters, Verdict};
+use crate::latency::Latency;
 use crate::network::Port;
 use crate::services::Services;
 use crate::status::{
@@ -46,6 +47,10 @@ pub struct Snapshot<'a, N: Nic> {
     pub services: &'a Services,
     /// The rest.
     pub system: &'a System,
+    /// Who may change something.
+    pub access: &'a Access,
+    /// How long answers take.
+    pub latency: &'a Latency,
     /// The moment, in microseconds since start.
     pub now_us: u64,
 }
@@ -232,7 +237,12 @@ impl<N: Nic> StatusSource for Snapshot<'_, N> {
             counters: &own,
             http_answers: self.answers,
             urls: &urls,
+            latency: self.latency,
         });
+    }
+
+    fn judge(&self, authorization: Option<&[u8]>) -> Verdict {
+        self.access.judge(authorization, self.now_us)
     }
 }
 

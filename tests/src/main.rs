@@ -26,6 +26,7 @@ mod faults;
 mod http;
 mod iperf3;
 mod irtt;
+mod latency;
 mod load;
 mod machine;
 mod machine_model;
@@ -109,6 +110,7 @@ fn tests() -> impl Iterator<Item = &'static Test> {
         irtt::TESTS,
         iperf3::TESTS,
         chargen::TESTS,
+        latency::TESTS,
         addressing::TESTS,
         faults::TESTS,
         boot::TESTS,

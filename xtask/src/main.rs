@@ -10,6 +10,7 @@ mod errata;
 mod error;
 mod fmt;
 mod image;
+mod latency;
 mod linux;
 mod netboot;
 mod notices;
@@ -38,6 +39,7 @@ const COMMANDS: &[&Command] = &[
     &fmt::COMMAND,
     &bench::COMMAND,
     &rfc2544::COMMAND,
+    &latency::COMMAND,
     &sdcard::COMMAND,
     &netboot::COMMAND,
     &qemu::COMMAND,

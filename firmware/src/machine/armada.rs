@@ -239,6 +239,10 @@ impl Nic for Socket {
         }
     }
 
+    fn sent(&mut self, pool: &mut Pool) -> Option<(u64, u64)> {
+        self.conduit.borrow_mut().mac.sent(pool)
+    }
+
     #[inline]
     fn flush(&mut self) {
         self.conduit.borrow_mut().mac.flush();

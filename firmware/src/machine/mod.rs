@@ -15,6 +15,7 @@ mod dma;
 mod fatal;
 mod heap;
 mod self_test;
+mod stamps;
 mod virtio;
 
 use alloc::boxed::Box;
@@ -40,6 +41,8 @@ use self::desk::Desk;
 use crate::addressing::{Addressing, Config, Ipv4Config, Ipv6Config};
 use crate::bootargs::{BootArgs, Method};
 use crate::connections::{CONNECTIONS, RECEIVE_BYTES, TRANSMIT_BYTES};
+use crate::http::Access;
+use crate::latency::Latency;
 use crate::network::{Name, Network, Next, Port};
 use crate::random::Random;
 use crate::shell::Shell;
@@ -49,7 +52,8 @@ use crate::status::MAX_INTERFACES;
 /// What one interface needs of the heap: its buffers, rings and sockets, rounded up.
 const HEAP_PER_PORT: usize = 620 << 10;
 /// What the connections and services need after the interfaces, rounded up.
-const HEAP_AFTER_PORTS: usize = CONNECTIONS * (RECEIVE_BYTES + TRANSMIT_BYTES + 1024) + (64 << 10);
+const HEAP_AFTER_PORTS: usize =
+    CONNECTIONS * (RECEIVE_BYTES + TRANSMIT_BYTES + 1024) + (64 << 10) + Latency::HEAP;
 
 /// What is known of a register block before it is touched.
 struct Block {
@@ -362,6 +366,7 @@ impl Machine {
         let node = self.tree.compatible("arm,armv8-timer").next();
         let hz = timer::init(node.and_then(|node| node.u32("clock-frequency").ok()));
         armada::stop_ports(&mut self);
+        let stamps = stamps::start();
         let console = console::start(&mut self);
         let root = self.tree.root();
         let board = root
@@ -447,6 +452,8 @@ impl Machine {
         let mut network = Network::new(ports, pool, system);
         network.services.configure(random.draw(), timer::now_ns);
         network.services.chargen = args.chargen;
+        network.access = Access::new(args.admin.clone());
+        network.latency = stamps.latency(args.latency, hz, self.tree);
         let shell = Shell::new();
         let (used, size) = heap::usage();
         network.system.heap_bytes = (used as u64, size as u64);
@@ -488,13 +495,18 @@ fn serve(network: &mut Network<Card>, duties: Duties) -> ! {
         tree,
     } = duties;
     let mut watch_us = watch.as_ref().map_or(u64::MAX, |watch| watch.due_us());
+    let mut trial_us = network.latency.trial_us(timer::now_us());
+    let mut slept = false;
     let mut shell_us = u64::MAX;
     // When the network wants to be polled although nothing happened.
     let mut network_us = 0;
     loop {
         let mut pending = irq::take();
         if pending & timer_slot.mask() != 0 {
-            timer::set_alarm(None);
+            network.latency.timer_was_late(timer::overdue(), slept);
+            // A trial goes on while the core is busy: that is when it is worth most.
+            trial_us = network.latency.trial_us(timer::now_us());
+            timer::set_alarm((trial_us != u64::MAX).then_some(trial_us));
             irq::done(timer_slot);
         }
         let now_us = timer::now_us();
@@ -524,8 +536,8 @@ fn serve(network: &mut Network<Card>, duties: Duties) -> ! {
             };
         }
         if network_us > 0 {
-            let at_us = network_us.min(watch_us).min(shell_us);
-            irq::wait(|| timer::set_alarm((at_us != u64::MAX).then_some(at_us)));
+            let at_us = network_us.min(watch_us).min(shell_us).min(trial_us);
+            slept = irq::wait(|| timer::set_alarm((at_us != u64::MAX).then_some(at_us)));
         }
     }
 }

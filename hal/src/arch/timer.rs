@@ -67,6 +67,11 @@ pub fn set_alarm(deadline_us: Option<u64>) {
     CNTV_CTL_EL0.write(CNTV_CTL_EL0::ENABLE::SET);
 }
 
+/// Ticks since the alarm that was set last was due; 0 before.
+pub fn overdue() -> u64 {
+    ticks().saturating_sub(CNTV_CVAL_EL0.get())
+}
+
 /// Raises the timer interrupt in so many ticks of the counter.
 pub fn set_alarm_in(ticks: u32) {
     CNTV_TVAL_EL0.set(u64::from(ticks & 0x7fff_ffff));

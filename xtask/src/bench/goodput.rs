@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
+use crate::args::Parsed;
 use crate::build;
 use crate::error::{Result, failure};
 use crate::packages::{self, Package};
@@ -31,22 +32,16 @@ const DIRECTIONS: [(&str, &str, &[&str]); 2] = [
 ];
 
 /// Measures, prints a table, and leaves `out/goodput.json`.
-pub fn run(
-    emulator: &Emulator,
-    with_ours: bool,
-    with_linux: bool,
-    image: Option<&str>,
-    quick: bool,
-) -> Result<()> {
+pub fn run(emulator: &Emulator, with_ours: bool, with_linux: bool, parsed: &Parsed) -> Result<()> {
     packages::ensure(&[IPERF3])?;
-    let mib = if quick { 8 } else { 64 };
+    let mib = if parsed.has("--quick") { 8 } else { 64 };
     let mut systems = Vec::new();
     if with_ours {
-        let image = match image {
+        let image = match parsed.value("--image") {
             Some(file) => PathBuf::from(file),
             None => build::sound_image()?.image,
         };
-        systems.push(ours(image).system);
+        systems.push(ours(image, parsed).system);
     }
     if with_linux {
         systems.push(linux::build_with_iperf3(&emulator.machine)?);
