@@ -1,7 +1,7 @@
 //! The network card behind an interface, whichever it is.
 
 use hal::net::virtio::VirtioNic;
-use hal::net::{Counters, Frame, Link, MacAddr, Nic, Pool};
+use hal::net::{Coalescing, Counters, Frame, Link, MacAddr, Nic, Pool};
 use virtio_drivers::transport::mmio::MmioTransport;
 
 use super::armada::Socket;
@@ -71,6 +71,10 @@ impl Nic for Card {
 
     fn interrupt_on_space(&mut self, wanted: bool) {
         each!(self, nic => nic.interrupt_on_space(wanted));
+    }
+
+    fn set_coalescing(&mut self, coalescing: Coalescing) -> bool {
+        each!(self, nic => nic.set_coalescing(coalescing))
     }
 
     fn counters(&self) -> &Counters {

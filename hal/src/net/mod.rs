@@ -50,6 +50,29 @@ impl Link {
     }
 }
 
+/// When received frames interrupt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Coalescing {
+    /// Frames that must wait before an interrupt; 0 and 1: each one.
+    pub rx_packets: u16,
+    /// Longest time a frame waits for others, in microseconds; 67,000 at most.
+    pub rx_time_us: u32,
+}
+
+impl Coalescing {
+    /// Each frame at once: under load the poll loop finds more of them at each look anyway.
+    pub const LATENCY: Coalescing = Coalescing {
+        rx_packets: 1,
+        rx_time_us: 100,
+    };
+}
+
+impl Default for Coalescing {
+    fn default() -> Self {
+        Self::LATENCY
+    }
+}
+
 /// Counters every interface has. All count since start and wrap at 2^64.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
@@ -145,6 +168,10 @@ pub trait Nic {
     fn flush(&mut self);
     /// Whether to interrupt when the transmit ring has room again.
     fn interrupt_on_space(&mut self, wanted: bool);
+    /// Sets when received frames interrupt, at any time, for all interfaces of the device. False if it cannot be told.
+    fn set_coalescing(&mut self, _coalescing: Coalescing) -> bool {
+        false
+    }
     /// What was counted so far.
     fn counters(&self) -> &Counters;
     /// For whoever drops a frame above the driver.

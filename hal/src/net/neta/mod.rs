@@ -32,6 +32,8 @@ pub use filter::Filter;
 pub use mib::Mib;
 pub use ring::RingDump;
 
+pub use super::Coalescing;
+
 use super::{Frame, Link, MacAddr, Nic, Pool};
 use crate::dma::{Dma, LINE};
 use crate::net::frame::BUFFER_BYTES;
@@ -63,29 +65,6 @@ pub const STALL_LIMIT_US: u64 = 500_000;
 const AROUND_FRAME_BYTES: usize = MARVELL_HEADER_BYTES + FCS_BYTES + 2;
 /// Longest frame without FCS that a buffer takes.
 pub const MAX_FRAME_BYTES: usize = BUFFER_BYTES - RX_START - AROUND_FRAME_BYTES;
-
-/// When received frames interrupt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Coalescing {
-    /// Frames that must wait before an interrupt; 0 and 1: each one.
-    pub rx_packets: u16,
-    /// Longest time a frame waits for others, in microseconds; 67,000 at most.
-    pub rx_time_us: u32,
-}
-
-impl Coalescing {
-    /// Each frame at once: under load the poll loop finds more of them at each look anyway.
-    pub const LATENCY: Coalescing = Coalescing {
-        rx_packets: 1,
-        rx_time_us: 100,
-    };
-}
-
-impl Default for Coalescing {
-    fn default() -> Self {
-        Self::LATENCY
-    }
-}
 
 /// What the driver is told from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -878,6 +857,11 @@ impl<B: Bus, D: Dma, const RX: usize, const TX: usize> Nic for Neta<B, D, RX, TX
 
     fn interrupt_on_space(&mut self, wanted: bool) {
         self.space_wanted = wanted;
+    }
+
+    fn set_coalescing(&mut self, coalescing: Coalescing) -> bool {
+        Neta::set_coalescing(self, coalescing);
+        true
     }
 
     fn counters(&self) -> &super::Counters {
