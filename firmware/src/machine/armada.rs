@@ -226,21 +226,21 @@ impl Supervisor {
                 Event::Ready { product, revision } => {
                     info!("switch: 88E6{product:03x} revision {revision}, ports separate");
                 }
-                Event::BringUpFailed(error) => error!("switch: does not come up: {error:?}"),
+                Event::BringUpFailed(error) => error!("switch: does not come up: {error}"),
                 Event::Repair(trouble) => {
                     changed = true;
-                    warn!("switch: all ports stopped, brought up anew: {trouble:?}");
+                    warn!("switch: all ports stopped, brought up anew: {trouble}");
                 }
                 Event::Link {
                     port,
                     event: hal::net::phy::Event::Fault(fault),
-                } => warn!("{}: no link: {fault:?}", name(port)),
+                } => warn!("{}: no link: {fault}", name(port)),
                 Event::Link { .. } => changed = true,
                 Event::PhyFailed { port, cause } => {
                     changed = true;
-                    warn!("{}: PHY: {cause:?}", name(port));
+                    warn!("{}: PHY: {cause}", name(port));
                 }
-                Event::RequestFailed(error) => warn!("switch: {error:?}"),
+                Event::RequestFailed(error) => warn!("switch: {error}"),
                 Event::Counters(_) | Event::Address(_) | Event::Vlan(_) | Event::EndOfTable => {}
             }
         }
@@ -599,7 +599,7 @@ fn supervise(machine: &mut Machine, plan: Plan) -> Option<(Supervisor, mv88e6xxx
     match steps::run(switch.stop_ports()) {
         Ok(()) => info!("switch: ports stopped in {} us", timer::now_us() - start_us),
         // The sequence tries again, and says what is wrong.
-        Err(error) => warn!("switch: ports do not stop: {error:?}"),
+        Err(error) => warn!("switch: ports do not stop: {error}"),
     }
     let supervisor = Supervisor {
         mailbox,

@@ -40,6 +40,8 @@ pub enum Link {
         speed_mbps: u32,
         /// Both directions at once.
         full_duplex: bool,
+        /// Pause frames, as negotiated.
+        pause: phy::Pause,
     },
 }
 

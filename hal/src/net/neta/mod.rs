@@ -37,6 +37,7 @@ pub use super::Coalescing;
 use super::{Frame, Link, MacAddr, Nic, Pool};
 use crate::dma::{Dma, LINE};
 use crate::net::frame::BUFFER_BYTES;
+use crate::net::phy::Pause;
 use crate::regs::Bus;
 use crate::time::Clock;
 use core::fmt;
@@ -564,12 +565,17 @@ impl<B: Bus, D: Dma, const RX: usize, const TX: usize> Neta<B, D, RX, TX> {
             bus,
             Autoneg::FORCE_LINK_DOWN::CLEAR + Autoneg::FORCE_LINK_PASS::SET,
         );
+        let pause = config.pause;
         let wanted = Link::Up {
             speed_mbps: config.speed_mbps,
             full_duplex: config.full_duplex,
+            pause: Pause {
+                tx: pause,
+                rx: pause,
+            },
         };
         clock
-            .wait_until(LINK_LIMIT_US, || read_link(bus) == wanted)
+            .wait_until(LINK_LIMIT_US, || read_link(bus, pause) == wanted)
             .map_err(|_| Error::Link {
                 mac_status: MAC_STATUS.read(bus).get(),
             })?;
@@ -643,7 +649,7 @@ impl<B: Bus, D: Dma, const RX: usize, const TX: usize> Neta<B, D, RX, TX> {
             self.counters.dma_errors += 1;
             self.last_dma_error = Some(ERROR_ADDRESS.read(bus).get());
         }
-        self.link = read_link(bus);
+        self.link = read_link(bus, self.config.pause);
 
         let (pending, sent) = self.tx.progress(bus);
         // A partner that asks us to pause is no fault of ours, and a restart would not help.
@@ -739,7 +745,7 @@ fn settle(clock: &mut impl Clock) {
     let _ = clock.wait_until(SETTLE_US, || false);
 }
 
-fn read_link(bus: &mut impl Bus) -> Link {
+fn read_link(bus: &mut impl Bus, pause: bool) -> Link {
     let status = MAC_STATUS.read(bus);
     if !status.is_set(MacStatus::LINK_UP) {
         return Link::Down;
@@ -755,6 +761,10 @@ fn read_link(bus: &mut impl Bus) -> Link {
     Link::Up {
         speed_mbps,
         full_duplex: status.is_set(MacStatus::FULL_DUPLEX),
+        pause: Pause {
+            tx: pause,
+            rx: pause,
+        },
     }
 }
 
