@@ -12,6 +12,7 @@ pub mod steps;
 pub mod tag;
 #[cfg(target_os = "none")]
 pub mod virtio;
+pub mod vlan;
 
 pub use frame::{Frame, Pool};
 
@@ -88,6 +89,12 @@ pub struct Counters {
     pub tx_bytes: u64,
     /// Received frames shorter than an Ethernet header.
     pub rx_runt: u64,
+    /// Received frames of a VLAN that nobody here has.
+    pub rx_other_vlan: u64,
+    /// Received frames to another station, let in because the address filter could not tell them apart.
+    pub rx_other_station: u64,
+    /// Received frames for another interface of the same device, whose queue was full.
+    pub rx_queue_full: u64,
     /// Completions the device reported for buffers it did not own, or of impossible lengths.
     pub rx_bad_completion: u64,
     /// Frames not sent because the transmit ring was full.
@@ -100,7 +107,7 @@ pub struct Counters {
 
 impl Counters {
     /// Name, help text and value of each counter, for whoever shows them.
-    pub fn each(&self) -> [(&'static str, &'static str, u64); 9] {
+    pub fn each(&self) -> [(&'static str, &'static str, u64); 12] {
         [
             ("rx_frames", "Frames received", self.rx_frames),
             ("rx_bytes", "Bytes received, without FCS", self.rx_bytes),
@@ -114,6 +121,21 @@ impl Counters {
                 "rx_runt",
                 "Received frames shorter than an Ethernet header",
                 self.rx_runt,
+            ),
+            (
+                "rx_other_vlan",
+                "Received frames of a VLAN that nobody here has",
+                self.rx_other_vlan,
+            ),
+            (
+                "rx_other_station",
+                "Received frames to another station, refused by software",
+                self.rx_other_station,
+            ),
+            (
+                "rx_queue_full",
+                "Received frames for another interface of the device, whose queue was full",
+                self.rx_queue_full,
             ),
             (
                 "rx_bad_completion",
