@@ -1,6 +1,7 @@
 //! The network card behind an interface, whichever it is.
 
 use hal::net::virtio::VirtioNic;
+use hal::net::vlan::Lane;
 use hal::net::{Coalescing, Counters, Frame, Link, MacAddr, Nic, Pool};
 use virtio_drivers::transport::mmio::MmioTransport;
 
@@ -13,6 +14,8 @@ pub(super) enum Card {
     Virtio(VirtioNic<Platform, MmioTransport<'static>>),
     /// A socket of the Armada 3720.
     Armada(Socket),
+    /// A VLAN on a card, or what is left of the card beside its VLANs.
+    Vlan(Lane<Card>),
 }
 
 /// The same call for whichever card it is.
@@ -21,6 +24,7 @@ macro_rules! each {
         match $card {
             Card::Virtio($nic) => $call,
             Card::Armada($nic) => $call,
+            Card::Vlan($nic) => $call,
         }
     };
 }
