@@ -194,11 +194,13 @@ impl Socket {
         link
     }
 
-    /// Sends a copy by each port but the last, which gets the frame itself.
+    /// Sends a copy by each port of the bridge that the frame has to leave by but the last, which gets the frame itself.
     #[inline(never)]
-    fn transmit_to(&mut self, frame: Frame, ports: PortSet, pool: &mut Pool) -> bool {
+    fn transmit_bridged(&mut self, frame: Frame, pool: &mut Pool) -> bool {
+        let ports = self.members.as_ref();
+        let ports = ports.map(|members| members.ports_to(&frame, self.port));
+        let mut ports = ports.unwrap_or_default().iter();
         let mut conduit = self.conduit.borrow_mut();
-        let mut ports = ports.iter();
         let Some(mut port) = ports.next() else {
             pool.put(frame);
             return false;
@@ -291,10 +293,7 @@ impl Nic for Socket {
                 let mut conduit = self.conduit.borrow_mut();
                 conduit.transmit(frame, self.port, pool)
             }
-            Some(members) => {
-                let ports = members.ports_to(&frame, self.port);
-                self.transmit_to(frame, ports, pool)
-            }
+            Some(_) => self.transmit_bridged(frame, pool),
         };
         if !sent {
             self.counters.tx_ring_full += 1;
