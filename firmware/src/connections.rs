@@ -473,13 +473,13 @@ impl Connections {
     }
 
     /// Whether any is noted.
-    #[inline]
+    #[inline(always)]
     pub fn any_touched(&self) -> bool {
         self.dirty.iter().any(|word| *word != 0)
     }
 
     /// The next connection noted by [`Self::touch`], in the order of places from `from` on.
-    #[inline]
+    #[inline(always)]
     pub fn next_touched(&mut self, from: usize) -> Option<usize> {
         let mut from = from;
         while from < CONNECTIONS {

@@ -75,6 +75,7 @@ impl Flows {
         (remote ^ remote >> 8 ^ remote >> 16) as usize % FLOWS
     }
 
+    #[inline(always)]
     fn next_hop(&self, local: u32, remote: u32) -> Option<MacAddr> {
         let flow = &self.flows[Self::slot(remote)];
         let known = flow.remote == remote && flow.local == local && flow.expires_us > self.now_us;
@@ -107,6 +108,7 @@ impl Observer for Flows {
 
 /// UDP ports that answer on their own, or that we use ourselves: two of them must never talk to each other.
 /// Spec: RFC 862, 863, 864, 865, 867, 868; ours are echo, DHCP and mDNS.
+#[inline(always)]
 pub fn may_answer_port(port: u16) -> bool {
     !matches!(port, 0 | 7 | 9 | 13 | 17 | 19 | 37 | 67 | 68 | 5353)
 }

@@ -150,7 +150,7 @@ impl Pool {
     }
 
     /// Takes a buffer back.
-    #[inline]
+    #[inline(always)]
     pub fn put(&mut self, frame: Frame) {
         // Never reallocates: there is room for every frame that the pool made.
         self.free.push(frame.buffer);
