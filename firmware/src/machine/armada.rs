@@ -457,6 +457,12 @@ struct Interface {
     mac: MacAddr,
 }
 
+impl Interface {
+    fn is_bridge(&self) -> bool {
+        self.ports.iter().count() > 1
+    }
+}
+
 type Interfaces = heapless::Vec<Interface, PORTS>;
 
 /// What start-up made of the tree's network, for the interfaces to be built from.
@@ -580,28 +586,25 @@ fn plan<'t>(node: Node<'t>, conduit: &Node, mac: MacAddr, wiring: &Wiring) -> Op
         mac,
     };
     let ports = config.user_ports();
+    let bridges = bridges(wiring, ports, &names);
     let mut interfaces = Interfaces::new();
-    for (slot, (name, ports)) in config
-        .bridges
-        .iter_mut()
-        .zip(bridges(wiring, ports, &names))
-    {
-        let mac = address(wiring, &name, ports, &addresses, mac);
-        *slot = Some(Bridge {
-            members: ports,
-            mac,
-        });
-        let _ = interfaces.push(Interface { name, ports, mac });
+    for port in ports.iter() {
+        let bridge = bridges.iter().find(|(_, members)| members.has(port));
+        let (name, ports) = match bridge {
+            Some((name, members)) => (name.clone(), *members),
+            None => (names[usize::from(port.get())].clone(), PortSet::of(port)),
+        };
+        if ports.iter().next() == Some(port) {
+            let mac = address(wiring, &name, ports, &addresses, mac);
+            // There is room for every port.
+            let _ = interfaces.push(Interface { name, ports, mac });
+        }
     }
-    let alone = |port: &PortIndex| !interfaces.iter().any(|bridge| bridge.ports.has(*port));
-    let alone: heapless::Vec<PortIndex, PORTS> = ports.iter().filter(alone).collect();
-    for port in alone {
-        let (name, ports) = (names[usize::from(port.get())].clone(), PortSet::of(port));
-        let mac = address(wiring, &name, ports, &addresses, mac);
-        // There is room for every port.
-        let _ = interfaces.push(Interface { name, ports, mac });
+    let bridged = interfaces.iter().filter(|interface| interface.is_bridge());
+    for (slot, Interface { ports, mac, .. }) in config.bridges.iter_mut().zip(bridged) {
+        let (members, mac) = (*ports, *mac);
+        *slot = Some(Bridge { members, mac });
     }
-    interfaces.sort_unstable_by_key(|interface| interface.ports.bits().trailing_zeros());
     Some(Plan {
         node,
         names,
@@ -833,8 +836,10 @@ fn bring_up(
     })));
     let supervisor = supervisor.map(|(supervisor, _)| supervisor);
     let mut sockets = heapless::Vec::new();
-    for Interface { name, ports, mac } in interfaces {
-        let members = (ports.iter().count() > 1).then(|| {
+    for interface in interfaces {
+        let bridge = interface.is_bridge();
+        let Interface { name, ports, mac } = interface;
+        let members = bridge.then(|| {
             Box::new(Members {
                 ports,
                 up: PortSet::EMPTY,
