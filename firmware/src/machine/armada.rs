@@ -388,6 +388,9 @@ pub(super) struct Watch {
     check_us: u64,
     /// A restart failed: the next look tries again.
     down: bool,
+    /// Rounds over the links so far, and when the last one was noticed.
+    rounds: u32,
+    links_us: u64,
 }
 
 impl Watch {
@@ -398,6 +401,11 @@ impl Watch {
             .min(supervisor.map_or(u64::MAX, |supervisor| supervisor.due_us.get()))
     }
 
+    /// When all links were last looked after.
+    pub(super) fn links_us(&self) -> u64 {
+        self.links_us
+    }
+
     /// Does what is due. Returns interrupts to be treated as pending: somebody has to look at their interfaces.
     pub(super) fn poll(&mut self, now_us: u64, pool: &mut Pool) -> u32 {
         let mut look = false;
@@ -405,9 +413,16 @@ impl Watch {
             && supervisor.due_us.get() <= now_us
         {
             look = supervisor.poll();
+            let rounds = supervisor.mailbox.rounds();
+            if rounds != self.rounds {
+                (self.rounds, self.links_us) = (rounds, now_us);
+            }
         }
         if self.check_us <= now_us {
             self.check_us = now_us + CHECK_US;
+            if self.supervisor.is_none() {
+                self.links_us = now_us;
+            }
             look |= self.check(now_us, pool);
         }
         if look { self.interrupt } else { 0 }
@@ -475,7 +490,7 @@ pub(super) struct Armada {
 }
 
 /// The SoC's page that the node's first register block is in.
-fn page(machine: &mut Machine, node: &Node) -> Option<Mmio> {
+pub(super) fn page(machine: &mut Machine, node: &Node) -> Option<Mmio> {
     let region = node.reg(0).map_err(|error| left_out(node, error)).ok()?;
     let start = region.address & !(PAGE - 1);
     machine
@@ -868,6 +883,8 @@ fn bring_up(
             interrupt: slot.mask(),
             check_us: timer::now_us() + CHECK_US,
             down: false,
+            rounds: 0,
+            links_us: timer::now_us(),
         },
     })
 }

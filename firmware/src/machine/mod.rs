@@ -15,6 +15,7 @@ mod fatal;
 mod heap;
 mod self_test;
 mod virtio;
+mod watchdog;
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -401,6 +402,7 @@ impl Machine {
             image_bytes: image.end - image.start,
             heap_bytes: (0, 0),
         };
+        let feeder = watchdog::start(&mut self, args.watchdog_s);
         let mut network = Network::new(ports, pool, system);
         let (used, size) = heap::usage();
         network.system.heap_bytes = (used as u64, size as u64);
@@ -410,7 +412,7 @@ impl Machine {
         if let Some(test) = &args.test {
             self_test::run(test, timer_slot);
         }
-        serve(&mut network, watch.as_mut(), timer_slot)
+        serve(&mut network, watch.as_mut(), feeder, timer_slot)
     }
 }
 
@@ -418,9 +420,10 @@ impl Machine {
 fn serve(
     network: &mut Network<Card>,
     mut watch: Option<&mut armada::Watch>,
+    mut feeder: Option<watchdog::Feeder>,
     timer_slot: Slot,
 ) -> ! {
-    let mut watch_us = watch.as_ref().map_or(u64::MAX, |watch| watch.due_us());
+    let mut watch_us = 0;
     loop {
         let mut pending = irq::take();
         if pending & timer_slot.mask() != 0 {
@@ -428,11 +431,20 @@ fn serve(
             irq::done(timer_slot);
         }
         let now_us = timer::now_us();
-        if watch_us <= now_us
-            && let Some(watch) = &mut watch
-        {
-            pending |= watch.poll(now_us, &mut network.pool);
-            watch_us = watch.due_us();
+        if watch_us <= now_us {
+            watch_us = u64::MAX;
+            if let Some(watch) = &mut watch {
+                pending |= watch.poll(now_us, &mut network.pool);
+                watch_us = watch.due_us();
+            }
+            if let Some(feeder) = &mut feeder {
+                if feeder.due_us <= now_us {
+                    // Cards that interrupt when their link changes need no looking after.
+                    let links_us = watch.as_ref().map_or(now_us, |watch| watch.links_us());
+                    feeder.poll(now_us, links_us);
+                }
+                watch_us = watch_us.min(feeder.due_us);
+            }
         }
         let next = network.poll(now_us, pending, irq::done_mask);
         match next {
