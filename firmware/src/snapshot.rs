@@ -65,7 +65,7 @@ impl<'a, N: Nic> Snapshot<'a, N> {
 impl<N: Nic> StatusSource for Snapshot<'_, N> {
     fn with_status(&self, show: &mut dyn FnMut(&Status<'_>)) {
         let mut addresses: Vec<Vec<Address, MAX_ADDRESSES>, MAX_INTERFACES> = Vec::new();
-        let mut counters: Vec<Vec<Counter<'_>, MAX_COUNTERS>, MAX_INTERFACES> = Vec::new();
+        let mut counters: Vec<Vec<Counter<'_>, { MAX_COUNTERS + 3 }>, MAX_INTERFACES> = Vec::new();
         let mut urls: Vec<String<64>, { MAX_INTERFACES * 2 }> = Vec::new();
         for port in self.ports.iter().take(MAX_INTERFACES) {
             let mut own = Vec::new();

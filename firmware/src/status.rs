@@ -14,7 +14,7 @@ pub const MAX_INTERFACES: usize = 8;
 /// Addresses per interface; see [`MAX_INTERFACES`].
 pub const MAX_ADDRESSES: usize = 8;
 /// Counters per interface; see [`MAX_INTERFACES`].
-pub const MAX_COUNTERS: usize = 17;
+pub const MAX_COUNTERS: usize = 14;
 
 /// Where the facts come from. Asked when a page is shown, and never otherwise.
 pub trait StatusSource {

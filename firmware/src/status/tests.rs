@@ -24,9 +24,6 @@ const NAMES: [(&str, &str); MAX_COUNTERS] = [
         "receive_ring_full_drops",
         "Frames lost: the receive ring was full.",
     ),
-    ("receive_vlan_drops", "Frames lost: nobody has their VLAN."),
-    ("receive_station_drops", "Frames lost: for another station."),
-    ("receive_queue_full_drops", "Frames lost: a queue was full."),
     (
         "receive_checksum_drops",
         "Frames lost: a checksum did not match.",
