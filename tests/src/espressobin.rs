@@ -2,9 +2,9 @@
 //!
 //! `board` is the machine with its cables; the others are the tests, by subject.
 
-mod board;
+pub mod board;
 mod isolation;
-mod services;
+pub mod services;
 
 use crate::Test;
 
