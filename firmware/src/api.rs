@@ -3,11 +3,31 @@
 //! Fields are only ever added within `v1`. Counters are numbers of up to 64 bits.
 
 use crate::http::{Code, Out};
-use crate::status::{Address, Counter, Interface, Link, Service, Status};
+use crate::status::{Address, Interface, Link, Service, Status, Table, each};
 use core::fmt::Write as _;
 
 /// Writes the object.
 pub fn write(out: &mut Out<'_>, status: &Status<'_>) {
+    out.part(|out| machine(out, status));
+    for (index, one) in status.interfaces.iter().enumerate() {
+        out.part(|out| {
+            out.text(if index == 0 { "" } else { "," });
+            interface(out, one);
+        });
+    }
+    out.part(|out| out.text("],\"devices\":{"));
+    for (index, device) in status.devices.iter().enumerate() {
+        out.part(|out| {
+            out.text(if index == 0 { "" } else { "," });
+            string(out, device.name);
+            out.text(":");
+            counters(out, device.counters);
+        });
+    }
+    out.part(|out| services(out, status));
+}
+
+fn machine(out: &mut Out<'_>, status: &Status<'_>) {
     for (key, value) in [
         ("{\"hostname\":", status.hostname),
         (",\"board\":", status.board),
@@ -30,9 +50,11 @@ pub fn write(out: &mut Out<'_>, status: &Status<'_>) {
     }
     out.text(",\"urls\":");
     array(out, status.urls, |out, url| string(out, url));
-    out.text(",\"interfaces\":");
-    array(out, status.interfaces, interface);
-    out.text(",\"services\":");
+    out.text(",\"interfaces\":[");
+}
+
+fn services(out: &mut Out<'_>, status: &Status<'_>) {
+    out.text("},\"services\":");
     array(out, status.services, service);
     out.text(",\"http_responses\":{");
     for (index, code) in Code::ALL.into_iter().enumerate() {
@@ -72,6 +94,14 @@ fn interface(out: &mut Out<'_>, interface: &Interface<'_>) {
     array(out, interface.addresses, address);
     out.text(",\"counters\":");
     counters(out, interface.counters);
+    if interface.port.get(0).is_some() {
+        out.text(",\"port_counters\":");
+        counters(out, interface.port);
+    }
+    if let Some(age_us) = interface.port_age_us {
+        out.text(",\"port_counters_age_seconds\":");
+        out.seconds(age_us);
+    }
     out.text("}");
 }
 
@@ -100,9 +130,9 @@ fn service(out: &mut Out<'_>, service: &Service<'_>) {
     out.text("}");
 }
 
-fn counters(out: &mut Out<'_>, counters: &[Counter<'_>]) {
+fn counters(out: &mut Out<'_>, counters: &(impl Table + ?Sized)) {
     out.text("{");
-    for (index, counter) in counters.iter().enumerate() {
+    for (index, counter) in each(counters).enumerate() {
         out.text(if index == 0 { "" } else { "," });
         string(out, counter.name);
         out.text(":");

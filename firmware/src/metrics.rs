@@ -4,28 +4,29 @@
 //! `_total`, all samples of a family stand together under one HELP and TYPE.
 
 use crate::http::{Code, Out};
-use crate::status::{Counter, Interface, Link, Status, is_counter_name};
+use crate::status::{Counter, Link, Status, Table, is_counter_name};
 
 /// Writes everything there is to count or measure.
 pub fn write(out: &mut Out<'_>, status: &Status<'_>) {
-    family(
-        out,
-        "",
-        "build_info",
-        "gauge",
-        "Version of the image and the board it runs on.",
-    );
-    out.text("ristretto_build_info{version=\"");
-    label(out, status.version);
-    out.text("\",board=\"");
-    label(out, status.board);
-    out.text("\"} 1\n");
+    out.part(|out| {
+        family(
+            out,
+            "",
+            "build_info",
+            "gauge",
+            "Version of the image and the board it runs on.",
+        );
+        out.text("ristretto_build_info{version=\"");
+        label(out, status.version);
+        out.text("\",board=\"");
+        label(out, status.board);
+        out.text("\"} 1\n");
 
-    family(out, "", "uptime_seconds", "gauge", "Time since entry.");
-    out.text("ristretto_uptime_seconds ");
-    out.seconds(status.uptime_us);
-    out.text("\n");
-
+        family(out, "", "uptime_seconds", "gauge", "Time since entry.");
+        out.text("ristretto_uptime_seconds ");
+        out.seconds(status.uptime_us);
+        out.text("\n");
+    });
     for (name, help, value) in [
         ("memory_bytes", "Usable memory.", status.memory_bytes),
         (
@@ -36,130 +37,134 @@ pub fn write(out: &mut Out<'_>, status: &Status<'_>) {
         ("heap_used_bytes", "Heap in use.", status.heap_used_bytes),
         ("heap_size_bytes", "The whole heap.", status.heap_size_bytes),
     ] {
-        family(out, "", name, "gauge", help);
-        sample(out, "", name, "", None, value);
+        gauge(out, "", name, help, "", [("", Some(Value::Whole(value)))]);
     }
 
-    let interfaces = status.interfaces;
-    if !interfaces.is_empty() {
-        family(
-            out,
-            "interface_",
-            "link_up",
-            "gauge",
-            "Whether there is a link.",
-        );
-        for interface in interfaces {
+    let interfaces = status.interfaces.iter();
+    gauge(
+        out,
+        "interface_",
+        "link_up",
+        "Whether there is a link.",
+        "interface",
+        interfaces.clone().map(|interface| {
             let is_up = interface.link != Link::Down;
-            sample(
-                out,
-                "interface_",
-                "link_up",
-                "",
-                Some(("interface", interface.name)),
-                is_up.into(),
-            );
-        }
-    }
-    let speed = |interface: &Interface<'_>| match interface.link {
-        Link::Up {
-            speed_mbps: Some(speed),
-            ..
-        } => Some(u64::from(speed) * 125_000),
-        _ => None,
-    };
-    if interfaces
-        .iter()
-        .any(|interface| speed(interface).is_some())
-    {
-        family(
-            out,
-            "interface_",
-            "speed_bytes_per_second",
-            "gauge",
-            "Speed of the link.",
-        );
-        for interface in interfaces {
-            if let Some(speed) = speed(interface) {
-                let label = Some(("interface", interface.name));
-                sample(
-                    out,
-                    "interface_",
-                    "speed_bytes_per_second",
-                    "",
-                    label,
-                    speed,
-                );
-            }
-        }
-    }
-    let owners = interfaces.iter().map(|interface| Owner {
+            (interface.name, Some(Value::Whole(is_up.into())))
+        }),
+    );
+    gauge(
+        out,
+        "interface_",
+        "speed_bytes_per_second",
+        "Speed of the link.",
+        "interface",
+        interfaces.clone().map(|interface| {
+            let speed = match interface.link {
+                Link::Up { speed_mbps, .. } => speed_mbps,
+                Link::Down => None,
+            };
+            let speed = speed.map(|mbps| Value::Whole(u64::from(mbps) * 125_000));
+            (interface.name, speed)
+        }),
+    );
+    gauge(
+        out,
+        "interface_",
+        "port_counters_age_seconds",
+        "Time since the counters of the switch's port were read.",
+        "interface",
+        interfaces
+            .clone()
+            .map(|interface| (interface.name, interface.port_age_us.map(Value::Us))),
+    );
+    let own = interfaces.clone().map(|interface| Owner {
         label: interface.name,
-        counters: interface.counters,
+        counters: Some(interface.counters),
+        table: None,
     });
-    counters(out, "interface_", "interface", owners);
+    counters(out, "interface_", "interface", own);
+    let ports = interfaces.map(|interface| Owner {
+        label: interface.name,
+        counters: None,
+        table: Some(interface.port),
+    });
+    counters(out, "interface_port_", "interface", ports);
+    let devices = status.devices.iter().map(|device| Owner {
+        label: device.name,
+        counters: None,
+        table: Some(device.counters),
+    });
+    counters(out, "device_", "device", devices);
 
-    let services = status.services;
-    if services.iter().any(|service| service.connections.is_some()) {
-        family(
-            out,
-            "service_",
-            "connections",
-            "gauge",
-            "Connections open now.",
-        );
-        for service in services {
-            if let Some(connections) = service.connections {
-                sample(
-                    out,
-                    "service_",
-                    "connections",
-                    "",
-                    Some(("service", service.name)),
-                    connections.into(),
-                );
-            }
-        }
-    }
-    let owners = services.iter().map(|service| Owner {
+    let services = status.services.iter();
+    gauge(
+        out,
+        "service_",
+        "connections",
+        "Connections open now.",
+        "service",
+        services.clone().map(|service| {
+            let connections = service.connections.map(u64::from);
+            (service.name, connections.map(Value::Whole))
+        }),
+    );
+    let owners = services.map(|service| Owner {
         label: service.name,
-        counters: service.counters,
+        counters: Some(service.counters),
+        table: None,
     });
     counters(out, "service_", "service", owners);
 
-    family(
-        out,
-        "http_",
-        "responses_total",
-        "counter",
-        "Final HTTP answers by status code.",
-    );
-    for code in Code::ALL {
-        sample(
+    out.part(|out| {
+        family(
             out,
             "http_",
-            "responses",
-            "_total",
-            Some(("code", code.number())),
-            status.http_answers.get(code),
+            "responses_total",
+            "counter",
+            "Final HTTP answers by status code.",
         );
-    }
+        for code in Code::ALL {
+            sample(
+                out,
+                "http_",
+                "responses",
+                "_total",
+                ("code", code.number()),
+                Value::Whole(status.http_answers.get(code)),
+            );
+        }
+    });
 
-    counters(
-        out,
-        "",
-        "",
-        core::iter::once(Owner {
-            label: "",
-            counters: status.counters,
-        }),
-    );
+    let rest = Owner {
+        label: "",
+        counters: Some(status.counters),
+        table: None,
+    };
+    counters(out, "", "", core::iter::once(rest));
 }
 
+/// Whoever has counters, in one form or the other.
 #[derive(Clone, Copy)]
 struct Owner<'a> {
     label: &'a str,
-    counters: &'a [Counter<'a>],
+    counters: Option<&'a [Counter<'a>]>,
+    table: Option<&'a dyn Table>,
+}
+
+impl<'a> Owner<'a> {
+    fn get(&self, index: usize) -> Option<Counter<'a>> {
+        match self.table {
+            Some(table) => table.get(index),
+            None => self.counters?.get(index).copied(),
+        }
+    }
+
+    /// The counter of that name. Owners of a kind mostly have the same ones in the same places.
+    fn find(&self, name: &str, likely: usize) -> Option<Counter<'a>> {
+        let is_it = |counter: &Counter<'_>| counter.name == name;
+        let all = || (0..).map_while(|index| self.get(index)).find(is_it);
+        self.get(likely).filter(is_it).or_else(all)
+    }
 }
 
 /// Writes the counters of all owners, family by family: a name that was met at an earlier owner (or twice at this one)
@@ -171,47 +176,69 @@ fn counters<'a>(
     owners: impl Iterator<Item = Owner<'a>> + Clone,
 ) {
     for (at, owner) in owners.clone().enumerate() {
-        for (index, counter) in owner.counters.iter().enumerate() {
-            let names = |owner: &Owner<'_>| {
-                owner
-                    .counters
-                    .iter()
-                    .any(|other| other.name == counter.name)
+        for index in 0.. {
+            let Some(counter) = owner.get(index) else {
+                break;
             };
-            let earlier = &owner.counters[..index];
-            if !is_counter_name(counter.name)
-                || earlier.iter().any(|other| other.name == counter.name)
-                || owners.clone().take(at).any(|owner| names(&owner))
+            let name = counter.name;
+            let is_repeated = |at| owner.get(at).is_some_and(|other| other.name == name);
+            if !is_counter_name(name)
+                || owners
+                    .clone()
+                    .take(at)
+                    .any(|earlier| earlier.find(name, index).is_some())
+                || (0..index).any(is_repeated)
             {
                 continue;
             }
-            let is_suffixed = counter.name.ends_with("_total");
-            let suffix = if is_suffixed { "" } else { "_total" };
-            out.texts(&["# HELP ristretto_", group, counter.name, suffix, " "]);
-            out.foreign(counter.help, help_escape);
-            out.texts(&[
-                "\n# TYPE ristretto_",
-                group,
-                counter.name,
-                suffix,
-                " counter\n",
-            ]);
-            for owner in owners.clone().skip(at) {
-                if let Some(counter) = owner
-                    .counters
-                    .iter()
-                    .find(|other| other.name == counter.name)
-                {
-                    let label = if label.is_empty() {
-                        None
-                    } else {
-                        Some((label, owner.label))
-                    };
-                    sample(out, group, counter.name, suffix, label, counter.value);
+            let suffix = if name.ends_with("_total") {
+                ""
+            } else {
+                "_total"
+            };
+            out.part(|out| {
+                out.texts(&["# HELP ristretto_", group, name, suffix, " "]);
+                out.foreign(counter.help, help_escape);
+                out.texts(&["\n# TYPE ristretto_", group, name, suffix, " counter\n"]);
+                for owner in owners.clone().skip(at) {
+                    if let Some(counter) = owner.find(name, index) {
+                        let value = Value::Whole(counter.value);
+                        sample(out, group, name, suffix, (label, owner.label), value);
+                    }
                 }
-            }
+            });
         }
     }
+}
+
+/// Writes a family of measured values, unless nobody has one.
+fn gauge<'a>(
+    out: &mut Out<'_>,
+    group: &str,
+    name: &str,
+    help: &str,
+    label: &str,
+    values: impl IntoIterator<Item = (&'a str, Option<Value>)>,
+) {
+    out.part(|out| {
+        let mut is_first = true;
+        for (owner, value) in values {
+            let Some(value) = value else { continue };
+            if is_first {
+                family(out, group, name, "gauge", help);
+                is_first = false;
+            }
+            sample(out, group, name, "", (label, owner), value);
+        }
+    });
+}
+
+/// A value as it is stored; Prometheus wants base units.
+#[derive(Clone, Copy)]
+enum Value {
+    Whole(u64),
+    /// Microseconds, shown as seconds.
+    Us(u64),
 }
 
 fn family(out: &mut Out<'_>, group: &str, name: &str, kind: &str, help: &str) {
@@ -224,17 +251,20 @@ fn sample(
     group: &str,
     name: &str,
     suffix: &str,
-    pair: Option<(&str, &str)>,
-    value: u64,
+    (key, owner): (&str, &str),
+    value: Value,
 ) {
     out.texts(&["ristretto_", group, name, suffix]);
-    if let Some((key, value)) = pair {
+    if !key.is_empty() {
         out.texts(&["{", key, "=\""]);
-        label(out, value);
+        label(out, owner);
         out.text("\"}");
     }
     out.text(" ");
-    out.decimal(value);
+    match value {
+        Value::Whole(value) => out.decimal(value),
+        Value::Us(us) => out.seconds(us),
+    }
     out.text("\n");
 }
 

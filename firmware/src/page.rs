@@ -26,6 +26,14 @@ nav a{margin-right:1rem}";
 
 /// Writes the page.
 pub fn write(out: &mut Out<'_>, status: &Status<'_>) {
+    out.part(|out| write_machine(out, status));
+    for interface in status.interfaces {
+        out.part(|out| write_interface(out, interface));
+    }
+    out.part(|out| write_services(out, status));
+}
+
+fn write_machine(out: &mut Out<'_>, status: &Status<'_>) {
     out.text("<!DOCTYPE html>\n<html lang=en><meta charset=utf-8>");
     out.text("<meta name=viewport content=\"width=device-width,initial-scale=1\">\n<title>");
     foreign(out, status.hostname);
@@ -49,9 +57,9 @@ pub fn write(out: &mut Out<'_>, status: &Status<'_>) {
         size(out, status.heap_size_bytes);
     });
     out.text("\n</table></section>");
-    for interface in status.interfaces {
-        write_interface(out, interface);
-    }
+}
+
+fn write_services(out: &mut Out<'_>, status: &Status<'_>) {
     if !status.services.is_empty() {
         out.text("\n<section><h2>Services</h2>\n<table>");
         for service in status.services {

@@ -2,7 +2,7 @@
 
 use core::fmt::Write;
 
-use hal::net::Nic;
+use hal::net::{Count, Nic};
 use heapless::{String, Vec};
 use smoltcp::wire::IpAddress;
 
@@ -10,8 +10,8 @@ use crate::connections::{Connections, Service as TcpService};
 use crate::http::AnswerCounters;
 use crate::network::Port;
 use crate::status::{
-    Address, Counter, Duplex, Interface, Link, MAX_ADDRESSES, MAX_COUNTERS, MAX_INTERFACES,
-    Service, Status, StatusSource,
+    Address, Counter, Device, Duplex, Interface, Link, MAX_ADDRESSES, MAX_COUNTERS, MAX_INTERFACES,
+    Service, Status, StatusSource, Table,
 };
 
 /// What does not change after start-up.
@@ -65,7 +65,9 @@ impl<'a, N: Nic> Snapshot<'a, N> {
 impl<N: Nic> StatusSource for Snapshot<'_, N> {
     fn with_status(&self, show: &mut dyn FnMut(&Status<'_>)) {
         let mut addresses: Vec<Vec<Address, MAX_ADDRESSES>, MAX_INTERFACES> = Vec::new();
-        let mut counters: Vec<Vec<Counter<'_>, { MAX_COUNTERS + 3 }>, MAX_INTERFACES> = Vec::new();
+        let mut counters: Vec<Vec<Counter<'_>, MAX_COUNTERS>, MAX_INTERFACES> = Vec::new();
+        let mut tables: Vec<PortTable<'_, N>, MAX_INTERFACES> = Vec::new();
+        let mut devices: Vec<DeviceTable<'_, N>, MAX_INTERFACES> = Vec::new();
         let mut urls: Vec<String<64>, { MAX_INTERFACES * 2 }> = Vec::new();
         for port in self.ports.iter().take(MAX_INTERFACES) {
             let mut own = Vec::new();
@@ -97,22 +99,41 @@ impl<N: Nic> StatusSource for Snapshot<'_, N> {
                 .each()
                 .into_iter()
                 .chain(port.counters.each());
-            let _ = counters.push(
-                all.map(|(name, help, value)| Counter { name, help, value })
-                    .collect(),
-            );
+            // What does not fit is left out; a test sees that it fits.
+            let all = all.map(|(name, help, value)| Counter { name, help, value });
+            let _ = counters.push(all.take(MAX_COUNTERS).collect());
+            port.nic.refresh_counters();
+            let _ = tables.push(PortTable(&port.nic));
+            let nic = &port.nic;
+            for (number, name) in (0..).map_while(|number| Some((number, nic.device(number)?))) {
+                if devices.iter().all(|device| device.name != name) {
+                    let _ = devices.push(DeviceTable { nic, number, name });
+                }
+            }
         }
+        let devices: Vec<Device<'_>, MAX_INTERFACES> = devices
+            .iter()
+            .map(|device| Device {
+                name: device.name,
+                counters: device,
+            })
+            .collect();
         let interfaces: Vec<Interface<'_>, MAX_INTERFACES> = self
             .ports
             .iter()
-            .zip(addresses.iter().zip(&counters))
-            .map(|(port, (addresses, counters))| Interface {
+            .zip(addresses.iter().zip(&counters).zip(&tables))
+            .map(|(port, ((addresses, counters), table))| Interface {
                 name: &port.name,
                 driver: port.nic.driver(),
                 mac: port.nic.mac(),
                 link: link(port.nic.link()),
                 addresses,
                 counters,
+                port: table,
+                port_age_us: port
+                    .nic
+                    .port_counters_at_us()
+                    .map(|at_us| self.now_us.saturating_sub(at_us)),
             })
             .collect();
         let count = |name, help, value| Counter { name, help, value };
@@ -162,12 +183,39 @@ impl<N: Nic> StatusSource for Snapshot<'_, N> {
             heap_used_bytes: self.system.heap_bytes.0,
             heap_size_bytes: self.system.heap_bytes.1,
             interfaces: &interfaces,
+            devices: &devices,
             services: &services,
             counters: &own,
             http_answers: self.answers,
             urls: &urls,
         });
     }
+}
+
+/// Counters of a card's port in a switch.
+struct PortTable<'a, N>(&'a N);
+
+impl<N: Nic> Table for PortTable<'_, N> {
+    fn get(&self, index: usize) -> Option<Counter<'_>> {
+        self.0.port_counter(index).map(counter)
+    }
+}
+
+/// Counters of a device that cards share.
+struct DeviceTable<'a, N> {
+    nic: &'a N,
+    number: usize,
+    name: &'static str,
+}
+
+impl<N: Nic> Table for DeviceTable<'_, N> {
+    fn get(&self, index: usize) -> Option<Counter<'_>> {
+        self.nic.device_counter(self.number, index).map(counter)
+    }
+}
+
+fn counter((name, help, value): Count) -> Counter<'static> {
+    Counter { name, help, value }
 }
 
 fn link(link: hal::net::Link) -> Link {

@@ -1,20 +1,19 @@
 //! What the status page, `/metrics` and the JSON status show: borrowed facts about the running machine.
 //!
 //! Owns the shape of the facts, not the facts. New counters of a driver or service appear everywhere by being listed in
-//! a [`Counter`] table; nothing about HTTP changes. See [`MAX_INTERFACES`] for how much fits an answer.
+//! a [`Table`] of [`Counter`]s; nothing about HTTP changes, and answers may be of any length.
 
 use crate::http::AnswerCounters;
 use core::net::IpAddr;
 
 pub use crate::addressing::Origin;
 
-/// So many interfaces, each with [`MAX_ADDRESSES`] addresses and [`MAX_COUNTERS`] counters, are sure to fit one answer.
-/// More are shown as long as they fit; what does not fit is answered with 500 and never cut.
+/// Interfaces that are shown.
 pub const MAX_INTERFACES: usize = 8;
-/// Addresses per interface; see [`MAX_INTERFACES`].
+/// Addresses that are shown of an interface.
 pub const MAX_ADDRESSES: usize = 8;
-/// Counters per interface; see [`MAX_INTERFACES`].
-pub const MAX_COUNTERS: usize = 14;
+/// Counters of an interface's own; those of its port and device are not limited.
+pub const MAX_COUNTERS: usize = 32;
 
 /// Where the facts come from. Asked when a page is shown, and never otherwise.
 pub trait StatusSource {
@@ -23,7 +22,7 @@ pub trait StatusSource {
 }
 
 /// The running machine at one moment.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Status<'a> {
     /// The name the machine answers to, without `.local`.
     pub hostname: &'a str,
@@ -45,6 +44,8 @@ pub struct Status<'a> {
     pub heap_size_bytes: u64,
     /// The network interfaces.
     pub interfaces: &'a [Interface<'a>],
+    /// What interfaces share.
+    pub devices: &'a [Device<'a>],
     /// The services.
     pub services: &'a [Service<'a>],
     /// What belongs to no interface and no service.
@@ -56,7 +57,7 @@ pub struct Status<'a> {
 }
 
 /// One network interface.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Interface<'a> {
     /// Such as `eth0`.
     pub name: &'a str,
@@ -70,6 +71,19 @@ pub struct Interface<'a> {
     pub addresses: &'a [Address],
     /// Counters of driver and stack.
     pub counters: &'a [Counter<'a>],
+    /// Counters of the socket it has in a switch.
+    pub port: &'a dyn Table,
+    /// How old those are, in microseconds, if they were read already.
+    pub port_age_us: Option<u64>,
+}
+
+/// Hardware that interfaces share.
+#[derive(Clone, Copy)]
+pub struct Device<'a> {
+    /// Such as `neta`.
+    pub name: &'a str,
+    /// Counters of hardware and driver.
+    pub counters: &'a dyn Table,
 }
 
 /// State of a link.
@@ -137,6 +151,29 @@ pub struct Counter<'a> {
     pub help: &'a str,
     /// How many since entry.
     pub value: u64,
+}
+
+/// Counters by number, from 0 on without a gap. Which ones there are never changes.
+pub trait Table {
+    /// The counter of that number.
+    fn get(&self, index: usize) -> Option<Counter<'_>>;
+}
+
+impl Table for [Counter<'_>] {
+    fn get(&self, index: usize) -> Option<Counter<'_>> {
+        <[Counter<'_>]>::get(self, index).copied()
+    }
+}
+
+impl<const N: usize> Table for [Counter<'_>; N] {
+    fn get(&self, index: usize) -> Option<Counter<'_>> {
+        self.as_slice().get(index).copied()
+    }
+}
+
+/// A table's counters, one after the other.
+pub fn each<'t>(table: &'t (impl Table + ?Sized)) -> impl Iterator<Item = Counter<'t>> {
+    (0..).map_while(|index| table.get(index))
 }
 
 /// Whether `name` can be part of a metric's name.

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * The whole user space of the Linux that `./x bench` measures against: process 1
- * of a static arm64 initramfs. It loads the network driver, gives the three
- * interfaces their addresses and then serves, from one thread and one epoll
+ * of a static arm64 initramfs. It loads the drivers that /modules.order names,
+ * gives the three interfaces their addresses and then serves, from one thread and one epoll
  * set, what the unikernel serves: UDP echo and TCP echo on port 7, HTTP/1.1
  * with keep-alive on port 80. Small and direct on purpose: the comparison is
  * with what Linux costs, not with what a large server costs.
@@ -31,11 +31,6 @@
 #include <unistd.h>
 
 enum { ECHO_PORT = 7, HTTP_PORT = 80, MAX_FDS = 256, INTERFACES = 3 };
-
-/* In the order in which they need each other; all are modules in Debian's kernel. */
-static const char *const MODULES[] = {
-    "failover", "net_failover", "virtio_mmio", "virtio_net",
-};
 
 enum kind { UDP_ECHO, ECHO_LISTENER, HTTP_LISTENER, ECHO, HTTP };
 
@@ -68,19 +63,23 @@ static void fail(const char *format, ...)
 
 static void load_modules(void)
 {
-    char path[64];
-    size_t i;
+    char name[64], path[80];
+    FILE *order = fopen("/modules.order", "re");
 
-    for (i = 0; i < sizeof MODULES / sizeof *MODULES; i++) {
+    if (!order) {
+        fail("/modules.order");
+    }
+    while (fscanf(order, "%63s", name) == 1) {
         int fd;
 
-        snprintf(path, sizeof path, "/modules/%s.ko", MODULES[i]);
+        snprintf(path, sizeof path, "/modules/%s", name);
         fd = open(path, O_RDONLY | O_CLOEXEC);
         if (fd < 0 || syscall(SYS_finit_module, fd, "", 0) != 0) {
             fail("%s", path);
         }
         close(fd);
     }
+    fclose(order);
 }
 
 static void set_address(int control, struct ifreq *request, unsigned long what, const char *text)
@@ -112,30 +111,58 @@ static void bring_up(int control, const char *name, const char *address)
     }
 }
 
+/* An interface's hardware address. Its driver may still be registering it: waits a little. */
+static struct ifreq wait_for(int control, const char *name)
+{
+    struct ifreq request = { 0 };
+    int tries;
+
+    strncpy(request.ifr_name, name, IFNAMSIZ - 1);
+    for (tries = 0; ioctl(control, SIOCGIFHWADDR, &request) != 0; tries++) {
+        if (tries == 500) {
+            fail("%s", name);
+        }
+        nanosleep(&(struct timespec){ .tv_nsec = 20000000 }, NULL);
+    }
+    return request;
+}
+
+/* The interfaces of a board, by name, in the order of the networks 10.0.2.0/24, 10.0.3.0/24 ... */
+static void configure_by_name(char *names)
+{
+    int control = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    char *name;
+    int i = 2;
+
+    bring_up(control, "lo", NULL);
+    for (name = strtok(names, ","); name; name = strtok(NULL, ",")) {
+        char address[24];
+
+        wait_for(control, name);
+        snprintf(address, sizeof address, "10.0.%d.15", i++);
+        bring_up(control, name, address);
+    }
+    close(control);
+}
+
 /*
  * The bench gives its cards MAC addresses that end in 0, 1, 2 and networks
  * 10.0.2.0/24, 10.0.3.0/24, 10.0.4.0/24 in that order; which card Linux calls
- * eth0 is its own affair. A driver may still be registering: wait a little.
+ * eth0 is its own affair.
  */
 static void configure_interfaces(void)
 {
     int control = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     int found[INTERFACES] = { 0 };
-    int i, card, tries;
+    int i, card;
 
     bring_up(control, "lo", NULL);
     for (i = 0; i < INTERFACES; i++) {
-        struct ifreq request = { 0 };
+        struct ifreq request;
         char name[IFNAMSIZ], address[16];
 
         snprintf(name, sizeof name, "eth%d", i);
-        strcpy(request.ifr_name, name);
-        for (tries = 0; ioctl(control, SIOCGIFHWADDR, &request) != 0; tries++) {
-            if (tries == 100) {
-                fail("%s", name);
-            }
-            nanosleep(&(struct timespec){ .tv_nsec = 20000000 }, NULL);
-        }
+        request = wait_for(control, name);
         card = (unsigned char)request.ifr_hwaddr.sa_data[5];
         if (card >= INTERFACES || found[card]) {
             errno = ENODEV;
@@ -296,7 +323,11 @@ int main(void)
 
     setvbuf(stdout, NULL, _IOLBF, 0);
     load_modules();
-    configure_interfaces();
+    if (getenv("interfaces")) {
+        configure_by_name(getenv("interfaces"));
+    } else {
+        configure_interfaces();
+    }
     epoll = epoll_create1(EPOLL_CLOEXEC);
     listen_on(SOCK_DGRAM, ECHO_PORT, UDP_ECHO);
     listen_on(SOCK_STREAM, ECHO_PORT, ECHO_LISTENER);

@@ -440,13 +440,14 @@ fn judge_guest_errors(log: &Path) -> Vec<String> {
 }
 
 /// What comes from Debian.
-struct Files {
+pub struct Files {
     dir: PathBuf,
-    kernel: PathBuf,
+    /// The kernel's `Image`.
+    pub kernel: PathBuf,
     /// The board's devicetree, as this kernel has it.
-    tree: PathBuf,
+    pub tree: PathBuf,
     /// The kernel's version as its package's name has it.
-    release: String,
+    pub release: String,
     /// Paths below `kernel/`, each after those it depends on.
     modules: Vec<String>,
 }
@@ -472,7 +473,12 @@ const TOOLS: &[(&str, &[&str])] = &[
 const HELPERS: &[&str] = &["lib", "udhcpc", "log-allowed"];
 
 impl Files {
-    fn fetch(suite: &str) -> Result<Self> {
+    /// Those of a release, from the cache or else from Debian.
+    ///
+    /// # Errors
+    ///
+    /// If they are not to be had.
+    pub fn fetch(suite: &str) -> Result<Self> {
         let apt = PrivateApt::open(suite, "arm64")?;
         let names = apt.depends("linux-image-arm64")?;
         let Some(name) = names.first() else {
@@ -506,6 +512,14 @@ impl Files {
             write_whole(&complete, b"")?;
         }
         Ok(files)
+    }
+
+    /// The drivers, each after those it depends on.
+    pub fn module_files(&self) -> impl Iterator<Item = PathBuf> {
+        let name = |path: &String| path.rsplit('/').next().unwrap_or(path).to_owned();
+        self.modules
+            .iter()
+            .map(move |path| self.dir.join("modules").join(name(path)))
     }
 
     fn unpack_kernel(&self, package: &Path) -> Result<()> {

@@ -194,6 +194,16 @@ pub fn binary(quiet: bool) -> Result<PathBuf> {
     Ok(binary)
 }
 
+/// Where the plugin interface of [`binary`] is declared.
+///
+/// # Errors
+///
+/// If there is no cache.
+pub fn plugin_header_dir() -> Result<PathBuf> {
+    let source = cache_dir()?.join("qemu").join(VERSION).join("source");
+    Ok(source.join("include/qemu"))
+}
+
 /// The releases whose kernel packages have the board's devicetrees; the first one's is used where one will do.
 pub const TREE_SUITES: [&str; 2] = ["bookworm", "trixie"];
 /// The board as `./x run espressobin` and most tests have it.

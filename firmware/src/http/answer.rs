@@ -1,13 +1,22 @@
 //! Answers: the small ones as ready-made text, the pages written behind a head of their own length.
 
-use super::out::Out;
+use super::out::{Out, Written};
 use super::refusal::{Code, Refusal};
 use super::request::{Persistence, Resource};
 use crate::status::{Status, StatusSource};
 use crate::{api, metrics, page};
+use core::ops::Range;
 
-/// Longest answer, head included; the size of a connection's transmit buffer.
+/// Most of an answer that is written at once, head included; the size of a connection's transmit buffer. What is longer
+/// goes out piece by piece.
 pub const MAX_ANSWER: usize = 16 * 1024;
+/// Room for which the next piece of a long page waits. Each [part](Out::part) of a page fits in it.
+const PIECE: usize = MAX_ANSWER / 2;
+/// Before a piece: its length in four hexadecimal digits, CR LF. RFC 9112, 7.1.
+const CHUNK_HEAD: usize = 6;
+/// After a piece, and after the last one.
+const CHUNK_END: &str = "\r\n";
+const LAST_CHUNK: &str = "\r\n0\r\n\r\n";
 /// Every answer but the pages fits in this.
 pub const SMALL_ANSWER: usize = 512;
 /// Room for the head of a page.
@@ -65,6 +74,10 @@ pub(super) struct Answer {
     /// The body is left out, as HEAD asks.
     pub is_head_only: bool,
     pub persistence: Persistence,
+    /// Of a page that is on its way: the part it goes on with. 0 before its begin.
+    pub part: u16,
+    /// Bytes of the request that are done with once the page is whole.
+    pub held: u16,
 }
 
 impl Answer {
@@ -72,13 +85,14 @@ impl Answer {
     #[inline]
     pub fn room(&self) -> usize {
         match self.content {
+            Ok(Resource::Page | Resource::Metrics | Resource::Api) if self.part > 0 => PIECE,
             Ok(Resource::Page | Resource::Metrics | Resource::Api) => MAX_ANSWER,
             Ok(Resource::Hello | Resource::Health) | Err(_) => SMALL_ANSWER,
         }
     }
 
-    /// Writes the answer at the start of `out`, which holds [`Answer::room`] bytes: its code and length. If a page does
-    /// not fit, that is what is answered.
+    /// Writes the answer at the start of `out`, which holds [`Answer::room`] bytes: its code and length. After that,
+    /// [`Answer::part`] tells whether it goes on. If a page cannot be written at all, that is what is answered.
     #[inline]
     pub fn write(&mut self, out: &mut [u8], status: &impl StatusSource) -> (Code, usize) {
         match self.content {
@@ -86,9 +100,20 @@ impl Answer {
             Ok(Resource::Health) => (Code::Ok, self.write_ready(out, &HEALTH)),
             Ok(resource) => {
                 let mut written = None;
-                status.with_status(&mut |status| written = self.write_page(out, resource, status));
+                let goes_on = self.part > 0;
+                status.with_status(&mut |status| {
+                    written = match goes_on {
+                        false => self.write_page(out, resource, status),
+                        true => self.write_piece(out, resource, status),
+                    }
+                });
                 match written {
                     Some(len) => (Code::Ok, len),
+                    None if goes_on => {
+                        // Too late for another code: a page without its end is known to be none.
+                        (self.part, self.persistence) = (0, Persistence::Close);
+                        (Code::Ok, 0)
+                    }
                     None => self.write_refusal(out, Refusal::AnswerTooLong),
                 }
             }
@@ -112,42 +137,94 @@ impl Answer {
         out.finish().unwrap_or_default()
     }
 
+    /// Writes the page if it fits, else its begin.
     #[cold]
     #[inline(never)]
-    fn write_page(&self, out: &mut [u8], resource: Resource, status: &Status) -> Option<usize> {
+    fn write_page(&mut self, out: &mut [u8], resource: Resource, status: &Status) -> Option<usize> {
         let out = out.get_mut(..MAX_ANSWER)?;
-        let mut body = Out::new(&mut out[PAGE_HEAD..]);
-        let fields = match resource {
-            Resource::Metrics => {
-                metrics::write(&mut body, status);
-                "Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n"
-            }
-            Resource::Api => {
-                api::write(&mut body, status);
-                "Content-Type: application/json\r\n"
-            }
-            Resource::Page | Resource::Hello | Resource::Health => {
-                page::write(&mut body, status);
-                "Content-Type: text/html; charset=utf-8\r\n\
-                 Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'\r\n"
-            }
-        };
-        let body_len = body.finish()?;
+        let written = write_body(&mut out[PAGE_HEAD..], resource, 0, status);
         let mut head = Out::new(&mut out[..PAGE_HEAD]);
         head.texts(&[
             "HTTP/1.1 200 OK\r\n",
             common_fields!(),
-            fields,
-            "Cache-Control: no-store\r\nContent-Length: ",
+            match resource {
+                Resource::Metrics => "Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n",
+                Resource::Api => "Content-Type: application/json\r\n",
+                Resource::Page | Resource::Hello | Resource::Health => {
+                    "Content-Type: text/html; charset=utf-8\r\n\
+                     Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'\r\n"
+                }
+            },
+            "Cache-Control: no-store\r\n",
         ]);
-        head.decimal(body_len as u64);
-        head.texts(&["\r\n", self.connection_field(), "\r\n"]);
+        let (len, part) = match written {
+            Written::Whole(len) => {
+                head.text("Content-Length: ");
+                head.decimal(len as u64);
+                head.text("\r\n");
+                (len, 0)
+            }
+            Written::UpTo(len, part) => {
+                match self.persistence {
+                    Persistence::Keep => head.text("Transfer-Encoding: chunked\r\n"),
+                    // HTTP/1.0 knows no chunks: the page ends with the connection.
+                    _ => self.persistence = Persistence::Close,
+                }
+                (len, part)
+            }
+            Written::Nothing => return None,
+        };
+        head.texts(&[self.connection_field(), "\r\n"]);
         let head_len = head.finish()?;
         if self.is_head_only {
             return Some(head_len);
         }
-        out.copy_within(PAGE_HEAD..PAGE_HEAD + body_len, head_len);
-        Some(head_len + body_len)
+        self.part = part;
+        let body = match part {
+            0 => PAGE_HEAD + CHUNK_HEAD..PAGE_HEAD + CHUNK_HEAD + len,
+            _ => self.frame(out, PAGE_HEAD, len, CHUNK_END),
+        };
+        let whole = head_len + body.len();
+        out.copy_within(body, head_len);
+        Some(whole)
+    }
+
+    /// Writes as much as fits of the rest of a page.
+    #[cold]
+    #[inline(never)]
+    fn write_piece(
+        &mut self,
+        out: &mut [u8],
+        resource: Resource,
+        status: &Status,
+    ) -> Option<usize> {
+        let (len, part, end) = match write_body(out, resource, self.part, status) {
+            // An empty chunk is the last one by itself.
+            Written::Whole(0) => (0, 0, CHUNK_END),
+            Written::Whole(len) => (len, 0, LAST_CHUNK),
+            Written::UpTo(len, part) => (len, part, CHUNK_END),
+            Written::Nothing => return None,
+        };
+        self.part = part;
+        let piece = self.frame(out, 0, len, end);
+        let whole = piece.len();
+        out.copy_within(piece, 0);
+        Some(whole)
+    }
+
+    /// Makes a chunk of a piece that [`write_body`] wrote at `at`, if this connection has chunks. Where it now stands.
+    fn frame(&self, out: &mut [u8], at: usize, len: usize, end: &str) -> Range<usize> {
+        let start = at + CHUNK_HEAD;
+        if self.persistence != Persistence::Keep {
+            return start..start + len;
+        }
+        for (digit, place) in out[at..at + 4].iter_mut().enumerate() {
+            let value = len >> (12 - 4 * digit) & 15;
+            *place = b"0123456789abcdef"[value];
+        }
+        out[at + 4..start].copy_from_slice(b"\r\n");
+        out[start + len..start + len + end.len()].copy_from_slice(end.as_bytes());
+        at..start + len + end.len()
     }
 
     #[cold]
@@ -186,4 +263,19 @@ impl Answer {
             Persistence::Close => "Connection: close\r\n",
         }
     }
+}
+
+/// Writes a page from a part on, with room left on both sides for what makes a chunk of it.
+fn write_body(out: &mut [u8], resource: Resource, part: u16, status: &Status) -> Written {
+    let end = out.len().saturating_sub(LAST_CHUNK.len());
+    let Some(room) = out.get_mut(CHUNK_HEAD..end) else {
+        return Written::Nothing;
+    };
+    let mut body = Out::from_part(room, part);
+    match resource {
+        Resource::Metrics => metrics::write(&mut body, status),
+        Resource::Api => api::write(&mut body, status),
+        Resource::Page | Resource::Hello | Resource::Health => page::write(&mut body, status),
+    }
+    body.finish_parts()
 }

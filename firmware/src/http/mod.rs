@@ -69,7 +69,7 @@ pub enum Next {
     /// Another step with the rest of the input.
     Step,
     /// The same step again with at least this much room for the answer, never more than [`MAX_ANSWER`]. Nothing was
-    /// consumed and nothing has changed.
+    /// consumed; what was written is to be sent: a long page goes out piece by piece.
     Room(usize),
     /// Close once everything is sent; whatever else arrives is of no interest.
     Close,
@@ -146,7 +146,19 @@ impl Connection {
             (self.phase, self.scan) = before;
             return Step::without_answer(0, 0, Next::Room(room));
         }
+        let is_begin = answer.part == 0;
         let (code, written) = answer.write(out, status);
+        if answer.part > 0 {
+            // As above: the request stays until its answer is whole.
+            answer.held += consumed as u16;
+            return Step {
+                consumed: 0,
+                written,
+                answered: is_begin.then_some(code),
+                next: Next::Room(answer.room()),
+            };
+        }
+        consumed += usize::from(answer.held);
         let next = if answer.persistence == Persistence::Close {
             self.phase = Phase::Closed;
             consumed = input.len();
@@ -162,7 +174,7 @@ impl Connection {
         Step {
             consumed,
             written,
-            answered: Some(code),
+            answered: is_begin.then_some(code),
             next,
         }
     }
@@ -171,15 +183,21 @@ impl Connection {
     /// and [`SMALL_ANSWER`] bytes fit) before the connection is closed.
     pub fn timeout(&mut self, out: &mut [u8]) -> usize {
         let was_idle = self.is_idle();
-        let was_closed = matches!(self.phase, Phase::Closed);
+        let had_its_answer = match &self.phase {
+            Phase::Head => false,
+            Phase::Body(_, answer) => answer.part > 0,
+            Phase::Closed => true,
+        };
         self.phase = Phase::Closed;
-        if was_idle || was_closed || out.len() < SMALL_ANSWER {
+        if was_idle || had_its_answer || out.len() < SMALL_ANSWER {
             return 0;
         }
         Answer {
             content: Err(Refusal::Timeout),
             is_head_only: false,
             persistence: Persistence::Close,
+            part: 0,
+            held: 0,
         }
         .write_refusal(out, Refusal::Timeout)
         .1
@@ -223,6 +241,8 @@ impl Connection {
             content: Err(refusal),
             is_head_only: line.starts_with(b"HEAD "),
             persistence: Persistence::Close,
+            part: 0,
+            held: 0,
         };
         self.phase = Phase::Body(Body::Done, answer);
     }

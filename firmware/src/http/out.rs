@@ -1,4 +1,4 @@
-//! Text written into a fixed buffer.
+//! Text written into a fixed buffer, or into several, one after the other.
 
 use core::fmt;
 
@@ -6,19 +6,81 @@ use core::fmt;
 const MAX_FOREIGN: usize = 96;
 
 /// Collects text and remembers whether all of it fitted.
+///
+/// A text that may be longer than the buffer is written in [parts](Out::part), the whole of it again for each buffer:
+/// what was written earlier is passed over, and what does not fit any more is left for the next.
 pub struct Out<'a> {
     buffer: &'a mut [u8],
     len: usize,
     has_overflowed: bool,
+    /// The first part to be written.
+    first: u16,
+    /// How many parts there were until now.
+    parts: u16,
+    /// The first part that did not fit.
+    rest: Option<u16>,
+}
+
+/// What became of a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// It is whole, or all that was left of it is.
+    Whole(usize),
+    /// So much of it fitted; it goes on with a part.
+    UpTo(usize, u16),
+    /// A part does not fit, or a text without parts.
+    Nothing,
 }
 
 impl<'a> Out<'a> {
     /// Nothing written yet.
     pub fn new(buffer: &'a mut [u8]) -> Self {
+        Self::from_part(buffer, 0)
+    }
+
+    /// The same, with everything passed over that comes before a part.
+    pub fn from_part(buffer: &'a mut [u8], first: u16) -> Self {
         Self {
             buffer,
             len: 0,
             has_overflowed: false,
+            first,
+            parts: 0,
+            rest: None,
+        }
+    }
+
+    /// Adds a part: all of it, or nothing. Which parts a text has must not change while it is being written.
+    pub fn part(&mut self, write: impl FnOnce(&mut Self)) {
+        if self.wants_part() {
+            let start = self.len;
+            write(self);
+            self.end_part(start);
+        }
+    }
+
+    #[inline(never)]
+    fn wants_part(&mut self) -> bool {
+        self.parts += 1;
+        self.parts > self.first && self.rest.is_none()
+    }
+
+    #[inline(never)]
+    fn end_part(&mut self, start: usize) {
+        if self.has_overflowed {
+            self.has_overflowed = false;
+            self.len = start;
+            self.rest = Some(self.parts - 1);
+        }
+    }
+
+    /// How far it got.
+    pub fn finish_parts(self) -> Written {
+        match self.rest {
+            _ if self.has_overflowed => Written::Nothing,
+            None => Written::Whole(self.len),
+            Some(_) if self.len == 0 => Written::Nothing,
+            Some(part) => Written::UpTo(self.len, part),
         }
     }
 
@@ -117,6 +179,35 @@ mod tests {
         out.text("de");
         out.text("f");
         assert_eq!(out.finish(), None);
+    }
+
+    #[test]
+    fn a_long_text_is_written_part_by_part() {
+        let mut text = String::new();
+        let mut part = 0;
+        let mut buffer = [0; 5];
+        loop {
+            let mut out = Out::from_part(&mut buffer, part);
+            for word in ["ab", "cd", "efgh", "", "i", "jklm"] {
+                out.part(|out| out.texts(&[word, "."]));
+            }
+            let (len, next) = match out.finish_parts() {
+                Written::Whole(len) => (len, None),
+                Written::UpTo(len, next) => (len, Some(next)),
+                Written::Nothing => panic!("{text}"),
+            };
+            text += core::str::from_utf8(&buffer[..len]).unwrap();
+            match next {
+                Some(next) => part = next,
+                None => break,
+            }
+        }
+        assert_eq!(text, "ab.cd.efgh..i.jklm.");
+        let mut out = Out::from_part(&mut buffer, 1);
+        for word in ["ab", "too long", "cd"] {
+            out.part(|out| out.text(word));
+        }
+        assert_eq!(out.finish_parts(), Written::Nothing);
     }
 
     #[test]

@@ -222,6 +222,8 @@ impl Request {
                     content,
                     is_head_only: line.is_head,
                     persistence,
+                    part: 0,
+                    held: 0,
                 };
                 Ok(Self {
                     answer,

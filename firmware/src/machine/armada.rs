@@ -20,7 +20,7 @@ use core::fmt::Write;
 use core::future::Future;
 use core::pin::Pin;
 
-use hal::arch::irq::Gic;
+use hal::arch::irq::{self, Gic};
 use hal::arch::mmu::Kind;
 use hal::arch::timer::{self, SystemClock};
 use hal::devicetree::{Node, Trigger};
@@ -30,8 +30,8 @@ use hal::net::mdio::{OrionMdio, PhyAddr};
 use hal::net::mv88e6xxx::{self, Bridge, Event, Mailbox, PORTS, PortIndex, PortSet, Smi, Switch};
 use hal::net::neta::{self, Descriptor, Fault, Neta, desc};
 use hal::net::steps::{self, Stepper};
-use hal::net::tag::{Drops, Tagger};
-use hal::net::{Coalescing, Counters, Frame, Link, MacAddr, MacText, Nic, Pool};
+use hal::net::tag::{Drop, Drops, Tagger};
+use hal::net::{Coalescing, Count, Counters, Frame, Link, MacAddr, MacText, Nic, Pool};
 use hal::regs::{Bus, Mmio};
 use hal::soc::armada37xx as soc;
 use heapless::Deque;
@@ -54,6 +54,15 @@ const BUFFERS: usize = 2 * RING + 3 * QUEUE + 2;
 const HEAP: usize = BUFFERS * 2048 + (64 << 10);
 /// Time between two looks at the MAC.
 const CHECK_US: u64 = 1_000_000;
+/// The sockets' bits in the sets of interrupts: they share one source, and the one bit that the source has would have
+/// all of them look.
+pub(super) const SOCKETS: u32 = u32::MAX << irq::SLOTS;
+
+/// The bit of the socket behind a port.
+const fn bit(port: PortIndex) -> u32 {
+    1 << (irq::SLOTS as u32 + port.get() as u32)
+}
+
 /// Blocks of the SoC are a page each.
 const PAGE: u64 = 4096;
 /// Marvell's boot loaders give this address to every board. Source: vendor U-Boot, `CONFIG_ETHADDR`.
@@ -80,34 +89,75 @@ pub(super) struct Conduit {
     owners: [PortIndex; PORTS],
     /// What waits for an interface, and the port it came in by.
     queues: [Deque<(Frame, PortIndex), QUEUE>; PORTS],
-    /// A turn ended before the ring was empty.
-    more: bool,
+    /// Sockets for which there are frames that no interrupt will tell of.
+    waiting: &'static Cell<u32>,
+    /// The socket that had the last frame: the next one is likely to be its, too.
+    last: u32,
     space_wanted: PortSet,
     drops: Drops,
     queue_full: u64,
+    untaggable: u64,
+    /// The switch's port on our side.
+    cpu: PortIndex,
 }
 
 impl Conduit {
+    /// A counter of the switch and the way there, by number: ours, the tags', its own for the port on our side.
+    fn switch_count(&self, mailbox: &Mailbox, index: usize) -> Option<Count> {
+        let own = [
+            (
+                "rx_queue_full",
+                "Received frames dropped because their interface did not keep up",
+                self.queue_full,
+            ),
+            (
+                "tx_untaggable",
+                "Frames not sent because a switch tag did not fit",
+                self.untaggable,
+            ),
+            (
+                "repairs",
+                "Times the switch was brought up again after trouble",
+                mailbox.repairs().into(),
+            ),
+            (
+                "bring_up_failures",
+                "Times the switch could not be brought up",
+                mailbox.failures().into(),
+            ),
+            (
+                "events_lost",
+                "Events of the switch that nobody read in time",
+                mailbox.lost_events().into(),
+            ),
+        ];
+        let len = own.len() + Drop::ALL.len();
+        let mut all = own.into_iter().chain(self.drops.each());
+        all.nth(index)
+            .or_else(|| port_count(mailbox, self.cpu, index.checked_sub(len)?))
+    }
+
     /// The next frame for the interface of `port`, and the port it came in by.
     #[inline]
     fn receive(&mut self, port: PortIndex, pool: &mut Pool) -> Option<(Frame, PortIndex)> {
         let Some(tagger) = self.tagger else {
             return self.mac.receive(pool).map(|frame| (frame, port));
         };
-        if let Some(frame) = self.queues[usize::from(port.get())].pop_front() {
-            return Some(frame);
+        if self.waiting.get() & bit(port) != 0 {
+            if let Some(frame) = self.queues[usize::from(port.get())].pop_front() {
+                return Some(frame);
+            }
+            self.waiting.set(self.waiting.get() & !bit(port));
         }
         for _ in 0..HARVEST {
-            let Some(mut frame) = self.mac.receive(pool) else {
-                self.more = false;
-                return None;
-            };
+            let mut frame = self.mac.receive(pool)?;
             match tagger.take_off(&mut frame) {
                 Ok(source) => {
                     let owner = self.owners[usize::from(source.port.get())];
                     if owner == port {
                         return Some((frame, source.port));
                     }
+                    self.waiting.set(self.waiting.get() | bit(owner));
                     let queue = &mut self.queues[usize::from(owner.get())];
                     if let Err((frame, _)) = queue.push_back((frame, source.port)) {
                         self.queue_full += 1;
@@ -120,23 +170,34 @@ impl Conduit {
                 }
             }
         }
-        self.more = true;
+        // There may be more in the ring; the others first.
+        self.waiting.set(self.waiting.get() | bit(port));
         None
     }
 
-    /// Sends by one port. False, and the frame is gone, if there is no room for it.
+    /// Sends by one port, and counts.
     #[inline]
-    fn transmit(&mut self, mut frame: Frame, port: PortIndex, pool: &mut Pool) -> bool {
+    fn transmit(
+        &mut self,
+        mut frame: Frame,
+        port: PortIndex,
+        counters: &mut Counters,
+        pool: &mut Pool,
+    ) {
+        let bytes = frame.bytes().len() as u64;
         let fits = match self.tagger {
             Some(tagger) => tagger.put_on(&mut frame, port),
             None => true,
         };
-        if !fits || self.mac.transmit_space(pool) == 0 {
+        if !fits {
+            self.untaggable += 1;
             pool.put(frame);
-            return false;
+        } else if self.mac.send(frame, pool) {
+            counters.tx_frames += 1;
+            counters.tx_bytes += bytes;
+        } else {
+            counters.tx_ring_full += 1;
         }
-        self.mac.transmit(frame, pool);
-        true
     }
 }
 
@@ -167,6 +228,8 @@ pub(super) struct Socket {
     /// Of a bridge, the first.
     port: PortIndex,
     members: Option<Box<Members>>,
+    /// Of the conduit, to be had without borrowing it.
+    waiting: &'static Cell<u32>,
     mac: MacAddr,
     /// The MAC lets in more than is for us, because its filter cannot tell our addresses from others.
     promiscuous: bool,
@@ -196,27 +259,21 @@ impl Socket {
 
     /// Sends a copy by each port of the bridge that the frame has to leave by but the last, which gets the frame itself.
     #[inline(never)]
-    fn transmit_bridged(&mut self, frame: Frame, pool: &mut Pool) -> bool {
+    fn transmit_bridged(&mut self, frame: Frame, pool: &mut Pool) {
         let ports = self.members.as_ref();
         let ports = ports.map(|members| members.ports_to(&frame, self.port));
         let mut ports = ports.unwrap_or_default().iter();
+        let mut port = ports.next().unwrap_or(self.port);
         let mut conduit = self.conduit.borrow_mut();
-        let Some(mut port) = ports.next() else {
-            pool.put(frame);
-            return false;
-        };
+        let counters = &mut self.counters;
         for next in ports {
-            match pool
-                .copy(&frame)
-                .map(|copy| conduit.transmit(copy, port, pool))
-            {
-                Some(true) => {}
-                Some(false) => self.counters.tx_ring_full += 1,
-                None => self.counters.tx_no_buffer += 1,
+            match pool.copy(&frame) {
+                Some(copy) => conduit.transmit(copy, port, counters, pool),
+                None => counters.tx_no_buffer += 1,
             }
             port = next;
         }
-        conduit.transmit(frame, port, pool)
+        conduit.transmit(frame, port, counters, pool);
     }
 }
 
@@ -253,13 +310,14 @@ impl Nic for Socket {
 
     #[inline]
     fn waiting(&self) -> bool {
-        let conduit = self.conduit.borrow();
-        conduit.more || !conduit.queues[usize::from(self.port.get())].is_empty()
+        self.waiting.get() & bit(self.port) != 0
     }
 
     fn receive(&mut self, pool: &mut Pool) -> Option<Frame> {
         for _ in 0..HARVEST {
-            let (frame, port) = self.conduit.borrow_mut().receive(self.port, pool)?;
+            let mut conduit = self.conduit.borrow_mut();
+            let (frame, port) = conduit.receive(self.port, pool)?;
+            conduit.last = bit(self.port);
             if let Some(members) = &mut self.members
                 && let Some([.., a, b, c, d, e, f]) = frame.bytes().first_chunk::<12>()
             {
@@ -277,7 +335,7 @@ impl Nic for Socket {
             self.counters.rx_bytes += frame.bytes().len() as u64;
             return Some(frame);
         }
-        self.conduit.borrow_mut().more = true;
+        self.waiting.set(self.waiting.get() | bit(self.port));
         None
     }
 
@@ -287,20 +345,11 @@ impl Nic for Socket {
     }
 
     fn transmit(&mut self, frame: Frame, pool: &mut Pool) {
-        let bytes = frame.bytes().len() as u64;
-        let sent = match &self.members {
-            None => {
-                let mut conduit = self.conduit.borrow_mut();
-                conduit.transmit(frame, self.port, pool)
-            }
-            Some(_) => self.transmit_bridged(frame, pool),
-        };
-        if !sent {
-            self.counters.tx_ring_full += 1;
-            return;
+        if self.members.is_some() {
+            return self.transmit_bridged(frame, pool);
         }
-        self.counters.tx_frames += 1;
-        self.counters.tx_bytes += bytes;
+        let mut conduit = self.conduit.borrow_mut();
+        conduit.transmit(frame, self.port, &mut self.counters, pool);
     }
 
     #[inline]
@@ -329,6 +378,48 @@ impl Nic for Socket {
     fn counters_mut(&mut self) -> &mut Counters {
         &mut self.counters
     }
+
+    fn port_counter(&self, index: usize) -> Option<Count> {
+        port_count(self.mailbox?, self.port, index)
+    }
+
+    fn port_counters_at_us(&self) -> Option<u64> {
+        self.mailbox?.totals_read_us(self.port)
+    }
+
+    fn device(&self, number: usize) -> Option<&'static str> {
+        match number {
+            0 => Some("neta0"),
+            1 => self.mailbox.map(|_| "switch"),
+            _ => None,
+        }
+    }
+
+    fn device_counter(&self, number: usize, index: usize) -> Option<Count> {
+        let conduit = self.conduit.borrow();
+        match number {
+            0 => conduit.mac.count(index),
+            _ => conduit.switch_count(self.mailbox?, index),
+        }
+    }
+
+    fn refresh_counters(&self) {
+        self.conduit.borrow_mut().mac.collect_counters();
+        if let Some(mailbox) = self.mailbox {
+            mailbox.want_totals(self.port);
+            mailbox.want_totals(self.conduit.borrow().cpu);
+        }
+    }
+}
+
+/// A counter of the switch for one of its ports.
+fn port_count(mailbox: &Mailbox, port: PortIndex, index: usize) -> Option<Count> {
+    let (name, value) = mailbox.total(port, index)?;
+    Some((
+        name,
+        "Counter of the switch's port, as ethtool names it",
+        value,
+    ))
 }
 
 /// The switch's sequence and its mailbox.
@@ -406,6 +497,26 @@ impl Watch {
         self.links_us
     }
 
+    /// A set of interrupts, the MAC's own replaced by that of the socket that is likely to have caused it. If it was
+    /// another, this one finds the frame for it.
+    #[inline]
+    pub(super) fn sort(&self, pending: u32) -> u32 {
+        match pending & self.interrupt {
+            0 => pending,
+            own => pending & !own | self.conduit.borrow().last,
+        }
+    }
+
+    /// The way back: what may interrupt again when a socket is done.
+    #[inline]
+    pub(super) fn source(&self, done: u32) -> u32 {
+        if done & SOCKETS == 0 {
+            done
+        } else {
+            self.interrupt
+        }
+    }
+
     /// Does what is due. Returns interrupts to be treated as pending: somebody has to look at their interfaces.
     pub(super) fn poll(&mut self, now_us: u64, pool: &mut Pool) -> u32 {
         let mut look = false;
@@ -425,7 +536,7 @@ impl Watch {
             }
             look |= self.check(now_us, pool);
         }
-        if look { self.interrupt } else { 0 }
+        if look { SOCKETS } else { 0 }
     }
 
     /// Looks at the MAC, and restarts it if it hangs. Whether the interfaces should be looked at.
@@ -473,6 +584,10 @@ struct Interface {
 }
 
 impl Interface {
+    fn first(&self) -> PortIndex {
+        self.ports.iter().next().unwrap_or(PortIndex::ZERO)
+    }
+
     fn is_bridge(&self) -> bool {
         self.ports.iter().count() > 1
     }
@@ -482,10 +597,8 @@ type Interfaces = heapless::Vec<Interface, PORTS>;
 
 /// What start-up made of the tree's network, for the interfaces to be built from.
 pub(super) struct Armada {
-    /// Name and card of each interface.
-    pub(super) sockets: heapless::Vec<(Name, Socket), PORTS>,
-    /// Their common bit in the sets of interrupts.
-    pub(super) interrupt: u32,
+    /// Name, bit in the sets of interrupts, and card of each interface.
+    pub(super) sockets: heapless::Vec<(Name, u32, Socket), PORTS>,
     pub(super) watch: Watch,
 }
 
@@ -690,7 +803,7 @@ fn name_unknown(wiring: &Wiring, armada: Option<&Armada>) {
         }
     }
     for (name, _) in &wiring.macs {
-        if !armada.is_some_and(|armada| armada.sockets.iter().any(|(own, _)| own == name)) {
+        if !armada.is_some_and(|armada| armada.sockets.iter().any(|(own, ..)| own == name)) {
             warn!("bootargs: mac= names {name}, which is no interface whose address can be set");
         }
     }
@@ -826,7 +939,7 @@ fn bring_up(
         .map(|(_, config)| Tagger::new(config.protocol, config.device, config.user_ports()));
     let mut owners = [PortIndex::ZERO; PORTS];
     for interface in &interfaces {
-        let first = interface.ports.iter().next().unwrap_or(PortIndex::ZERO);
+        let first = interface.first();
         for port in interface.ports.iter() {
             owners[usize::from(port.get())] = first;
         }
@@ -839,20 +952,29 @@ fn bring_up(
         .enable(line.intid(), line.trigger == Trigger::Level)
         .map_err(|error| left_out(&node, error))
         .ok()?;
+    let waiting: &'static Cell<u32> = Box::leak(Box::default());
     let conduit: &'static RefCell<Conduit> = Box::leak(Box::new(RefCell::new(Conduit {
         mac,
         tagger,
         owners,
         queues: Default::default(),
-        more: false,
+        waiting,
+        last: interfaces
+            .first()
+            .map_or(0, |interface| bit(interface.first())),
         space_wanted: PortSet::EMPTY,
         drops: Drops::default(),
         queue_full: 0,
+        untaggable: 0,
+        cpu: supervisor
+            .as_ref()
+            .map_or(PortIndex::ZERO, |(_, config)| config.cpu),
     })));
     let supervisor = supervisor.map(|(supervisor, _)| supervisor);
     let mut sockets = heapless::Vec::new();
     for interface in interfaces {
         let bridge = interface.is_bridge();
+        let first = interface.first();
         let Interface { name, ports, mac } = interface;
         let members = bridge.then(|| {
             Box::new(Members {
@@ -864,19 +986,19 @@ fn bring_up(
         let socket = Socket {
             conduit,
             mailbox: supervisor.as_ref().map(|supervisor| supervisor.mailbox),
-            port: ports.iter().next().unwrap_or(PortIndex::ZERO),
+            port: first,
             members,
+            waiting,
             mac,
             promiscuous,
             link: Link::Down,
             counters: Counters::default(),
         };
         // There is room for every port.
-        let _ = sockets.push((name, socket));
+        let _ = sockets.push((name, bit(first), socket));
     }
     Some(Armada {
         sockets,
-        interrupt: slot.mask(),
         watch: Watch {
             conduit,
             supervisor,

@@ -2,7 +2,7 @@
 
 use hal::net::virtio::VirtioNic;
 use hal::net::vlan::Lane;
-use hal::net::{Coalescing, Counters, Frame, Link, MacAddr, Nic, Pool};
+use hal::net::{Coalescing, Count, Counters, Frame, Link, MacAddr, Nic, Pool};
 use virtio_drivers::transport::mmio::MmioTransport;
 
 use super::armada::Socket;
@@ -87,5 +87,25 @@ impl Nic for Card {
 
     fn counters_mut(&mut self) -> &mut Counters {
         each!(self, nic => nic.counters_mut())
+    }
+
+    fn port_counter(&self, index: usize) -> Option<Count> {
+        each!(self, nic => nic.port_counter(index))
+    }
+
+    fn port_counters_at_us(&self) -> Option<u64> {
+        each!(self, nic => nic.port_counters_at_us())
+    }
+
+    fn device(&self, number: usize) -> Option<&'static str> {
+        each!(self, nic => nic.device(number))
+    }
+
+    fn device_counter(&self, number: usize, index: usize) -> Option<Count> {
+        each!(self, nic => nic.device_counter(number, index))
+    }
+
+    fn refresh_counters(&self) {
+        each!(self, nic => nic.refresh_counters());
     }
 }

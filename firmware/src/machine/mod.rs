@@ -261,8 +261,8 @@ impl Machine {
         let (pool, random) = (&mut interfaces.pool, &mut *interfaces.random);
         let armada = armada::start(self, gic, &args.wiring, pool, random);
         let watch = armada.map(|armada| {
-            for (name, socket) in armada.sockets {
-                interfaces.add(name, Card::Armada(socket), armada.interrupt);
+            for (name, interrupt, socket) in armada.sockets {
+                interfaces.add(name, Card::Armada(socket), interrupt);
             }
             armada.watch
         });
@@ -403,6 +403,8 @@ fn serve(network: &mut Network<Card>, duties: Duties) -> ! {
     } = duties;
     let mut watch_us = 0;
     let mut shell_us = u64::MAX;
+    // When the network wants to be polled although nothing happened.
+    let mut network_us = 0;
     loop {
         let mut pending = irq::take();
         if pending & timer_slot.mask() != 0 {
@@ -430,13 +432,24 @@ fn serve(network: &mut Network<Card>, duties: Duties) -> ! {
             shell_us = shell.poll(&mut console::Terminal, &mut Desk { network, tree });
             irq::done_mask(pending & keyboard);
         }
-        let beside_us = watch_us.min(shell_us);
-        let at_us = match network.poll(now_us, pending, irq::done_mask) {
-            Next::Again => continue,
-            Next::At(at_us) => at_us.min(beside_us),
-            Next::Idle => beside_us,
-        };
-        irq::wait(|| timer::set_alarm((at_us != u64::MAX).then_some(at_us)));
+        // Of hundreds of steps on the management bus each second, the network need not know.
+        if pending & !(timer_slot.mask() | keyboard) != 0 || network_us <= now_us {
+            let next = match &watch {
+                Some(watch) => network.poll(now_us, watch.sort(pending), |done| {
+                    irq::done_mask(watch.source(done));
+                }),
+                None => network.poll(now_us, pending, irq::done_mask),
+            };
+            network_us = match next {
+                Next::Again => 0,
+                Next::At(at_us) => at_us,
+                Next::Idle => u64::MAX,
+            };
+        }
+        if network_us > 0 {
+            let at_us = network_us.min(watch_us).min(shell_us);
+            irq::wait(|| timer::set_alarm((at_us != u64::MAX).then_some(at_us)));
+        }
     }
 }
 

@@ -15,8 +15,9 @@ use arm_gic::{IntId, Trigger, UniqueMmioPointer};
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
-/// Interrupt sources that can be told apart: the bits of [`take`].
-pub const SLOTS: usize = 32;
+/// Interrupt sources that can be told apart: the low bits of [`take`]. Those above are free for whoever tells apart what
+/// shares a source.
+pub const SLOTS: usize = 24;
 /// The first INTID that is special and not an interrupt; four there are. Spec: GICv3 2.2.1.
 const FIRST_SPECIAL: u32 = 1020;
 const LAST_SPECIAL: u64 = 1023;

@@ -76,6 +76,9 @@ impl Default for Coalescing {
     }
 }
 
+/// A counter for whoever shows it: name, help text, value.
+pub type Count = (&'static str, &'static str, u64);
+
 /// Counters every interface has. All count since start and wrap at 2^64.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
@@ -200,4 +203,22 @@ pub trait Nic {
     fn counters(&self) -> &Counters;
     /// For whoever drops a frame above the driver.
     fn counters_mut(&mut self) -> &mut Counters;
+    /// The counter of that number, of its port in a switch: numbers begin with 0 and have no gap.
+    fn port_counter(&self, _index: usize) -> Option<Count> {
+        None
+    }
+    /// When those were read, in microseconds since start: reading them takes longer than anybody should wait.
+    fn port_counters_at_us(&self) -> Option<u64> {
+        None
+    }
+    /// The names of devices that it shares with other interfaces, by number from 0 on.
+    fn device(&self, _number: usize) -> Option<&'static str> {
+        None
+    }
+    /// The counter of that number, of the device of that number.
+    fn device_counter(&self, _number: usize, _index: usize) -> Option<Count> {
+        None
+    }
+    /// Somebody is about to look at the counters: what is quickly read is read now, what is not is read soon.
+    fn refresh_counters(&self) {}
 }

@@ -20,7 +20,7 @@
 //!
 //! Spec: IEEE 802.1Q-2022, 6.9 and 9.6.
 
-use super::{Coalescing, Counters, Frame, Link, MacAddr, Nic, Pool};
+use super::{Coalescing, Count, Counters, Frame, Link, MacAddr, Nic, Pool};
 use core::cell::RefCell;
 use heapless::{Deque, Vec};
 
@@ -249,6 +249,32 @@ impl<N: Nic> Nic for Lane<N> {
 
     fn counters_mut(&mut self) -> &mut Counters {
         &mut self.counters
+    }
+
+    fn port_counter(&self, index: usize) -> Option<Count> {
+        (self.vid == 0)
+            .then(|| self.trunk.borrow())?
+            .nic
+            .port_counter(index)
+    }
+
+    fn port_counters_at_us(&self) -> Option<u64> {
+        (self.vid == 0)
+            .then(|| self.trunk.borrow())?
+            .nic
+            .port_counters_at_us()
+    }
+
+    fn device(&self, number: usize) -> Option<&'static str> {
+        self.trunk.borrow().nic.device(number)
+    }
+
+    fn device_counter(&self, number: usize, index: usize) -> Option<Count> {
+        self.trunk.borrow().nic.device_counter(number, index)
+    }
+
+    fn refresh_counters(&self) {
+        self.trunk.borrow().nic.refresh_counters();
     }
 }
 

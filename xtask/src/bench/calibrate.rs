@@ -7,8 +7,8 @@ use std::time::Duration;
 use crate::error::{Result, at, failure};
 use crate::workspace;
 
+use super::BOOT_LIMIT;
 use super::guest::{Emulator, Guest, System, Wire};
-use super::{BOOT_LIMIT, MEMORY};
 
 /// Makes sure that the counter counts: a program of which the number of instructions is known, run twice with another
 /// number of rounds, must differ by exactly the instructions of these rounds.
@@ -38,16 +38,22 @@ pub fn calibrate(emulator: &Emulator) -> Result<()> {
             name: String::new(),
             kernel: file.clone(),
             initrd: None,
+            append: None,
         };
         let least = (u64::from(rounds) << 16) * WORDS_PER_ROUND;
-        let mut guest = Guest::start(emulator, &system, MEMORY, &Wire::UserNetwork)?;
+        let mut guest = Guest::start(
+            emulator,
+            &system,
+            emulator.machine.memory(),
+            &Wire::UserNetwork,
+        )?;
         guest.wait_until("end of the calibration", BOOT_LIMIT, |counter| {
             thread::sleep(Duration::from_millis(50));
             counter.instructions().is_ok_and(|count| count >= least)
         })?;
         // It sleeps for ever from here on, but it may not have got there yet.
         thread::sleep(Duration::from_millis(50));
-        guest.instructions()
+        guest.counter.instructions()
     };
     let counts = ROUNDS.map(count);
     // What failed before is the better error.

@@ -1,12 +1,12 @@
-//! When our boot is over: the first DHCP DISCOVER on the wire.
+//! When our boot is over: the first frame, or the first DHCP DISCOVER, on the wire.
 
 use std::net::UdpSocket;
 use std::time::Duration;
 
 use crate::error::Result;
 
+use super::BOOT_LIMIT;
 use super::guest::{Emulator, Guest, System, Wire, network};
-use super::{BOOT_LIMIT, MEMORY};
 
 /// Boots with a first card that is connected to us alone, until a DHCP DISCOVER comes out of it; the instructions until then.
 ///
@@ -14,17 +14,39 @@ use super::{BOOT_LIMIT, MEMORY};
 ///
 /// If none comes.
 pub fn first_discover(emulator: &Emulator, system: &System) -> Result<u64> {
+    listen(emulator, system, "DHCP DISCOVER", is_discover)
+}
+
+/// The same, until any frame does.
+///
+/// # Errors
+///
+/// If none comes.
+pub fn first_frame(emulator: &Emulator, system: &System) -> Result<u64> {
+    listen(emulator, system, "frame", |_| true)
+}
+
+fn listen(
+    emulator: &Emulator,
+    system: &System,
+    what: &str,
+    is_it: fn(&[u8]) -> bool,
+) -> Result<u64> {
     let ear = UdpSocket::bind("127.0.0.1:0").map_err(network)?;
     // Short, as a guest that died is looked for in between.
     ear.set_read_timeout(Some(Duration::from_millis(20)))
         .map_err(network)?;
-    let mut guest = Guest::start(emulator, system, MEMORY, &Wire::Ear(&ear))?;
+    let mut guest = Guest::start(
+        emulator,
+        system,
+        emulator.machine.memory(),
+        &Wire::Ear(&ear),
+    )?;
     let mut frame = [0; 2048];
-    guest.wait_until("DHCP DISCOVER on the wire", BOOT_LIMIT, |_| {
-        ear.recv(&mut frame)
-            .is_ok_and(|size| is_discover(&frame[..size]))
+    guest.wait_until(&format!("{what} on the wire"), BOOT_LIMIT, |_| {
+        ear.recv(&mut frame).is_ok_and(|size| is_it(&frame[..size]))
     })?;
-    guest.instructions()
+    guest.counter.instructions()
 }
 
 /// Whether an Ethernet frame is a DHCP DISCOVER: IPv4, UDP to port 67, message type 1. Checks no more than what could

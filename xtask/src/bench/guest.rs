@@ -21,6 +21,51 @@ pub struct System {
     pub kernel: PathBuf,
     /// Linux's first file system.
     pub initrd: Option<PathBuf>,
+    /// Bootargs, if there are any.
+    pub append: Option<&'static str>,
+}
+
+/// The hardware that both systems run on.
+pub enum Machine {
+    /// QEMU's own machine with three virtio network cards.
+    Virt,
+    /// The board's model, with its three sockets.
+    Espressobin {
+        /// The devicetree that Linux has for it.
+        tree: PathBuf,
+    },
+}
+
+impl Machine {
+    /// The memory of a guest whose costs are measured.
+    pub fn memory(&self) -> &'static str {
+        match self {
+            Self::Virt => "256M",
+            Self::Espressobin { .. } => "512M",
+        }
+    }
+
+    /// The board and its serial console; the model's second core sleeps unless the guest wakes it.
+    fn options(&self, qemu: Step) -> Step {
+        match self {
+            Self::Virt => {
+                qemu.words("-M virt,gic-version=3 -cpu cortex-a53 -smp 1 -nographic -no-reboot")
+            }
+            Self::Espressobin { tree } => qemu
+                .words("-M espressobin -nodefaults -display none -serial stdio -no-reboot -dtb")
+                .arg(tree.to_string_lossy()),
+        }
+    }
+
+    /// The card on network `n<number>`; on the board, a cable into the socket of that number.
+    fn card(&self, number: usize) -> String {
+        match self {
+            Self::Virt => format!(
+                "-device virtio-net-device,netdev=n{number},mac=52:54:00:00:00:{number:02x}"
+            ),
+            Self::Espressobin { .. } => format!("-net nic,netdev=n{number}"),
+        }
+    }
 }
 
 /// The QEMU to run and the plugin built for it.
@@ -29,8 +74,12 @@ pub struct Emulator {
     pub qemu: String,
     /// `libcount.so`.
     pub plugin: PathBuf,
+    /// What it emulates.
+    pub machine: Machine,
     /// Where the plugin is to list every block, if it is.
     pub blocks: Option<PathBuf>,
+    /// Whether the plugin looks at loads and stores.
+    pub watches_memory: bool,
 }
 
 /// What the first network card is connected to. The guest cannot tell.
@@ -41,32 +90,62 @@ pub enum Wire<'a> {
     Ear(&'a UdpSocket),
 }
 
-/// The file in which the plugin's total appears.
+/// The file in which the plugin's totals appear.
 pub struct Counter {
     file: File,
     path: PathBuf,
 }
 
+/// What the plugin counts.
+#[derive(Clone, Copy, Debug)]
+pub enum Total {
+    /// Instructions begun.
+    Instructions,
+    /// Loads from devices and stores to them; only if the plugin looks at loads and stores.
+    DeviceAccesses,
+    /// Bytes stored in memory; only if the plugin looks at loads and stores.
+    BytesStored,
+}
+
 impl Counter {
-    /// Instructions executed so far.
+    /// How many of them so far.
     ///
     /// # Errors
     ///
     /// If the file cannot be read.
+    pub fn get(&self, total: Total) -> Result<u64> {
+        let mut bytes = [0; 32];
+        // Shorter: the plugin is about to size the file.
+        self.file.read_at(&mut bytes, 0).map_err(at(&self.path))?;
+        let [instructions, loads, stores, bytes_stored] = std::array::from_fn(|n| {
+            bytes
+                .as_chunks()
+                .0
+                .get(n)
+                .map_or(0, |word| u64::from_ne_bytes(*word))
+        });
+        Ok(match total {
+            Total::Instructions => instructions,
+            Total::DeviceAccesses => loads + stores,
+            Total::BytesStored => bytes_stored,
+        })
+    }
+
+    /// Instructions executed so far.
+    ///
+    /// # Errors
+    ///
+    /// As [`Counter::get`].
     pub fn instructions(&self) -> Result<u64> {
-        let mut bytes = [0; 8];
-        match self.file.read_at(&mut bytes, 0) {
-            // Shorter: the plugin is about to size the file.
-            Ok(_) => Ok(u64::from_ne_bytes(bytes)),
-            Err(error) => Err(at(&self.path)(error)),
-        }
+        self.get(Total::Instructions)
     }
 }
 
 /// A running guest. Ends with this value.
 pub struct Guest {
     child: Child,
-    counter: Counter,
+    /// What it has executed.
+    pub counter: Counter,
     console: Receiver<String>,
     log: Vec<String>,
     /// The command line it was started with.
@@ -78,8 +157,8 @@ pub struct Guest {
 }
 
 impl Guest {
-    /// Starts a guest with so much memory. The command line is the same for every system but for what `-kernel` and
-    /// `-initrd` name, with three network cards and default bootargs.
+    /// Starts a guest with so much memory. The command line is the same for every system on a machine but for what
+    /// `-kernel`, `-initrd` and `-append` say, with three network cards.
     ///
     /// # Errors
     ///
@@ -93,7 +172,7 @@ impl Guest {
         let counter_path =
             std::env::temp_dir().join(format!("ristretto-count-{}", std::process::id()));
         // QEMU makes the file anew; one that is left over must not be mistaken for it.
-        fs::write(&counter_path, [0; 8]).map_err(at(&counter_path))?;
+        fs::write(&counter_path, [0; 32]).map_err(at(&counter_path))?;
         let udp_echo = local(free_udp_port()?);
         let http = local(free_tcp_port()?);
         let first = match wire {
@@ -116,23 +195,30 @@ impl Guest {
         if let Some(blocks) = &emulator.blocks {
             plugin += &format!(",blocks={}", blocks.display());
         }
+        if emulator.watches_memory {
+            plugin += ",memory=on";
+        }
+        let machine = &emulator.machine;
         // The kernel has QEMU die with us, whatever ends us.
-        let mut step = Step::new("setpriv")
-            .words("--pdeathsig KILL")
-            .arg(&emulator.qemu)
-            .words("-M virt,gic-version=3 -cpu cortex-a53 -smp 1 -nographic -no-reboot -m")
-            .arg(memory)
-            .arg("-plugin")
-            .arg(plugin)
-            .arg("-netdev")
-            .arg(first)
-            .words("-device virtio-net-device,netdev=n0,mac=52:54:00:00:00:00")
-            .words("-netdev user,id=n1,net=10.0.3.0/24 -device virtio-net-device,netdev=n1,mac=52:54:00:00:00:01")
-            .words("-netdev user,id=n2,net=10.0.4.0/24 -device virtio-net-device,netdev=n2,mac=52:54:00:00:00:02")
+        let mut step = machine
+            .options(
+                Step::new("setpriv")
+                    .words("--pdeathsig KILL")
+                    .arg(&emulator.qemu),
+            )
+            .args(["-m", memory, "-plugin", &plugin, "-netdev", &first])
+            .words(&machine.card(0))
+            .words("-netdev user,id=n1,net=10.0.3.0/24")
+            .words(&machine.card(1))
+            .words("-netdev user,id=n2,net=10.0.4.0/24")
+            .words(&machine.card(2))
             .arg("-kernel")
             .arg(system.kernel.to_string_lossy());
         if let Some(initrd) = &system.initrd {
             step = step.arg("-initrd").arg(initrd.to_string_lossy());
+        }
+        if let Some(append) = system.append {
+            step = step.args(["-append", append]);
         }
         let mut child = step
             .command()
@@ -157,13 +243,14 @@ impl Guest {
         })
     }
 
-    /// Instructions executed so far.
+    /// Makes sure that it has not ended.
     ///
     /// # Errors
     ///
-    /// If the counter cannot be read.
-    pub fn instructions(&self) -> Result<u64> {
-        self.counter.instructions()
+    /// If it has, or panicked.
+    pub fn still_runs(&mut self) -> Result<()> {
+        self.log.extend(self.console.try_iter());
+        self.still_coming("more to measure", Instant::now() + Duration::from_secs(1))
     }
 
     /// Waits until a console line holds this text.

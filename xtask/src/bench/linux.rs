@@ -1,15 +1,16 @@
 //! The other side of the comparison: Debian's kernel as it is, and an initramfs with one program.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::error::{Result, at, failure};
+use crate::linux::Files;
 use crate::packages::{self, Package};
 use crate::private_apt::{PrivateApt, extract_deb};
 use crate::step::Step;
 use crate::workspace;
 
-use super::guest::System;
+use super::guest::{Machine, System};
 
 const COMPILER: [Package; 2] = [
     Package {
@@ -27,28 +28,47 @@ const COMPILER: [Package; 2] = [
 const SUITE: &str = "bookworm";
 const KERNEL: &str = "linux-image-arm64";
 
-/// Debian builds these as modules; `epoll_server.c` loads them by the same names.
+/// Debian builds these as modules, too; each after those it depends on.
 const MODULES: [&str; 4] = ["failover", "net_failover", "virtio_mmio", "virtio_net"];
 
 /// What Linux's server prints once it listens.
 pub const READY: &str = "bench: ready";
+
+/// A kernel and what it needs to drive a machine's network.
+struct Kernel {
+    image: PathBuf,
+    version: String,
+    modules: Vec<PathBuf>,
+    append: Option<&'static str>,
+}
 
 /// Fetches Debian's kernel, compiles the server, and packs it.
 ///
 /// # Errors
 ///
 /// If the kernel cannot be had, or the compiler refuses.
-pub fn build() -> Result<System> {
+pub fn build(machine: &Machine) -> Result<System> {
     packages::ensure(&COMPILER)?;
     let dir = workspace::cache_dir()?
         .join("linux")
         .join(format!("{SUITE}-arm64"));
-    if !dir.join("version").exists() {
-        fetch(&dir)?;
-    }
-    let version = fs::read_to_string(dir.join("version")).map_err(at(&dir))?;
+    fs::create_dir_all(&dir).map_err(at(&dir))?;
+    let kernel = match machine {
+        Machine::Virt => virt(&dir)?,
+        Machine::Espressobin { .. } => {
+            let files = Files::fetch(SUITE)?;
+            Kernel {
+                modules: files.module_files().collect(),
+                image: files.kernel,
+                version: files.release,
+                // The server finds its interfaces in its environment, where the kernel puts what it does not know.
+                append: Some("maxcpus=1 interfaces=wan,lan0,lan1"),
+            }
+        }
+    };
 
-    let init = dir.join("init");
+    let name = |file: &str| format!("{file}-{}", std::process::id());
+    let init = dir.join(name("init"));
     Step::new("aarch64-linux-gnu-gcc")
         .words("-std=gnu11 -O2 -Wall -Wextra -Werror -static -s")
         .arg(
@@ -63,20 +83,39 @@ pub fn build() -> Result<System> {
     archive.directory("dev");
     archive.character_device("dev/console", 5, 1);
     archive.directory("modules");
-    for module in MODULES {
-        archive.file(
-            &format!("modules/{module}.ko"),
-            0o644,
-            &read(&dir.join(format!("{module}.ko")))?,
-        );
+    let mut order = String::new();
+    for module in &kernel.modules {
+        let name = module.file_name().unwrap_or_default().to_string_lossy();
+        archive.file(&format!("modules/{name}"), 0o644, &read(module)?);
+        order += &format!("{name}\n");
     }
+    archive.file("modules.order", 0o644, order.as_bytes());
     archive.file("init", 0o755, &read(&init)?);
-    let initrd = dir.join("initrd");
-    fs::write(&initrd, archive.finish()).map_err(at(&initrd))?;
+    fs::remove_file(&init).map_err(at(&init))?;
+    let initrd = dir.join(match machine {
+        Machine::Virt => "initrd-virt",
+        Machine::Espressobin { .. } => "initrd-espressobin",
+    });
+    workspace::write_whole(&initrd, &archive.finish())?;
     Ok(System {
-        name: format!("Linux {}", version.trim()),
-        kernel: dir.join("vmlinuz"),
+        name: format!("Linux {}", kernel.version.trim()),
+        kernel: kernel.image,
         initrd: Some(initrd),
+        append: kernel.append,
+    })
+}
+
+/// The kernel for QEMU's own machine.
+fn virt(dir: &Path) -> Result<Kernel> {
+    if !dir.join("version").exists() {
+        fetch(dir)?;
+    }
+    let modules = MODULES.map(|module| dir.join(format!("{module}.ko")));
+    Ok(Kernel {
+        image: dir.join("vmlinuz"),
+        version: fs::read_to_string(dir.join("version")).map_err(at(dir))?,
+        modules: modules.to_vec(),
+        append: None,
     })
 }
 

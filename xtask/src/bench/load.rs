@@ -68,6 +68,59 @@ impl UdpEcho {
     }
 }
 
+/// Sends this many datagrams to an echo service, [`WINDOW`] of them on their way at any time, and says how many came back.
+///
+/// # Errors
+///
+/// If this host has no socket for it, or a wrong answer comes.
+pub fn flood(server: SocketAddr, size: usize, datagrams: usize) -> Result<usize> {
+    /// More than any one look at a ring finds.
+    const WINDOW: usize = 192;
+    /// An answer that has not come by then was lost.
+    const LOST: Duration = Duration::from_millis(500);
+
+    let client = UdpEcho::new(server, size, LOST)?;
+    let (mut sent, mut answered, mut outstanding) = (0, 0, 0);
+    let mut answer = [0; 2048];
+    while sent < datagrams || outstanding > 0 {
+        while sent < datagrams && outstanding < WINDOW {
+            client.socket.send(&client.payload).map_err(network)?;
+            (sent, outstanding) = (sent + 1, outstanding + 1);
+        }
+        match client.socket.recv(&mut answer) {
+            Ok(size) if answer[..size] == client.payload => {
+                (answered, outstanding) = (answered + 1, outstanding.saturating_sub(1));
+            }
+            Ok(size) => return failure(format!("flood: {size} bytes came back, not the same")),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => outstanding = 0,
+            Err(error) => return Err(network(error)),
+        }
+    }
+    Ok(answered)
+}
+
+/// The body of a page.
+///
+/// # Errors
+///
+/// If it does not come.
+pub fn page(server: SocketAddr, path: &str) -> Result<String> {
+    let mut stream = TcpStream::connect_timeout(&server, PATIENCE).map_err(network)?;
+    stream.set_read_timeout(Some(PATIENCE)).map_err(network)?;
+    let request = format!("GET {path} HTTP/1.0\r\n\r\n");
+    stream
+        .write_all(request.as_bytes())
+        .map_err(|error| lost("request", &error))?;
+    let mut text = String::new();
+    stream
+        .read_to_string(&mut text)
+        .map_err(|error| lost("answer", &error))?;
+    match text.split_once("\r\n\r\n") {
+        Some((head, body)) if head.contains(" 200 ") => Ok(body.to_owned()),
+        _ => failure(format!("GET {path}: {text:.80}")),
+    }
+}
+
 /// A keep-alive connection that asks for `/hello`.
 pub struct Http {
     stream: TcpStream,

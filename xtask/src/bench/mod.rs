@@ -21,26 +21,27 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use crate::args::{Command, Opt, Parsed};
+use crate::args::{Command, Opt, Parsed, find};
 use crate::build;
 use crate::error::{Result, at, failure, usage};
 use crate::packages;
+use crate::qemu;
 use crate::run::QEMU;
 use crate::workspace;
 
 use calibrate::calibrate;
-use discover::first_discover;
-use guest::{Emulator, Guest, System, Wire};
+use discover::{first_discover, first_frame};
+use guest::{Emulator, Guest, Machine, System, Total, Wire};
 use load::{Http, UdpEcho};
 use profile::Blocks;
-use report::{Figure, Measured, Results};
+use report::{ESPRESSOBIN, Figure, Measured, Results, Row, VIRT};
 
 /// The row in the table of commands.
 pub const COMMAND: Command = Command {
     name: "bench",
     summary: "Count guest instructions per unit of work, ours and Linux's side by side",
-    operands: "",
-    max_operands: 0,
+    operands: "[MACHINE]",
+    max_operands: 1,
     takes_rest: false,
     options: &[
         Opt::value("--only", "ours|linux", "measure one of the two"),
@@ -61,18 +62,19 @@ pub const COMMAND: Command = Command {
     ],
     details:
         "\
-Prints a table in Markdown and leaves the same numbers in out/bench.json. A unit of work that is
-lost or answered wrongly fails the run, and so does a figure of ours beyond what it must be.
---profile takes a figure by its name in that file: boot, udp_echo_18, udp_echo_1400,
-http_keep_alive, http_64 or http_connection.
+MACHINE is virt (if not given) or espressobin, the board's model.
 
-The first run fetches the plugin header of the installed QEMU and, for Linux, Debian's arm64 kernel
-into the cache; nothing of either is installed on the system. docs/performance.md tells the method.",
+Prints a table in Markdown and leaves the same numbers in out/bench.json (of the board, in
+out/bench-espressobin.json). A unit of work that is lost or answered wrongly fails the run, and so
+does a figure of ours beyond what it must be. --profile takes a figure by its name in that file:
+boot, udp_echo_18, udp_echo_1400, http_keep_alive, http_64, http_connection or idle_second.
+
+The first run fetches the plugin header of the installed QEMU (or builds the QEMU with the board) and,
+for Linux, Debian's arm64 kernel into the cache; nothing of either is installed on the system.
+docs/performance.md tells the method.",
     run,
 };
 
-/// The memory of a guest whose costs are measured.
-const MEMORY: &str = "256M";
 /// How many connections are served at once where it says "64 connections".
 const CONNECTIONS: usize = 64;
 /// Everything is measured so often: the figure is the median, and how far the others lie apart its spread.
@@ -112,40 +114,98 @@ fn run(parsed: &Parsed) -> Result<()> {
         return usage("--profile builds ours and goes with neither --only nor --image");
     }
     let effort = if parsed.has("--quick") { QUICK } else { FULL };
-    packages::ensure(&[QEMU])?;
-    let mut emulator = Emulator {
-        qemu: QEMU.brings.to_owned(),
-        plugin: plugin::build(QEMU.brings)?,
-        blocks: None,
-    };
+    let name = parsed.operands.first().map_or("virt", String::as_str);
+    let bench = find("machine", name, MACHINES, |machine| machine.name)?;
+    let mut emulator = (bench.emulator)()?;
     calibrate(&emulator)?;
 
     if let Some(key) = parsed.value("--profile") {
-        return profile_ours(&mut emulator, key, &effort);
+        return profile_ours(&mut emulator, bench, key, &effort);
     }
     let mut results = Vec::new();
     if with_ours {
-        let image = match parsed.value("--image") {
-            Some(file) => PathBuf::from(file),
-            None => build::sound_image()?.image,
+        let (image, elf) = match parsed.value("--image") {
+            Some(file) => (PathBuf::from(file), None),
+            None => {
+                let built = build::sound_image()?;
+                (built.image, Some(built.elf))
+            }
         };
-        results.push(measure(&emulator, ours(image), &effort)?);
+        let mut subject = ours(image);
+        subject.elf = elf;
+        results.push((bench.measure)(&mut emulator, &subject, &effort)?);
     }
     if with_linux {
-        results.push(measure(&emulator, linux()?, &effort)?);
+        let subject = linux(&emulator.machine)?;
+        results.push((bench.measure)(&mut emulator, &subject, &effort)?);
     }
-    let json = workspace::out_dir()?.join("bench.json");
+    let json = workspace::out_dir()?.join(bench.json);
     workspace::write_whole(&json, report::json(&results).as_bytes())?;
     println!("\n{}\n{}", report::markdown(&results), json.display());
     report::judge(&results)
+}
+
+/// Hardware that can be measured on.
+struct Bench {
+    name: &'static str,
+    emulator: fn() -> Result<Emulator>,
+    rows: &'static [Row],
+    /// Where our boot is over.
+    boot: fn(&Emulator, &System) -> Result<u64>,
+    /// Every figure of one of the two systems.
+    measure: fn(&mut Emulator, &Subject, &Effort) -> Result<Results>,
+    json: &'static str,
+}
+
+const MACHINES: &[Bench] = &[
+    Bench {
+        name: "virt",
+        emulator: virt,
+        rows: VIRT,
+        boot: first_discover,
+        measure: measure_virt,
+        json: "bench.json",
+    },
+    Bench {
+        name: "espressobin",
+        emulator: espressobin,
+        rows: ESPRESSOBIN,
+        boot: first_frame,
+        measure: measure_espressobin,
+        json: "bench-espressobin.json",
+    },
+];
+
+fn virt() -> Result<Emulator> {
+    packages::ensure(&[QEMU])?;
+    Ok(Emulator {
+        qemu: QEMU.brings.to_owned(),
+        plugin: plugin::build(QEMU.brings)?,
+        machine: Machine::Virt,
+        blocks: None,
+        watches_memory: false,
+    })
+}
+
+fn espressobin() -> Result<Emulator> {
+    let qemu = qemu::binary(false)?;
+    Ok(Emulator {
+        qemu: qemu.display().to_string(),
+        plugin: plugin::build_for_board()?,
+        machine: Machine::Espressobin {
+            tree: qemu::devicetree()?,
+        },
+        blocks: None,
+        watches_memory: false,
+    })
 }
 
 /// What is measured, and how it differs from the other.
 struct Subject {
     system: System,
     ours: bool,
-    /// Boots it and counts until it has got where a boot is over.
-    boot: fn(&Emulator, &System) -> Result<u64>,
+    /// With the names of its functions, if they are known.
+    elf: Option<PathBuf>,
     /// Amounts of memory to try, in MiB, smallest first.
     memories_mib: &'static [usize],
     /// How long it may take to serve, or else it has too little memory.
@@ -158,74 +218,218 @@ fn ours(kernel: PathBuf) -> Subject {
             name: "Ristretto".to_owned(),
             kernel,
             initrd: None,
+            append: None,
         },
         ours: true,
-        boot: first_discover,
+        elf: None,
         memories_mib: &[4, 6, 8, 10, 12, 16, 24, 32, 64, 128, 256],
         memory_limit: Duration::from_secs(8),
     }
 }
 
-fn linux() -> Result<Subject> {
+fn linux(machine: &Machine) -> Result<Subject> {
     Ok(Subject {
-        system: linux::build()?,
+        system: linux::build(machine)?,
         ours: false,
-        boot: ready_line,
+        elf: None,
         memories_mib: &[48, 64, 80, 96, 128, 192, 256],
         memory_limit: Duration::from_secs(30),
     })
 }
 
-/// Every figure of one of the two.
-fn measure(emulator: &Emulator, subject: Subject, effort: &Effort) -> Result<Results> {
-    let Subject { system, ours, .. } = &subject;
+/// Every figure of one of the two on QEMU's own machine.
+fn measure_virt(emulator: &mut Emulator, subject: &Subject, effort: &Effort) -> Result<Results> {
+    let system = &subject.system;
     let (size, footprint) = image_sizes(&system.kernel)?;
     let mut figures = vec![
         (Figure::ImageSize, Measured::exactly(size as f64)),
         (Figure::Footprint, Measured::exactly(footprint as f64)),
+        measure_boot(emulator, subject, first_discover)?,
     ];
-    progress(system, "boot");
-    figures.push((
-        Figure::Boot,
-        repeat(|| Ok((subject.boot)(emulator, system)? as f64))?,
-    ));
     figures.extend(measure_service(emulator, system, effort)?);
-    if let Some(memory) = smallest_memory(emulator, &subject) {
+    if let Some(memory) = smallest_memory(emulator, subject) {
         figures.push((Figure::Memory, Measured::exactly(memory as f64)));
     }
     Ok(Results {
         system: system.name.clone(),
-        ours: *ours,
+        ours: subject.ours,
+        rows: VIRT,
         figures,
     })
 }
 
-/// Prints where the instructions of a boot, or of a unit of work, are executed.
-fn profile_ours(emulator: &mut Emulator, key: &str, effort: &Effort) -> Result<()> {
-    let Some(figure) = Figure::ALL
-        .into_iter()
-        .find(|figure| figure.row().key == key)
-    else {
-        return usage(format!("--profile knows no figure `{key}`"));
-    };
-    let built = build::sound_image()?;
-    let blocks = workspace::cache_dir()?.join(format!("blocks-{}", std::process::id()));
-    emulator.blocks = Some(blocks.clone());
-    let table = profile(
-        emulator,
-        &ours(built.image).system,
-        figure,
-        effort.units,
-        &blocks,
-    )
-    .and_then(|(before, after, units)| after.table(&before, units, &built.elf));
-    // What failed before is the better error.
-    let removed = fs::remove_file(&blocks).map_err(at(&blocks));
-    println!("\n{}\n{}", figure.row().name, table?);
-    removed
+/// Every figure of one of the two on the board's model.
+fn measure_espressobin(
+    emulator: &mut Emulator,
+    subject: &Subject,
+    effort: &Effort,
+) -> Result<Results> {
+    let system = &subject.system;
+    let mut figures = vec![measure_boot(emulator, subject, first_frame)?];
+    figures.extend(measure_service(emulator, system, effort)?);
+    figures.extend(measure_saturation(emulator, subject, effort)?);
+    emulator.watches_memory = true;
+    let accesses = measure_accesses(emulator, system, effort);
+    emulator.watches_memory = false;
+    figures.extend(accesses?);
+    if let Some(elf) = &subject.elf {
+        progress(system, "UDP echo, 18 B, by function");
+        let share = with_blocks(emulator, |emulator, blocks| {
+            let (before, after, units) =
+                profile(emulator, system, Figure::UdpSmall, effort.units, blocks)?;
+            Ok(after.within(&before, elf, DRIVER)? as f64 / units)
+        })?;
+        figures.push((Figure::DriverShare, Measured::exactly(share)));
+    }
+    Ok(Results {
+        system: system.name.clone(),
+        ours: subject.ours,
+        rows: ESPRESSOBIN,
+        figures,
+    })
 }
 
-/// The blocks before and after so many units of work; for a boot, nothing and everything.
+/// Parts of the names of functions that are the board's network driver: the MAC, its memory, the tags, and the sockets
+/// that share them.
+const DRIVER: &[&str] = &[
+    "hal::net::neta",
+    "hal::net::tag",
+    "hal::dma",
+    "firmware::machine::armada",
+    "firmware::machine::card",
+];
+
+/// Runs something with the plugin listing every block, in a file that is there for as long.
+fn with_blocks<T>(
+    emulator: &mut Emulator,
+    run: impl FnOnce(&Emulator, &Path) -> Result<T>,
+) -> Result<T> {
+    let blocks = workspace::cache_dir()?.join(format!("blocks-{}", std::process::id()));
+    emulator.blocks = Some(blocks.clone());
+    let outcome = run(emulator, &blocks);
+    emulator.blocks = None;
+    let removed = fs::remove_file(&blocks).map_err(at(&blocks));
+    // What failed before is the better error.
+    let outcome = outcome?;
+    removed?;
+    Ok(outcome)
+}
+
+fn measure_boot(
+    emulator: &Emulator,
+    subject: &Subject,
+    ours: fn(&Emulator, &System) -> Result<u64>,
+) -> Result<(Figure, Measured)> {
+    progress(&subject.system, "boot");
+    let boot = if subject.ours { ours } else { ready_line };
+    let cost = repeat(|| Ok(boot(emulator, &subject.system)? as f64))?;
+    Ok((Figure::Boot, cost))
+}
+
+/// What an echo costs when more requests come than can be served; and of ours, how many frames an interrupt brings.
+fn measure_saturation(
+    emulator: &Emulator,
+    subject: &Subject,
+    effort: &Effort,
+) -> Result<Vec<(Figure, Measured)>> {
+    let system = &subject.system;
+    progress(system, "saturation");
+    let mut guest = serving(emulator, system)?;
+    let echo = guest.udp_echo;
+    let datagrams = 10 * effort.units;
+    load::flood(echo, 18, datagrams)?;
+    let mut per_interrupt = Vec::new();
+    let cost = repeat(|| {
+        let counts = |guest: &Guest| match subject.ours {
+            true => interrupts(guest),
+            false => Ok((0, 0)),
+        };
+        let (frames, interrupts) = counts(&guest)?;
+        let before = guest.counter.instructions()?;
+        let answered = load::flood(echo, 18, datagrams)?;
+        let instructions = guest.counter.instructions()? - before;
+        let now = counts(&guest)?;
+        per_interrupt.push((now.0 - frames) as f64 / (now.1 - interrupts).max(1) as f64);
+        Ok(instructions as f64 / answered.max(1) as f64)
+    })?;
+    guest.still_runs()?;
+    let mut figures = vec![(Figure::Saturated, cost)];
+    if subject.ours {
+        figures.push((Figure::FramesPerInterrupt, Measured::of(per_interrupt)));
+    }
+    Ok(figures)
+}
+
+/// Frames the MAC has received and interrupts it has made, as our own counters tell.
+fn interrupts(guest: &Guest) -> Result<(u64, u64)> {
+    let metrics = load::page(guest.http, "/metrics")?;
+    let get = |name: &str| {
+        let lines = metrics.lines().filter(|line| !line.starts_with('#'));
+        let found = lines
+            .filter(|line| line.starts_with(name))
+            .find_map(|line| line.rsplit(' ').next()?.parse().ok());
+        found.map_or_else(|| failure(format!("/metrics has no {name}")), Ok)
+    };
+    Ok((
+        get("ristretto_device_rx_frames_total")?,
+        get("ristretto_device_interrupts_total")?,
+    ))
+}
+
+/// What an echo does to devices and memory.
+fn measure_accesses(
+    emulator: &Emulator,
+    system: &System,
+    effort: &Effort,
+) -> Result<Vec<(Figure, Measured)>> {
+    progress(system, "UDP echo, loads and stores");
+    let guest = serving(emulator, system)?;
+    let cost = |figure, total| {
+        let mut work = Work::new(figure, &guest)?;
+        unit_cost(&guest, total, effort.units, &mut work.run)
+    };
+    let small = cost(Figure::UdpSmall, Total::BytesStored)?;
+    let large = cost(Figure::UdpLarge, Total::BytesStored)?;
+    // What a longer payload adds to the bytes stored, by what it is longer: once for each copy.
+    let copies = (large.median - small.median) / (1400.0 - 18.0);
+    Ok(vec![
+        (Figure::Copies, Measured::exactly(copies)),
+        (
+            Figure::DeviceAccesses,
+            cost(Figure::UdpSmall, Total::DeviceAccesses)?,
+        ),
+    ])
+}
+
+/// A guest that serves and has come to rest.
+fn serving(emulator: &Emulator, system: &System) -> Result<Guest> {
+    let memory = emulator.machine.memory();
+    let mut guest = Guest::start(emulator, system, memory, &Wire::UserNetwork)?;
+    wait_until_serving(&mut guest, BOOT_LIMIT)?;
+    thread::sleep(SETTLING);
+    Ok(guest)
+}
+
+/// Prints where the instructions of a boot, or of a unit of work, are executed.
+fn profile_ours(emulator: &mut Emulator, bench: &Bench, key: &str, effort: &Effort) -> Result<()> {
+    let row = find("figure", key, bench.rows, |row| row.key)?;
+    let built = build::sound_image()?;
+    let system = ours(built.image).system;
+    let table = with_blocks(emulator, |emulator, blocks| {
+        let (before, after, units) = match row.figure {
+            Figure::Boot => {
+                (bench.boot)(emulator, &system)?;
+                (Blocks::default(), Blocks::read(blocks)?, 1.0)
+            }
+            figure => profile(emulator, &system, figure, effort.units, blocks)?,
+        };
+        after.table(&before, units, &built.elf)
+    })?;
+    println!("\n{}\n{table}", row.name);
+    Ok(())
+}
+
+/// The blocks before and after so many units of work.
 fn profile(
     emulator: &Emulator,
     system: &System,
@@ -233,16 +437,15 @@ fn profile(
     units: usize,
     blocks: &Path,
 ) -> Result<(Blocks, Blocks, f64)> {
-    if figure == Figure::Boot {
-        first_discover(emulator, system)?;
-        return Ok((Blocks::default(), Blocks::read(blocks)?, 1.0));
-    }
-    let mut guest = Guest::start(emulator, system, MEMORY, &Wire::UserNetwork)?;
-    wait_until_serving(&mut guest, BOOT_LIMIT)?;
+    let guest = serving(emulator, system)?;
     let mut work = Work::new(figure, &guest)?;
-    (0..WARM_UP).try_for_each(|_| (work.run)())?;
+    // An idle second needs no warming up, and is long.
+    let (warm_up, runs) = match figure {
+        Figure::Idle => (0, 10),
+        _ => (WARM_UP, units / work.units),
+    };
+    (0..warm_up).try_for_each(|_| (work.run)())?;
     let before = Blocks::read(blocks)?;
-    let runs = units / work.units;
     (0..runs).try_for_each(|_| (work.run)())?;
     let units = (runs * work.units) as f64;
     Ok((before, Blocks::read(blocks)?, units))
@@ -279,20 +482,31 @@ impl Work {
                 })
             }
             Figure::Connection => one(Box::new(move || load::connect_request_close(http))),
+            Figure::Idle => one(Box::new(|| {
+                thread::sleep(Duration::from_secs(1));
+                Ok(())
+            })),
             Figure::Boot
-            | Figure::Idle
             | Figure::ImageSize
             | Figure::Footprint
-            | Figure::Memory => usage(format!("`{}` is no work for a client", figure.row().key)),
+            | Figure::Memory
+            | Figure::DriverShare
+            | Figure::DeviceAccesses
+            | Figure::Copies
+            | Figure::FramesPerInterrupt
+            | Figure::Saturated => {
+                usage("that figure is no work for a client, one unit after the other")
+            }
         }
     }
 }
 
 /// Boots until Linux's server says that it listens.
 fn ready_line(emulator: &Emulator, system: &System) -> Result<u64> {
-    let mut guest = Guest::start(emulator, system, MEMORY, &Wire::UserNetwork)?;
+    let memory = emulator.machine.memory();
+    let mut guest = Guest::start(emulator, system, memory, &Wire::UserNetwork)?;
     guest.wait_for_line(linux::READY, BOOT_LIMIT)?;
-    guest.instructions()
+    guest.counter.instructions()
 }
 
 /// What the system costs while it serves, and while it does not.
@@ -301,10 +515,8 @@ fn measure_service(
     system: &System,
     effort: &Effort,
 ) -> Result<Vec<(Figure, Measured)>> {
-    let mut guest = Guest::start(emulator, system, MEMORY, &Wire::UserNetwork)?;
+    let guest = serving(emulator, system)?;
     println!("+ {}", guest.line);
-    wait_until_serving(&mut guest, BOOT_LIMIT)?;
-    thread::sleep(SETTLING);
 
     progress(system, "idle");
     let seconds = effort.idle.as_secs_f64();
@@ -320,10 +532,10 @@ fn measure_service(
         Figure::Volley,
         Figure::Connection,
     ] {
-        progress(system, figure.row().name);
+        progress(system, &format!("{figure:?}"));
         let mut work = Work::new(figure, &guest)?;
         let batch = effort.units / work.units;
-        let cost = unit_cost(&guest, batch, &mut work.run)?;
+        let cost = unit_cost(&guest, Total::Instructions, batch, &mut work.run)?;
         figures.push((figure, cost.divided_by(work.units)));
     }
     Ok(figures)
@@ -381,22 +593,23 @@ fn connect_all(guest: &Guest) -> Result<Vec<Http>> {
 
 /// Instructions executed while nothing is asked of the guest.
 fn count_idle(guest: &Guest, time: Duration) -> Result<u64> {
-    let before = guest.instructions()?;
+    let before = guest.counter.instructions()?;
     thread::sleep(time);
-    Ok(guest.instructions()? - before)
+    Ok(guest.counter.instructions()? - before)
 }
 
 /// What one unit costs: twice as many units, less as many, by their number. What a batch costs as a whole (the timer
 /// that happens to expire in it, the answer's last steps after the client has it) cancels.
 fn unit_cost(
     guest: &Guest,
+    total: Total,
     units: usize,
     mut unit: impl FnMut() -> Result<()>,
 ) -> Result<Measured> {
     let mut batch = |units: usize| -> Result<f64> {
-        let before = guest.instructions()?;
+        let before = guest.counter.get(total)?;
         (0..units).try_for_each(|_| unit())?;
-        Ok((guest.instructions()? - before) as f64)
+        Ok((guest.counter.get(total)? - before) as f64)
     };
     batch(units.min(WARM_UP))?;
     repeat(|| {

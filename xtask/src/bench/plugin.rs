@@ -1,7 +1,7 @@
-//! Builds the plugin that counts guest instructions, for the very QEMU that is installed.
+//! Builds the plugin that counts guest instructions, for the very QEMU that runs.
 //!
 //! Debian's QEMU loads plugins but comes without the header to build them, so that one file is taken from the source
-//! package of the same version and kept in the cache.
+//! package of the same version and kept in the cache. Ours has it among its own source.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{Result, at, failure};
 use crate::packages::{self, Package};
 use crate::private_apt::{PrivateApt, extract_tar};
+use crate::qemu;
 use crate::step::Step;
 use crate::workspace;
 
@@ -18,14 +19,13 @@ const COMPILER: Package = Package {
     why: "to compile the plugin that counts instructions",
 };
 
-/// Compiles the plugin for this QEMU and returns its path.
+/// Compiles the plugin for the installed QEMU and returns its path.
 ///
 /// # Errors
 ///
 /// If this QEMU does not say which source package it was built from, that package is not to be had, or the compiler
 /// refuses.
 pub fn build(qemu: &str) -> Result<PathBuf> {
-    packages::ensure(&[COMPILER])?;
     let version = Step::new(qemu).arg("--version").output()?;
     let Some(source) = source_version(&version) else {
         let first = version.lines().next().unwrap_or_default();
@@ -34,20 +34,38 @@ pub fn build(qemu: &str) -> Result<PathBuf> {
         ));
     };
     let dir = workspace::cache_dir()?.join("plugin").join(source);
-    let header = dir.join("qemu-plugin.h");
-    if !header.exists() {
+    if !dir.join("qemu-plugin.h").exists() {
         fetch_header(source, &dir)?;
     }
+    compile(&dir, &dir)
+}
+
+/// Compiles the plugin for the QEMU with our machine, which is there already.
+///
+/// # Errors
+///
+/// If the compiler refuses.
+pub fn build_for_board() -> Result<PathBuf> {
+    let dir = workspace::cache_dir()?.join("plugin/espressobin");
+    fs::create_dir_all(&dir).map_err(at(&dir))?;
+    compile(&qemu::plugin_header_dir()?, &dir)
+}
+
+/// Compiles it with the header in one directory into another. Two checkouts may do so at once.
+fn compile(header: &Path, dir: &Path) -> Result<PathBuf> {
+    packages::ensure(&[COMPILER])?;
     let sources = workspace::root().join("qemu/plugin");
+    let fresh = dir.join(format!("libcount-{}.so", std::process::id()));
     let plugin = dir.join("libcount.so");
     Step::new("gcc")
         .words("-std=c11 -D_GNU_SOURCE -Wall -Wextra -Werror -O2 -shared -fPIC")
-        .arg(format!("-I{}", dir.display()))
+        .arg(format!("-I{}", header.display()))
         .arg(format!("-I{}", sources.join("stub").display()))
         .arg(sources.join("count.c").to_string_lossy())
         .arg("-o")
-        .arg(plugin.to_string_lossy())
+        .arg(fresh.to_string_lossy())
         .output()?;
+    fs::rename(&fresh, &plugin).map_err(at(&plugin))?;
     Ok(plugin)
 }
 

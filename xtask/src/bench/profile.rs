@@ -1,8 +1,8 @@
 //! `./x bench --profile FIGURE`: in which functions of ours a unit's instructions are executed.
 //!
 //! The plugin lists every translation block with the instructions executed in it; what a batch adds is put down to the
-//! function the block begins in. Inlined functions count as functions, but those of Rust's own library only where nobody
-//! is known to have inlined them: else their instructions are their caller's.
+//! function that each of its instructions is in. Inlined functions count as functions, but those of Rust's own library
+//! only where nobody is known to have inlined them: else their instructions are their caller's.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -25,7 +25,7 @@ const SHOWN: usize = 40;
 /// Functions from below such a directory belong to their caller.
 const LIBRARY: &str = "/rustc/";
 
-/// Instructions executed at each address at which a block begins.
+/// How often the instruction at each address was executed.
 #[derive(Default)]
 pub struct Blocks {
     executed: HashMap<u64, u64>,
@@ -54,8 +54,10 @@ impl Blocks {
             .take_while(|[_, instructions, _]| *instructions != 0);
         let mut executed = HashMap::new();
         let mut base = None;
-        for (i, [address, _, count]) in records.enumerate() {
-            *executed.entry(*address).or_insert(0) += count;
+        for (i, [address, instructions, count]) in records.enumerate() {
+            for n in 0..*instructions {
+                *executed.entry(address + 4 * n).or_insert(0) += count / instructions;
+            }
             if i == 1 {
                 base = Some(*address);
             }
@@ -73,6 +75,36 @@ impl Blocks {
     ///
     /// If `addr2line` cannot make sense of the ELF file.
     pub fn table(&self, earlier: &Self, units: f64, elf: &Path) -> Result<String> {
+        let functions = self.functions(earlier, elf)?;
+        let mut functions: Vec<(String, f64)> = functions
+            .into_iter()
+            .map(|(chain, count)| (chain, count as f64 / units))
+            .collect();
+        functions.sort_by(|a, b| b.1.total_cmp(&a.1));
+        let total = functions.iter().map(|(_, count)| count).sum::<f64>();
+        let line = |(chain, count): &(String, f64)| format!("{:>12}  {chain}\n", number(*count));
+        let shown = functions.iter().take(SHOWN).map(line).collect::<String>();
+        Ok(format!("{:>12}  in all\n{shown}", number(total)))
+    }
+
+    /// The instructions executed since an earlier reading in functions that are, or are inlined in, one whose name has
+    /// one of these parts.
+    ///
+    /// # Errors
+    ///
+    /// As [`Blocks::table`].
+    pub fn within(&self, earlier: &Self, elf: &Path, parts: &[&str]) -> Result<u64> {
+        let functions = self.functions(earlier, elf)?;
+        let inside = |chain: &str| parts.iter().any(|part| chain.contains(part));
+        Ok(functions
+            .iter()
+            .filter(|(chain, _)| inside(chain))
+            .map(|(_, count)| count)
+            .sum())
+    }
+
+    /// What was executed since an earlier reading in each function, named with those it is inlined in.
+    fn functions(&self, earlier: &Self, elf: &Path) -> Result<BTreeMap<String, u64>> {
         packages::ensure(&[BINUTILS])?;
         let since = |(address, count): (&u64, &u64)| {
             let count = count - earlier.executed.get(address).unwrap_or(&0);
@@ -89,14 +121,9 @@ impl Blocks {
 
         let mut functions = BTreeMap::new();
         for ((_, count), chain) in counts.iter().zip(chains(&listing)) {
-            *functions.entry(chain).or_insert(0.0) += *count as f64 / units;
+            *functions.entry(chain).or_insert(0) += count;
         }
-        let mut functions: Vec<(String, f64)> = functions.into_iter().collect();
-        functions.sort_by(|a, b| b.1.total_cmp(&a.1));
-        let total = functions.iter().map(|(_, count)| count).sum::<f64>();
-        let line = |(chain, count): &(String, f64)| format!("{:>12}  {chain}\n", number(*count));
-        let shown = functions.iter().take(SHOWN).map(line).collect::<String>();
-        Ok(format!("{:>12}  in all\n{shown}", number(total)))
+        Ok(functions)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Between the driver's sequence and the rest of the program: news one way, requests the other.
 
-use super::{BringUpError, Canary, PORTS, PortIndex, atu, mib, vtu};
+use super::{BringUpError, Canary, PORTS, PortIndex, PortSet, atu, mib, vtu};
 use crate::net::phy::{self, Up};
 use crate::net::steps;
 use core::cell::{Cell, RefCell};
@@ -110,6 +110,8 @@ pub struct Mailbox {
     lost_events: Cell<u32>,
     request: Cell<Option<Request>>,
     counters: RefCell<[mib::Snapshot; PORTS]>,
+    totals: RefCell<[mib::Totals; PORTS]>,
+    totals_wanted: Cell<PortSet>,
     links: Cell<[Option<Up>; PORTS]>,
     rounds: Cell<u32>,
     repairs: Cell<u32>,
@@ -139,6 +141,21 @@ impl Mailbox {
     /// The counters of a port as of the last [`Request::Counters`].
     pub fn counters(&self, port: PortIndex) -> mib::Snapshot {
         self.counters.borrow()[port.index()]
+    }
+
+    /// Asks for fresh [`Mailbox::total`]s of a port. They come within some rounds, and asking again meanwhile is nothing.
+    pub fn want_totals(&self, port: PortIndex) {
+        self.totals_wanted.set(self.totals_wanted.get().with(port));
+    }
+
+    /// A counter of a port by its place in the table, over all resets of the chip, as of [`Mailbox::totals_read_us`].
+    pub fn total(&self, port: PortIndex, index: usize) -> Option<(&'static str, u64)> {
+        self.totals.borrow()[port.index()].get(index)
+    }
+
+    /// When the counters of a port were read, in microseconds since start.
+    pub fn totals_read_us(&self, port: PortIndex) -> Option<u64> {
+        self.totals.borrow()[port.index()].read_us()
     }
 
     /// Events that nobody took in time.
@@ -199,6 +216,29 @@ impl Mailbox {
 
     pub(super) fn end_request(&self) {
         self.request.set(None);
+    }
+
+    /// The next port whose totals are wanted, of those after `last` first.
+    pub(super) fn next_wanted(&self, last: PortIndex) -> Option<PortIndex> {
+        let wanted = self.totals_wanted.get();
+        let next = wanted
+            .iter()
+            .find(|port| *port > last)
+            .or(wanted.iter().next())?;
+        self.totals_wanted.set(wanted.without(next));
+        Some(next)
+    }
+
+    pub(super) fn add_totals(&self, port: PortIndex, snapshot: mib::Snapshot, now_us: u64) {
+        self.totals.borrow_mut()[port.index()].add(snapshot, now_us);
+    }
+
+    /// The chip's counters have been set to 0.
+    pub(super) fn totals_cleared(&self) {
+        self.totals
+            .borrow_mut()
+            .iter_mut()
+            .for_each(mib::Totals::cleared);
     }
 
     pub(super) fn set_counters(&self, port: PortIndex, snapshot: mib::Snapshot) {

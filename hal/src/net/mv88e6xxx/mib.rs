@@ -111,6 +111,57 @@ impl Snapshot {
     }
 }
 
+/// What the counters of one port amount to, over wraps and resets of the chip.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Totals {
+    last: Snapshot,
+    sum: Snapshot,
+    read_us: Option<u64>,
+}
+
+impl Default for Totals {
+    fn default() -> Self {
+        Totals {
+            last: Snapshot::default(),
+            sum: Snapshot::default(),
+            read_us: None,
+        }
+    }
+}
+
+impl Totals {
+    /// Adds what was counted up to a snapshot, taken `now_us` microseconds after start.
+    pub(super) fn add(&mut self, snapshot: Snapshot, now_us: u64) {
+        let rows = TABLE.iter().zip(snapshot.0);
+        for ((row, now), (last, sum)) in rows.zip(self.last.0.iter().zip(&mut self.sum.0)) {
+            let is_long = row.3;
+            *sum += match now.checked_sub(*last) {
+                Some(more) => more,
+                // Fewer than before by more than half of what fits: it went over the top. Else the chip was reset.
+                None if !is_long && last - now > 1 << 31 => now + (1 << 32) - last,
+                None => now,
+            };
+        }
+        self.last = snapshot;
+        self.read_us = Some(now_us);
+    }
+
+    /// The chip's counters have been set to 0.
+    pub(super) fn cleared(&mut self) {
+        self.last = Snapshot::default();
+    }
+
+    /// A counter by its place: name and value.
+    pub fn get(&self, index: usize) -> Option<(&'static str, u64)> {
+        Some((TABLE.get(index)?.0, *self.sum.0.get(index)?))
+    }
+
+    /// When they were read last, in microseconds since start.
+    pub fn read_us(&self) -> Option<u64> {
+        self.read_us
+    }
+}
+
 /// Sets all counters of all ports to 0.
 pub(super) async fn flush(regs: &mut impl Registers) -> Result<(), Error> {
     wait_idle(regs, DEVICE, OPERATION, Operation::BUSY).await?;
@@ -161,6 +212,30 @@ async fn read(regs: &mut impl Registers, bank: u16, number: u16) -> Result<u64, 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn totals_survive_wraps_and_resets() {
+        let at = |octets: u64, unicast: u64| {
+            let mut snapshot = Snapshot::default();
+            (snapshot.0[0], snapshot.0[2]) = (octets, unicast);
+            snapshot
+        };
+        let mut totals = Totals::default();
+        let mut expect = |snapshot, octets, unicast| {
+            totals.add(snapshot, 7);
+            assert_eq!(totals.get(0), Some(("in_good_octets", octets)));
+            assert_eq!(totals.get(2), Some(("in_unicast", unicast)));
+        };
+        expect(at(1 << 40, 0xffff_fff0), 1 << 40, 0xffff_fff0);
+        expect(at((1 << 40) + 5, 0x10), (1 << 40) + 5, 0x1_0000_0010);
+        // Reset behind our back.
+        expect(at(3, 4), (1 << 40) + 8, 0x1_0000_0014);
+        totals.cleared();
+        totals.add(at(10, 10), 9);
+        assert_eq!(totals.get(2), Some(("in_unicast", 0x1_0000_001e)));
+        assert_eq!(totals.read_us(), Some(9));
+        assert_eq!(totals.get(COUNTERS), None);
+    }
 
     #[test]
     fn names_and_numbers_are_unique() {

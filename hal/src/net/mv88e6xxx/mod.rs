@@ -64,6 +64,9 @@ pub const ROUND_US: u64 = 400_000;
 /// Every so many rounds all links are looked at, interrupt or not: that the bits work without the wire is
 /// *unverified* on silicon (Linux polls them the same way).
 pub const FULL_ROUND: u32 = 4;
+/// Every so many rounds the counters of the next port are read although nobody asks: each port's in half an hour, before
+/// 32 bits of the smallest frames at full rate are full.
+const TOTALS_ROUND: u32 = 750;
 /// Time after which a failed bring-up is tried again.
 pub const RETRY_US: u64 = 1_000_000;
 /// Age limit of learnt addresses. Spec: IEEE 802.1D default.
@@ -469,6 +472,7 @@ impl<R: Registers> Switch<R> {
         let users = self.config.user_ports();
         let watched = users.with(self.config.cpu);
         let mut canary = self.config.cpu;
+        let mut counted = self.config.cpu;
         let mut round = 0u32;
         loop {
             let start = self.regs.now_us();
@@ -495,6 +499,17 @@ impl<R: Registers> Switch<R> {
                     mailbox.tell(Event::RequestFailed(error));
                 }
                 mailbox.end_request();
+            }
+            if round.is_multiple_of(TOTALS_ROUND) {
+                let next = watched.iter().find(|port| *port > counted);
+                mailbox.want_totals(next.or(watched.iter().next()).unwrap_or(counted));
+            }
+            if let Some(port) = mailbox.next_wanted(counted) {
+                counted = port;
+                match mib::snapshot(&mut self.regs, port).await {
+                    Ok(snapshot) => mailbox.add_totals(port, snapshot, self.regs.now_us()),
+                    Err(error) => mailbox.tell(Event::RequestFailed(error)),
+                }
             }
             mailbox.end_round();
             let took = self.regs.now_us().saturating_sub(start);
@@ -561,6 +576,7 @@ pub async fn supervise<R: Registers>(mut switch: Switch<R>, mailbox: &Mailbox) -
         match switch.bring_up().await {
             Ok((product, revision)) => {
                 told = None;
+                mailbox.totals_cleared();
                 mailbox.tell(Event::Ready { product, revision });
                 switch.release_phys(mailbox).await;
                 let rounds = mailbox.rounds();

@@ -15,11 +15,11 @@ const WIDE: [usize; 2] = [0, 14];
 /// In the order of the hardware. Where Linux and FreeBSD name one differently, the text says so.
 const COUNTERS: [Counter; 30] = [
     Counter(
-        "mib_rx_octets",
+        "mib_rx_bytes",
         "Octets received in good frames, with FCS",
         0,
     ),
-    Counter("mib_rx_bad_octets", "Octets received in bad frames", 2),
+    Counter("mib_rx_bad_bytes", "Octets received in bad frames", 2),
     Counter(
         "mib_tx_mac_error",
         "Frames lost by an internal error of the MAC",
@@ -39,7 +39,7 @@ const COUNTERS: [Counter; 30] = [
     Counter("mib_256_511", "Frames of 256 to 511 octets", 11),
     Counter("mib_512_1023", "Frames of 512 to 1023 octets", 12),
     Counter("mib_1024_max", "Frames of 1024 octets and more", 13),
-    Counter("mib_tx_octets", "Octets sent in good frames, with FCS", 14),
+    Counter("mib_tx_bytes", "Octets sent in good frames, with FCS", 14),
     Counter("mib_tx_good", "Good frames sent", 16),
     Counter(
         "mib_tx_excessive_collision",
@@ -115,6 +115,11 @@ impl Mib {
         self.rx_fifo_overrun += u64::from(RX_OVERRUN.take(bus).get());
         self.tx_bad_fcs += u64::from(TX_BAD_FCS.take(bus).get());
         self.tx_dropped += u64::from(TX_DROPPED.take(bus).get());
+    }
+
+    /// The same for frames that found no descriptor alone.
+    pub fn collect_discards(&mut self, bus: &mut impl Bus) {
+        self.rx_discard += u64::from(RX_DISCARD.take(bus).get());
     }
 
     /// Clears the hardware's counters without counting them: they are from before our time.

@@ -9,9 +9,10 @@
 //!                          filter.rs addresses     mib.rs  counters           regs.rs    everything else
 //! ```
 //!
-//! **Interrupts.** One line for the port. Its causes follow the counters of the queues, so there is nothing to
-//! acknowledge and no edge to lose: [`Nic::acknowledge`] masks, the poll loop drains, and the next [`Nic::flush`]
-//! unmasks, once nothing was left. Frames that came in between hold the line up.
+//! **Interrupts.** One line for the port, a level. Its causes follow the counters of the queues, so there is nothing to
+//! acknowledge and no edge to lose: the interrupt controller holds the line back until the poll loop has drained the
+//! ring, whose last look reads the count after it has told of everything taken; frames that came since hold the line
+//! up. So the mask here is touched only when somebody waits for room to send: received frames wait, too, then.
 //!
 //! **Checksums** are left to software. On receive, the parser does not know the tags of the switch behind it
 //! (unverified, but no driver relies on it), and mode 0x2454 that might teach it to is used by no driver of this switch:
@@ -48,6 +49,9 @@ use ring::{Harvest, RX_START, RxQueue, TxQueue};
 /// The queue in use. Inherited: all queues reach the same interrupt and the same core, so one does.
 const QUEUE: usize = 0;
 const QUEUE_BIT: u32 = 1 << QUEUE;
+/// So many looks lie between two at which all of the hardware's counters are collected: less than the 34 s that the
+/// quickest needs to overflow, at one look a second.
+const COLLECT_EVERY: u32 = 16;
 
 /// Longest wait for a queue to stop. A frame takes 12 us; a partner's pause, 34 ms.
 pub const QUEUE_STOP_LIMIT_US: u64 = 50_000;
@@ -238,6 +242,7 @@ macro_rules! counters {
 }
 
 counters! {
+    interrupts: "Interrupts of the MAC",
     rx_crc: "Received frames with a bad FCS",
     rx_overrun: "Received frames cut by a FIFO overrun",
     rx_too_long: "Received frames longer than the limit",
@@ -317,13 +322,12 @@ pub struct Neta<B: Bus, D: Dma, const RX: usize, const TX: usize> {
     running: bool,
     /// What stands in the interrupt mask.
     mask: u32,
-    /// The receive ring was found empty since the last interrupt.
-    drained: bool,
     space_wanted: bool,
     watches: Watches,
     common: super::Counters,
     counters: Counters,
     mib: Mib,
+    checks: u32,
     last_dma_error: Option<u32>,
 }
 
@@ -360,12 +364,12 @@ impl<B: Bus, D: Dma, const RX: usize, const TX: usize> Neta<B, D, RX, TX> {
             link: Link::Down,
             running: false,
             mask: 0,
-            drained: true,
             space_wanted: false,
             watches: Watches::default(),
             common: super::Counters::default(),
             counters: Counters::default(),
             mib: Mib::default(),
+            checks: 0,
             last_dma_error: None,
         })
     }
@@ -584,8 +588,7 @@ impl<B: Bus, D: Dma, const RX: usize, const TX: usize> Neta<B, D, RX, TX> {
         RXQ_COMMAND.write(bus, QueueCommand::ENABLE.val(QUEUE_BIT));
         self.watches = Watches::default();
         self.running = true;
-        self.drained = true;
-        self.flush();
+        self.open_interrupts();
         Ok(())
     }
 
@@ -600,6 +603,46 @@ impl<B: Bus, D: Dma, const RX: usize, const TX: usize> Neta<B, D, RX, TX> {
         self.stop(clock, pool)?;
         self.mib.collect(&mut self.bus);
         self.set_up(clock, pool)
+    }
+
+    /// Received frames interrupt, or, as long as somebody waits for room, sent ones: a full transmit ring leaves received
+    /// frames in theirs.
+    fn open_interrupts(&mut self) {
+        let open = match self.space_wanted {
+            true => QueueCause::TX.val(QUEUE_BIT),
+            false => QueueCause::RX.val(QUEUE_BIT),
+        };
+        if self.running && self.mask != open.value {
+            self.mask = open.value;
+            QUEUE_MASK.write(&mut self.bus, open);
+        }
+    }
+
+    /// Queues a frame for [`Nic::flush`]. If it does not go, it is counted and back in `pool`.
+    #[inline]
+    pub fn send(&mut self, frame: Frame, pool: &mut Pool) -> bool {
+        if !self.running {
+            self.counters.tx_stopped += 1;
+            pool.put(frame);
+            return false;
+        }
+        if self.transmit_space(pool) == 0 {
+            self.common.tx_ring_full += 1;
+            pool.put(frame);
+            return false;
+        }
+        let bytes = frame.bytes().len() as u64;
+        match self.tx.send(frame, &mut self.dma, &mut self.counters) {
+            Ok(()) => {
+                self.common.tx_frames += 1;
+                self.common.tx_bytes += bytes;
+                true
+            }
+            Err(frame) => {
+                pool.put(frame);
+                false
+            }
+        }
     }
 
     /// Sets when received frames interrupt, at any time.
@@ -630,7 +673,14 @@ impl<B: Bus, D: Dma, const RX: usize, const TX: usize> Neta<B, D, RX, TX> {
         self.filter
     }
 
-    /// Collects counters and looks for what hangs. To be called a few times a second.
+    /// Adds what the hardware has counted to [`Neta::mib`].
+    pub fn collect_counters(&mut self) {
+        if self.running {
+            self.mib.collect(&mut self.bus);
+        }
+    }
+
+    /// Collects counters and looks for what hangs. To be called at least once a second.
     ///
     /// # Errors
     ///
@@ -640,7 +690,11 @@ impl<B: Bus, D: Dma, const RX: usize, const TX: usize> Neta<B, D, RX, TX> {
             return Ok(());
         }
         let bus = &mut self.bus;
-        self.mib.collect(bus);
+        self.checks = self.checks.wrapping_add(1);
+        match self.checks.is_multiple_of(COLLECT_EVERY) {
+            true => self.mib.collect(bus),
+            false => self.mib.collect_discards(bus),
+        }
         let cause = UNIT_CAUSE.take(bus);
         if cause.is_set(UnitCause::ADDRESS_VIOLATION)
             || cause.is_set(UnitCause::ADDRESS_NO_MATCH)
@@ -690,6 +744,39 @@ impl<B: Bus, D: Dma, const RX: usize, const TX: usize> Neta<B, D, RX, TX> {
     /// Both rings as they are, for the log.
     pub fn dump(&mut self) -> [RingDump; 2] {
         [self.rx.dump(&mut self.bus), self.tx.dump(&mut self.bus)]
+    }
+
+    /// Counters by number, for whoever shows them: those of the driver, then those of the hardware.
+    pub fn count(&self, index: usize) -> Option<super::Count> {
+        let common = [
+            (
+                "rx_frames",
+                "Frames received for any interface",
+                self.common.rx_frames,
+            ),
+            (
+                "rx_bytes",
+                "Bytes received, with tags, without FCS",
+                self.common.rx_bytes,
+            ),
+            (
+                "tx_frames",
+                "Frames queued by any interface",
+                self.common.tx_frames,
+            ),
+            (
+                "tx_bytes",
+                "Bytes queued, with tags, without FCS",
+                self.common.tx_bytes,
+            ),
+            (
+                "tx_ring_full",
+                "Frames dropped because the transmit ring was full",
+                self.common.tx_ring_full,
+            ),
+        ];
+        let all = common.into_iter().chain(self.counters.each());
+        all.chain(self.mib.each()).nth(index)
     }
 
     /// What this driver counts beside the common counters.
@@ -783,11 +870,7 @@ impl<B: Bus, D: Dma, const RX: usize, const TX: usize> Nic for Neta<B, D, RX, TX
 
     #[inline]
     fn acknowledge(&mut self) {
-        self.drained = false;
-        if self.mask != 0 {
-            self.mask = 0;
-            QUEUE_MASK.set(&mut self.bus, 0);
-        }
+        self.counters.interrupts += 1;
     }
 
     #[inline]
@@ -807,14 +890,10 @@ impl<B: Bus, D: Dma, const RX: usize, const TX: usize> Nic for Neta<B, D, RX, TX
                 self.common.rx_bytes += frame.bytes().len() as u64;
                 Some(frame)
             }
-            Harvest::Empty => {
-                self.drained = true;
-                None
-            }
+            Harvest::Empty => None,
             Harvest::NoBuffer => {
                 // The line stays up, and the loop comes back: there is no event that tells of a free buffer.
                 self.counters.rx_no_buffer += 1;
-                self.drained = true;
                 None
             }
         }
@@ -830,24 +909,7 @@ impl<B: Bus, D: Dma, const RX: usize, const TX: usize> Nic for Neta<B, D, RX, TX
 
     #[inline]
     fn transmit(&mut self, frame: Frame, pool: &mut Pool) {
-        if !self.running {
-            self.counters.tx_stopped += 1;
-            pool.put(frame);
-            return;
-        }
-        if self.transmit_space(pool) == 0 {
-            self.common.tx_ring_full += 1;
-            pool.put(frame);
-            return;
-        }
-        let bytes = frame.bytes().len() as u64;
-        match self.tx.send(frame, &mut self.dma, &mut self.counters) {
-            Ok(()) => {
-                self.common.tx_frames += 1;
-                self.common.tx_bytes += bytes;
-            }
-            Err(frame) => pool.put(frame),
-        }
+        self.send(frame, pool);
     }
 
     #[inline]
@@ -857,16 +919,11 @@ impl<B: Bus, D: Dma, const RX: usize, const TX: usize> Nic for Neta<B, D, RX, TX
         }
         self.rx.update(&mut self.bus, &mut self.dma);
         self.tx.update(&mut self.bus, &mut self.dma);
-        let open = QueueCause::RX.val(if self.drained { QUEUE_BIT } else { 0 })
-            + QueueCause::TX.val(if self.space_wanted { QUEUE_BIT } else { 0 });
-        if self.mask != open.value {
-            self.mask = open.value;
-            QUEUE_MASK.write(&mut self.bus, open);
-        }
     }
 
     fn interrupt_on_space(&mut self, wanted: bool) {
         self.space_wanted = wanted;
+        self.open_interrupts();
     }
 
     fn set_coalescing(&mut self, coalescing: Coalescing) -> bool {
