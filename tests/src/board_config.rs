@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use crate::check::{During, Result, ensure, fail, wait};
-use crate::clients::metric;
+use crate::clients::curl;
 use crate::dt::Tree;
 use crate::espressobin::board::{Board, End, Running, address, cached, flipped, tree};
 use crate::espressobin::services::{served, served_at_once};
@@ -195,11 +195,16 @@ fn links(cx: &Context) -> Result {
     board.untroubled()
 }
 
+/// Waits until a counter of an interface has so much, asking by another socket.
 fn counted(board: &Running, socket: usize, name: &str, interface: &str, least: u64) -> Result {
     let http = board.services(socket)?.http;
-    let sample = format!("interface_{name}_total{{interface=\"{interface}\"}}");
-    wait(5, &format!("{sample} of {least} or more"), || {
-        metric(http, &sample).ok().filter(|value| *value >= least)
+    let sample = format!("ristretto_interface_{name}_total{{interface=\"{interface}\"}} ");
+    wait(30, &format!("{sample}of {least} or more"), || {
+        let text = curl(&[&format!("http://{http}/metrics")]).ok()?;
+        let value = text
+            .lines()
+            .find_map(|line| line.strip_prefix(sample.as_str()))?;
+        value.parse().ok().filter(|value: &u64| *value >= least)
     })
     .map(|_| ())
 }
