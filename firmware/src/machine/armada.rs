@@ -441,7 +441,11 @@ impl Supervisor {
             let name = |port: PortIndex| &self.names[usize::from(port.get())];
             match event {
                 Event::Ready { product, revision } => {
-                    info!("switch: 88E6{product:03x} revision {revision}, ports separate");
+                    let but = match self.bridged.is_empty() {
+                        true => "",
+                        false => " but for bridges",
+                    };
+                    info!("switch: 88E6{product:03x} revision {revision}, ports separate{but}");
                 }
                 Event::BringUpFailed(error) => error!("switch: does not come up: {error}"),
                 Event::Repair(trouble) => {
