@@ -934,7 +934,7 @@ fn bring_up(
         promiscuous |= !filter.accept(interface.mac);
     }
     if promiscuous {
-        info!("neta: promiscuous, because the addresses differ in more than their last digit");
+        info!("addresses differ in more than their last digit: the MAC is promiscuous");
         filter.set_promiscuous(true);
     }
     mac.set_filter(filter);
