@@ -6,14 +6,15 @@
 //! machine   a QEMU command line and the guest behind it        qmp   QEMU's control socket
 //! tap       an interface of this (private) machine             wire  a cable whose other end is the test
 //! dt        takes devicetrees apart and puts them together     clients  curl, ping, wrk ...
-//! boot, services, http, echo, irtt, iperf3, chargen, addressing, damage, faults, load, espressobin, sdcard,
-//! machine_model: the tests, by subject
+//! boot, services, http, echo, irtt, iperf3, chargen, addressing, damage, faults, load, espressobin, board_config,
+//! sdcard, machine_model: the tests, by subject
 //! ```
 //!
 //! A test is a function that returns; what it started dies with its process. To add one: write the function, and add
 //! its line to the `TESTS` of its file.
 
 mod addressing;
+mod board_config;
 mod boot;
 mod chargen;
 mod check;
@@ -114,6 +115,7 @@ fn tests() -> impl Iterator<Item = &'static Test> {
         addressing::TESTS,
         faults::TESTS,
         boot::TESTS,
+        board_config::TESTS,
         sdcard::TESTS,
     ];
     let board = espressobin::TESTS
