@@ -12,11 +12,15 @@
 //! | `panic=reset`, `halt`, `off` | what follows a panic |
 //! | `exit=semihosting` | hand the exit status to the debugger or emulator |
 //! | `test=NAME` | run a self test |
+//! | `watchdog=SECONDS` | reset by hardware unless the poll loop and the links live |
+//! | `dsa-tag=`, `link=`, `mac=`, `coalesce=`, `bridge=`, `vlan=`, `mtu=` | sockets and wires, see [`wiring`] |
 //!
 //! To add an item: a field of [`BootArgs`], a function that fills it, a line in `ITEMS`.
 //!
 //! Spec: Linux, Documentation/admin-guide/kernel-parameters.rst (quotes, `--`, `-` equals `_` in names) and
 //! Documentation/admin-guide/nfs/nfsroot.rst (`ip=`).
+
+pub mod wiring;
 
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -24,6 +28,8 @@ use core::str::FromStr;
 
 use heapless::{String, Vec};
 use log::LevelFilter;
+
+pub use wiring::Wiring;
 
 /// Interfaces that can have an `ip=` of their own.
 const MAX_INTERFACES: usize = 8;
@@ -39,6 +45,14 @@ const ITEMS: &[(&str, Reader)] = &[
     ("panic", BootArgs::read_panic),
     ("exit", BootArgs::read_exit),
     ("test", BootArgs::read_test),
+    ("watchdog", BootArgs::read_watchdog),
+    ("dsa-tag", BootArgs::read_dsa_tag),
+    ("link", BootArgs::read_link),
+    ("mac", BootArgs::read_mac),
+    ("coalesce", BootArgs::read_coalesce),
+    ("bridge", BootArgs::read_bridge),
+    ("vlan", BootArgs::read_vlan),
+    ("mtu", BootArgs::read_mtu),
 ];
 
 /// What the command line asks for.
@@ -54,6 +68,10 @@ pub struct BootArgs {
     pub exit_by_semihosting: bool,
     /// The self test to run.
     pub test: Option<String<32>>,
+    /// Seconds after which the hardware resets a machine that has stopped working.
+    pub watchdog_s: Option<u32>,
+    /// Sockets and wires.
+    pub wiring: Wiring,
     /// For every interface without an entry of its own.
     others: InterfaceArgs,
     interfaces: Vec<(String<15>, InterfaceArgs), MAX_INTERFACES>,
@@ -174,6 +192,20 @@ pub enum Reason {
     GatewayOutside,
     /// The gateway is this machine, or the network's or broadcast address.
     GatewayNotOther,
+    /// There is no device in front of the colon.
+    NoDevice,
+    /// Not six bytes in hexadecimal.
+    Mac,
+    /// A group's address, or zero.
+    MacNotUnicast,
+    /// A bridge of less than two or more ports than there is room for.
+    Members,
+    /// More bridges than there is room for.
+    Bridges,
+    /// A port or a name that is taken already.
+    Twice,
+    /// Not an interface, a dot and a VLAN number.
+    Vid,
 }
 
 /// A field of `ip=` that takes an address.
@@ -661,6 +693,15 @@ impl fmt::Display for Reason {
             Self::Families => f.write_str("the client and the gateway are not of one family"),
             Self::GatewayOutside => f.write_str("the gateway is outside the client's network"),
             Self::GatewayNotOther => f.write_str("the gateway is not another host's address"),
+            Self::NoDevice => f.write_str("it begins with the name of a device"),
+            Self::Mac => {
+                f.write_str("a MAC address is six pairs of hexadecimal digits with colons")
+            }
+            Self::MacNotUnicast => f.write_str("the MAC address is a group's, or zero"),
+            Self::Members => write!(f, "a bridge has 2 to {} ports", wiring::MAX_MEMBERS),
+            Self::Bridges => write!(f, "more than {} bridges", wiring::MAX_BRIDGES),
+            Self::Twice => f.write_str("a name in it is taken already"),
+            Self::Vid => f.write_str("a VLAN is DEVICE.VID, with a VID of 1 to 4094"),
         }
     }
 }

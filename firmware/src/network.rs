@@ -750,7 +750,7 @@ fn may_be_group_query(frame: &[u8]) -> bool {
 }
 
 /// A link as a log line says it.
-struct LinkLine(Link);
+pub(crate) struct LinkLine(pub(crate) Link);
 
 impl fmt::Display for LinkLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -760,12 +760,10 @@ impl fmt::Display for LinkLine {
             Link::Up {
                 speed_mbps,
                 full_duplex,
+                pause,
             } => {
-                write!(
-                    f,
-                    "link up, {speed_mbps} Mb/s {} duplex",
-                    if full_duplex { "full" } else { "half" }
-                )
+                let duplex = if full_duplex { "full" } else { "half" };
+                write!(f, "link up, {speed_mbps} Mb/s {duplex} duplex{pause}")
             }
         }
     }

@@ -228,6 +228,7 @@ fn link(link: hal::net::Link) -> Link {
         hal::net::Link::Up {
             speed_mbps,
             full_duplex,
+            ..
         } => Link::Up {
             speed_mbps: Some(speed_mbps),
             duplex: Some(if full_duplex {

@@ -4,7 +4,7 @@ mod board;
 
 use board::{Machine, TestBus, TestClock, readings};
 use espressobin_model::doubts;
-use hal::net::mdio::{BUSY_LIMIT_US, Error, FLOATING, Mdio, OrionMdio, PhyAddr, RegAddr};
+use hal::net::mdio::{Error, FLOATING, FRAME_LIMIT_US, Mdio, OrionMdio, PhyAddr, RegAddr};
 
 /// 0x2004 of NETA0.
 const MDIO: u32 = 0x3_2004;
@@ -83,7 +83,7 @@ fn a_stuck_bus_is_an_error_within_its_limit() {
     assert_eq!(mdio.read(SWITCH, DATA), Err(Error::Timeout));
     assert_ne!(mdio.status() & 1 << 28, 0);
     let took_us = (machine.0.borrow().0.env.now - before) / 1000;
-    assert!((BUSY_LIMIT_US..2 * BUSY_LIMIT_US).contains(&took_us));
+    assert!((FRAME_LIMIT_US..2 * FRAME_LIMIT_US).contains(&took_us));
     assert!(OrionMdio::bring_up(machine.bus(MDIO), machine.clock()).is_err());
     machine.expect_no_guest_errors();
 }

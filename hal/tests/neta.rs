@@ -9,6 +9,7 @@ use espressobin_model::doubts::Doubts;
 use espressobin_model::neta::DOUBTS;
 use espressobin_model::prng::Prng;
 use hal::net::neta::{Coalescing, Config, Error, Fault, Filter, STALL_LIMIT_US};
+use hal::net::phy::Pause;
 use hal::net::{Link, Nic, Pool};
 use hal::regs::Bus;
 use mac::{OWN, Shared, echo, echoed, frame};
@@ -747,7 +748,8 @@ fn other_speeds_and_pause_are_as_configured() {
             port.link(),
             Link::Up {
                 speed_mbps,
-                full_duplex
+                full_duplex,
+                pause: Pause { tx: true, rx: true }
             }
         );
         assert_ne!(wire.register(0x2c0c) & 1 << 8, 0);

@@ -485,7 +485,12 @@ fn the_watchdog_leads_to_a_repair_and_names_its_events() {
     let mut run = rig.start(config(Protocol::EtherTypeDsa));
     run.expect_links([1, 2, 3]);
     rig.board(|board| board.switch.watchdog_event(&mut board.env, 0x04));
-    let wanted = Event::Repair(Trouble::Watchdog { events: 4 });
+    let trouble = Trouble::Watchdog { events: 4 };
+    assert_eq!(
+        trouble.to_string(),
+        "its watchdog saw stuck queues, events 0x04"
+    );
+    let wanted = Event::Repair(trouble);
     assert!(run.until(1_000_000, |run| run.has(|event| *event == wanted)));
     run.expect_links([1, 2, 3]);
     assert_eq!(rig.mailbox.repairs(), 1);
@@ -548,6 +553,51 @@ fn a_stuck_management_bus_is_an_error_and_not_a_hang() {
     let rounds = rig.mailbox.rounds();
     run.pass(3_000_000);
     assert!(rig.mailbox.rounds() > rounds, "still alive");
+}
+
+#[test]
+fn trouble_is_told_in_words() {
+    let device = hal::net::mdio::PhyAddr(0x1b);
+    let reg = hal::net::mdio::RegAddr(4);
+    let busy = steps::Error::Busy {
+        device,
+        reg,
+        value: 0xffff,
+    };
+    let failed = hal::net::mv88e6xxx::BringUpError {
+        stage: Stage::Reset,
+        cause: Error::Access(busy),
+    };
+    assert_eq!(
+        failed.to_string(),
+        "reset: device 0x1b register 0x04 stays busy, it reads 0xffff"
+    );
+    assert_eq!(
+        steps::Error::Frame { device, reg }.to_string(),
+        "the management frame to device 0x1b register 0x04 does not end"
+    );
+    let absent = phy::Error::Absent(hal::net::mdio::PhyAddr(0x11));
+    let (port, cause) = (port(1), absent);
+    assert_eq!(
+        Error::Phy { port, cause }.to_string(),
+        "PHY of port 1: no PHY answers at 0x11"
+    );
+    let canary = |control_0, vlan_map| hal::net::mv88e6xxx::Canary {
+        control_0,
+        vlan_map,
+    };
+    let trouble = Trouble::Canary {
+        port,
+        expected: canary(0x3f, 1),
+        found: canary(0xffff, 0xffff),
+    };
+    assert_eq!(
+        trouble.to_string(),
+        "port 1 reads control 0 0xffff, VLAN map 0xffff, not control 0 0x003f, VLAN map 0x0001: reset or lost"
+    );
+    let links = [(true, true), (false, true), (true, false), (false, false)];
+    let text: Vec<String> = links.map(|(tx, rx)| Pause { tx, rx }.to_string()).into();
+    assert_eq!(text, [", pause rx/tx", ", pause rx", ", pause tx", ""]);
 }
 
 // Bridges.

@@ -203,8 +203,10 @@ pub fn plugin_header_dir() -> Result<PathBuf> {
     Ok(source.join("include/qemu"))
 }
 
-/// The release whose kernel package has the board's devicetree.
-const TREE_SUITE: &str = "bookworm";
+/// The releases whose kernel packages have the board's devicetrees; the first one's is used where one will do.
+const TREE_SUITES: [&str; 2] = ["bookworm", "trixie"];
+/// The board as `./x run espressobin` and most tests have it.
+const TREE: &str = "armada-3720-espressobin.dtb";
 
 /// The devicetree of the board as Linux has it, from Debian's kernel package.
 ///
@@ -212,18 +214,45 @@ const TREE_SUITE: &str = "bookworm";
 ///
 /// If the package cannot be had.
 pub fn devicetree() -> Result<PathBuf> {
-    let into = cache_dir()?.join("devicetree").join(TREE_SUITE);
-    let tree = into.join("armada-3720-espressobin.dtb");
+    devicetree_of(TREE_SUITES[0])
+}
+
+/// All variants' trees of a release.
+fn devicetree_of(suite: &str) -> Result<PathBuf> {
+    let into = cache_dir()?.join("devicetree").join(suite);
+    let tree = into.join(TREE);
     if !tree.is_file() {
-        let apt = PrivateApt::open(TREE_SUITE, "arm64")?;
+        let apt = PrivateApt::open(suite, "arm64")?;
         let kernel = apt.depends("linux-image-arm64")?;
         let Some(kernel) = kernel.first() else {
-            return failure(format!("{TREE_SUITE} has no kernel for arm64"));
+            return failure(format!("{suite} has no kernel for arm64"));
         };
         let package = apt.download_deb(kernel)?;
         extract_deb(&package, &["*/marvell/armada-3720-espressobin*.dtb"], &into)?;
     }
     Ok(tree)
+}
+
+/// Everything that the system tests of the board want of the cache. Returns the emulator.
+///
+/// # Errors
+///
+/// If something cannot be had.
+pub fn for_tests() -> Result<PathBuf> {
+    for suite in TREE_SUITES {
+        devicetree_of(suite)?;
+    }
+    let uboot = cache_dir()?.join("devicetree/u-boot");
+    if !uboot.join("u-boot.bin").is_file() {
+        let apt = PrivateApt::open(TREE_SUITES[0], "arm64")?;
+        let package = apt.download_deb("u-boot-mvebu")?;
+        let files = [
+            "*/mvebu_espressobin-88f3720/u-boot.bin",
+            "*/mvebu_espressobin-88f3720/*.dtb",
+        ];
+        extract_deb(&package, &files, &uboot)?;
+    }
+    binary(true)
 }
 
 /// Hash of our side of the build.

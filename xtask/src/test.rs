@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use crate::args::{Command, Opt, Parsed, find};
 use crate::error::{Error, Result};
 use crate::packages::{self, Package};
+use crate::qemu;
 use crate::run::QEMU;
 use crate::step::{Outcome, Step};
 use crate::toolchain::{self, Toolchain};
@@ -253,7 +254,11 @@ fn system_steps(tier: Tier) -> Result<Vec<Step>> {
     let image = workspace::out_dir()?.join("Image");
     let mut steps = ours(&["build", "--quiet"])?;
     let tests = toolchain::host("run").words("--package tests -- --tier");
-    let tests = tests.args([tier.name(), "--image"]);
+    let mut tests = tests.args([tier.name(), "--image"]);
+    // At home the tests of the board take what is in the cache, or are skipped.
+    if tier != Tier::Quick {
+        tests = tests.env("ESPRESSOBIN_QEMU", qemu::for_tests()?.display().to_string());
+    }
     steps.push(tests.arg(image.display().to_string()));
     Ok(steps)
 }

@@ -230,7 +230,10 @@ impl Addressing {
         if self.ipv4 == Ipv4Config::Automatic {
             self.dhcp = Some(dhcp::Client::attach(sockets, &self.hostname));
         }
-        self.mdns = Some(mdns::Service::attach(self.hostname.clone(), iface, sockets));
+        // Without an address there is nothing to find under the name.
+        if self.ipv4 != Ipv4Config::Off || self.ipv6 != Ipv6Config::Off {
+            self.mdns = Some(mdns::Service::attach(self.hostname.clone(), iface, sockets));
+        }
     }
 
     /// The host name as it is answered for, without `.local`.

@@ -432,3 +432,151 @@ fn any_bytes_are_taken() {
         ["ignored `hostname=\\xff\\xfe`: the value is not UTF-8"]
     );
 }
+
+fn mac(last: u8) -> [u8; 6] {
+    [0x02, 0x1a, 0, 0, 0, last]
+}
+
+#[test]
+fn links_are_forced_or_offer_what_the_line_says() {
+    use hal::net::phy::{Modes, Pause, Setting, Speed};
+    let forced = |speed, full_duplex| Setting::Forced { speed, full_duplex };
+    let offer = |modes| Setting::Negotiate {
+        modes,
+        pause: Pause { tx: true, rx: true },
+    };
+    let args = parse("link=wan:100-full link=lan0:auto,100-half,10-full link=lan1:1000-full");
+    let wiring = args.wiring;
+    assert_eq!(wiring.link("wan"), forced(Speed::Mbps100, true));
+    let modes = Modes::one(Speed::Mbps100, false).or(Modes::one(Speed::Mbps10, true));
+    assert_eq!(wiring.link("lan0"), offer(modes));
+    assert_eq!(wiring.link("lan1"), forced(Speed::Mbps1000, true));
+    assert_eq!(wiring.link("lan2"), Setting::default());
+    let again = parse("link=wan:10-half link=wan:auto").wiring;
+    assert_eq!(again.link("wan"), Setting::default());
+    assert_eq!(again.links.len(), 1);
+    for item in [
+        "link=wan:1000-half",
+        "link=wan:",
+        "link=wan:100",
+        "link=wan:100-full,10-full",
+        "link=wan:auto,",
+        "link=wan:auto,1000-half",
+        "link=wan:AUTO",
+    ] {
+        assert!(fault(item).starts_with("expected DEVICE:auto"), "{item}");
+    }
+    assert_eq!(fault("link=wan"), "it begins with the name of a device");
+    assert_eq!(fault("link=:auto"), "it begins with the name of a device");
+}
+
+#[test]
+fn macs_are_those_of_stations() {
+    let wiring = parse("mac=wan:02:1A:00:00:00:01 mac=br0:02:1a:00:00:00:ff").wiring;
+    assert_eq!(wiring.mac("wan"), Some(mac(1)));
+    assert_eq!(wiring.mac("br0"), Some(mac(0xff)));
+    assert_eq!(wiring.mac("lan0"), None);
+    for item in [
+        "mac=wan:02:1a:00:00:00",
+        "mac=wan:02:1a:00:00:00:01:02",
+        "mac=wan:2:1a:0:0:0:1",
+        "mac=wan:02-1a-00-00-00-01",
+        "mac=wan:02:1a:00:00:00:+1",
+        "mac=wan:",
+    ] {
+        assert!(fault(item).contains("six pairs"), "{item}");
+    }
+    for item in ["mac=wan:01:00:5e:00:00:01", "mac=wan:00:00:00:00:00:00"] {
+        assert_eq!(fault(item), "the MAC address is a group's, or zero");
+    }
+}
+
+#[test]
+fn tags_interrupts_and_the_watchdog() {
+    use hal::net::{Coalescing, tag::Protocol};
+    let args = parse("dsa-tag=dsa coalesce=16,250 watchdog=5 mtu=1500");
+    assert_eq!(args.wiring.dsa_tag, Some(Protocol::Dsa));
+    let coalescing = Coalescing {
+        rx_packets: 16,
+        rx_time_us: 250,
+    };
+    assert_eq!(args.wiring.coalescing, Some(coalescing));
+    assert_eq!(args.watchdog_s, Some(5));
+    assert_eq!(
+        parse("dsa_tag=edsa").wiring.dsa_tag,
+        Some(Protocol::EtherTypeDsa)
+    );
+    assert_eq!(fault("dsa-tag=none"), "expected edsa or dsa");
+    for item in [
+        "coalesce=16",
+        "coalesce=0,100",
+        "coalesce=129,100",
+        "coalesce=1,0",
+        "coalesce=1,67001",
+        "coalesce=1,+5",
+        "coalesce=,",
+    ] {
+        assert!(fault(item).contains("1 to 128, 1 to 67000"), "{item}");
+    }
+    for item in ["watchdog=0", "watchdog=3601", "watchdog=", "watchdog=-1"] {
+        assert_eq!(fault(item), "expected 1 to 3600 seconds", "{item}");
+    }
+    assert!(fault("mtu=9000").contains("no jumbo frames"));
+}
+
+#[test]
+fn bridges_and_vlans() {
+    let wiring = parse("bridge=lan0,lan1 bridge=up:wan,lan2 vlan=wan.100 vlan=br0.0007").wiring;
+    let bridges: Vec<(&str, Vec<&str, 4>), 2> = wiring
+        .bridges
+        .iter()
+        .map(|bridge| {
+            let members = bridge.members.iter().map(|name| name.as_str());
+            (bridge.name.as_str(), members.collect())
+        })
+        .collect();
+    assert_eq!(bridges[0].0, "br0");
+    assert_eq!(bridges[0].1, ["lan0", "lan1"]);
+    assert_eq!(bridges[1].0, "up");
+    let vlan = |at: usize| {
+        let vlan = &wiring.vlans[at];
+        (vlan.name.as_str(), vlan.parent.as_str(), vlan.vid)
+    };
+    assert_eq!(vlan(0), ("wan.100", "wan", 100));
+    assert_eq!(vlan(1), ("br0.7", "br0", 7));
+    assert_eq!(fault("bridge=lan0"), "a bridge has 2 to 4 ports");
+    assert_eq!(fault("bridge=a,b,c,d,e"), "a bridge has 2 to 4 ports");
+    assert_eq!(fault("bridge=lan0,lan0"), "a name in it is taken already");
+    assert_eq!(fault("bridge=a:a,lan0"), "a name in it is taken already");
+    assert_eq!(fault("bridge=lan0,"), "it begins with the name of a device");
+    for item in [
+        "vlan=wan",
+        "vlan=wan.0",
+        "vlan=wan.4095",
+        "vlan=wan.x",
+        "vlan=wan.",
+    ] {
+        assert_eq!(fault(item), "a VLAN is DEVICE.VID, with a VID of 1 to 4094");
+    }
+    assert_eq!(fault("vlan=.5"), "it begins with the name of a device");
+    assert_eq!(
+        fault("vlan=abcdefghijkl.4000"),
+        "a name in it is longer than 15 bytes"
+    );
+}
+
+#[test]
+fn a_port_is_in_one_bridge_only_and_a_vlan_is_made_once() {
+    for (first, second, reason) in [
+        ("bridge=a,b", "bridge=b,c", Reason::Twice),
+        ("bridge=br1:a,b", "bridge=c,d", Reason::Twice),
+        ("bridge=a,b bridge=c,d", "bridge=e,f", Reason::Bridges),
+        ("vlan=wan.1", "vlan=wan.01", Reason::Twice),
+    ] {
+        let mut reasons = std::vec::Vec::new();
+        let line = format!("{first} {second}");
+        let args = BootArgs::parse(line.as_bytes(), |complaint| reasons.push(complaint.reason));
+        assert_eq!(reasons, [reason], "{line}");
+        assert_eq!(args, parse(first), "{line}");
+    }
+}

@@ -8,6 +8,9 @@
 //!        Conduit: MAC, tags, and frames of the other sockets that came along
 //! ```
 //!
+//! The sockets of a bridge are one interface: the switch forwards between them, and what we send leaves by the one that
+//! the destination was heard at.
+//!
 //! A tree without a switch (U-Boot's own) makes the MAC itself the interface: a [`Conduit`] without tags.
 
 use alloc::boxed::Box;
@@ -22,20 +25,21 @@ use hal::arch::mmu::Kind;
 use hal::arch::timer::{self, SystemClock};
 use hal::devicetree::{Node, Trigger};
 use hal::dma::cache::Noncoherent;
+use hal::net::bridge::Stations;
 use hal::net::mdio::{OrionMdio, PhyAddr};
-use hal::net::mv88e6xxx::{self, Event, Mailbox, PORTS, PortIndex, PortSet, Smi, Switch};
+use hal::net::mv88e6xxx::{self, Bridge, Event, Mailbox, PORTS, PortIndex, PortSet, Smi, Switch};
 use hal::net::neta::{self, Descriptor, Fault, Neta, desc};
-use hal::net::phy::Setting;
 use hal::net::steps::{self, Stepper};
-use hal::net::tag::{Drop, Drops, Protocol, Tagger};
-use hal::net::{Count, Counters, Frame, Link, MacAddr, Nic, Pool};
+use hal::net::tag::{Drop, Drops, Tagger};
+use hal::net::{Coalescing, Count, Counters, Frame, Link, MacAddr, MacText, Nic, Pool};
 use hal::regs::{Bus, Mmio};
 use hal::soc::armada37xx as soc;
 use heapless::Deque;
 use log::{error, info, warn};
 
 use super::{Block, Machine, dma, heap, left_out};
-use crate::network::Name;
+use crate::bootargs::Wiring;
+use crate::network::{LinkLine, Name};
 use crate::random::Random;
 
 /// Places in each ring.
@@ -59,8 +63,20 @@ const fn bit(port: PortIndex) -> u32 {
     1 << (irq::SLOTS as u32 + port.get() as u32)
 }
 
+/// What sockets ask each other without borrowing the conduit: it is asked for in every round.
+struct Flags {
+    /// Sockets for which there are frames that no interrupt will tell of.
+    waiting: Cell<u32>,
+    /// Sockets whose link may have changed.
+    links: Cell<u32>,
+    /// There is something that the MAC was not told of.
+    unflushed: Cell<bool>,
+}
+
 /// Blocks of the SoC are a page each.
 const PAGE: u64 = 4096;
+/// Marvell's boot loaders give this address to every board. Source: vendor U-Boot, `CONFIG_ETHADDR`.
+const EVERYBODYS: MacAddr = [0x00, 0x51, 0x82, 0x11, 0x22, 0x00];
 
 /// The unit's version would do, but any register that can be read without consequences does: MAC address low.
 const NETA: Block = Block {
@@ -79,9 +95,11 @@ pub(super) struct Conduit {
     mac: Mac,
     /// `None` without a switch: then there is one socket.
     tagger: Option<Tagger>,
-    queues: [Deque<Frame, QUEUE>; PORTS],
-    /// Sockets for which there are frames that no interrupt will tell of.
-    waiting: &'static Cell<u32>,
+    /// The interface that each port belongs to, by its first port.
+    owners: [PortIndex; PORTS],
+    /// What waits for an interface, and the port it came in by.
+    queues: [Deque<(Frame, PortIndex), QUEUE>; PORTS],
+    flags: &'static Flags,
     /// The socket that had the last frame: the next one is likely to be its, too.
     last: u32,
     space_wanted: PortSet,
@@ -128,25 +146,30 @@ impl Conduit {
             .or_else(|| port_count(mailbox, self.cpu, index.checked_sub(len)?))
     }
 
+    /// The next frame for the interface of `port`, and the port it came in by.
     #[inline]
-    fn receive(&mut self, port: PortIndex, pool: &mut Pool) -> Option<Frame> {
+    fn receive(&mut self, port: PortIndex, pool: &mut Pool) -> Option<(Frame, PortIndex)> {
         let Some(tagger) = self.tagger else {
-            return self.mac.receive(pool);
+            return self.mac.receive(pool).map(|frame| (frame, port));
         };
-        if self.waiting.get() & bit(port) != 0 {
+        let waiting = &self.flags.waiting;
+        if waiting.get() & bit(port) != 0 {
             if let Some(frame) = self.queues[usize::from(port.get())].pop_front() {
                 return Some(frame);
             }
-            self.waiting.set(self.waiting.get() & !bit(port));
+            waiting.set(waiting.get() & !bit(port));
         }
         for _ in 0..HARVEST {
             let mut frame = self.mac.receive(pool)?;
             match tagger.take_off(&mut frame) {
-                Ok(source) if source.port == port => return Some(frame),
                 Ok(source) => {
-                    self.waiting.set(self.waiting.get() | bit(source.port));
-                    let queue = &mut self.queues[usize::from(source.port.get())];
-                    if let Err(frame) = queue.push_back(frame) {
+                    let owner = self.owners[usize::from(source.port.get())];
+                    if owner == port {
+                        return Some((frame, source.port));
+                    }
+                    waiting.set(waiting.get() | bit(owner));
+                    let queue = &mut self.queues[usize::from(owner.get())];
+                    if let Err((frame, _)) = queue.push_back((frame, source.port)) {
                         self.queue_full += 1;
                         pool.put(frame);
                     }
@@ -158,21 +181,119 @@ impl Conduit {
             }
         }
         // There may be more in the ring; the others first.
-        self.waiting.set(self.waiting.get() | bit(port));
+        waiting.set(waiting.get() | bit(port));
         None
+    }
+
+    /// Sends by one port. False, and the frame is gone, if there is no room for it.
+    #[inline]
+    fn transmit(&mut self, mut frame: Frame, port: PortIndex, pool: &mut Pool) -> bool {
+        let fits = match self.tagger {
+            Some(tagger) => tagger.put_on(&mut frame, port),
+            None => true,
+        };
+        if !fits {
+            self.untaggable += 1;
+            pool.put(frame);
+            return false;
+        }
+        self.flags.unflushed.set(true);
+        self.mac.send(frame, pool)
     }
 }
 
-/// One interface: a port of the switch, or the MAC itself.
+/// The ports of a bridge, as its interface sees them.
+struct Members {
+    ports: PortSet,
+    /// Those with a link.
+    up: PortSet,
+    stations: Stations,
+}
+
+impl Members {
+    /// The ports that a frame has to leave by: where its destination was heard, else all with a link.
+    fn ports_to(&self, frame: &Frame, first: PortIndex) -> PortSet {
+        let to =
+            destination(frame).map_or(self.ports, |to| self.stations.ports_to(to, timer::now_us()));
+        match PortSet::from_bits(to.bits() & self.up.bits()) {
+            PortSet::EMPTY => PortSet::of(first),
+            up => up,
+        }
+    }
+}
+
+/// One interface: a port of the switch, a bridge of some, or the MAC itself.
 pub(super) struct Socket {
     conduit: &'static RefCell<Conduit>,
     mailbox: Option<&'static Mailbox>,
+    /// Of a bridge, the first.
     port: PortIndex,
-    /// Of the conduit, to be had without borrowing it.
-    waiting: &'static Cell<u32>,
+    members: Option<Box<Members>>,
+    flags: &'static Flags,
     mac: MacAddr,
+    /// The MAC lets in more than is for us, because its filter cannot tell our addresses from others.
+    promiscuous: bool,
     link: Link,
     counters: Counters,
+}
+
+impl Socket {
+    /// The link of a bridge is up if one of its ports' is; stations at a port without are forgotten.
+    fn bridge_link(members: &mut Members, mailbox: &Mailbox) -> Link {
+        let mut link = Link::Down;
+        for port in members.ports.iter() {
+            if mailbox.link(port).is_some() {
+                members.up = members.up.with(port);
+                link = Link::Up {
+                    speed_mbps: 0,
+                    full_duplex: true,
+                    pause: Default::default(),
+                };
+            } else if members.up.has(port) {
+                members.up = members.up.without(port);
+                members.stations.forget(port);
+            }
+        }
+        link
+    }
+
+    #[inline(never)]
+    fn look_at_link(&mut self) {
+        self.link = match (self.mailbox, &mut self.members) {
+            (Some(mailbox), Some(members)) => Socket::bridge_link(members, mailbox),
+            (Some(mailbox), None) => mailbox.link(self.port).into(),
+            (None, _) => self.conduit.borrow().mac.link(),
+        };
+    }
+
+    /// Sends a copy by each port of the bridge that the frame has to leave by but the last, which gets the frame itself.
+    #[inline(never)]
+    fn transmit_bridged(&mut self, frame: Frame, pool: &mut Pool) -> bool {
+        let ports = self.members.as_ref();
+        let ports = ports.map(|members| members.ports_to(&frame, self.port));
+        let mut ports = ports.unwrap_or_default().iter();
+        let mut conduit = self.conduit.borrow_mut();
+        let Some(mut port) = ports.next() else {
+            pool.put(frame);
+            return false;
+        };
+        for next in ports {
+            match pool
+                .copy(&frame)
+                .map(|copy| conduit.transmit(copy, port, pool))
+            {
+                Some(true) => {}
+                Some(false) => self.counters.tx_ring_full += 1,
+                None => self.counters.tx_no_buffer += 1,
+            }
+            port = next;
+        }
+        conduit.transmit(frame, port, pool)
+    }
+}
+
+fn destination(frame: &Frame) -> Option<MacAddr> {
+    frame.bytes().first_chunk::<6>().copied()
 }
 
 impl Nic for Socket {
@@ -192,27 +313,48 @@ impl Nic for Socket {
         self.link
     }
 
+    #[inline]
     fn acknowledge(&mut self) {
-        let mut conduit = self.conduit.borrow_mut();
-        conduit.mac.acknowledge();
-        self.link = match self.mailbox {
-            Some(mailbox) => mailbox.link(self.port).into(),
-            None => conduit.mac.link(),
-        };
+        let links = self.flags.links.get();
+        if links & bit(self.port) != 0 {
+            self.flags.links.set(links & !bit(self.port));
+            self.look_at_link();
+        }
     }
 
     #[inline]
     fn waiting(&self) -> bool {
-        self.waiting.get() & bit(self.port) != 0
+        self.flags.waiting.get() & bit(self.port) != 0
     }
 
     fn receive(&mut self, pool: &mut Pool) -> Option<Frame> {
-        let mut conduit = self.conduit.borrow_mut();
-        let frame = conduit.receive(self.port, pool)?;
-        conduit.last = bit(self.port);
-        self.counters.rx_frames += 1;
-        self.counters.rx_bytes += frame.bytes().len() as u64;
-        Some(frame)
+        for _ in 0..HARVEST {
+            let mut conduit = self.conduit.borrow_mut();
+            let (frame, port) = conduit.receive(self.port, pool)?;
+            conduit.last = bit(self.port);
+            drop(conduit);
+            self.flags.unflushed.set(true);
+            if let Some(members) = &mut self.members
+                && let Some([.., a, b, c, d, e, f]) = frame.bytes().first_chunk::<12>()
+            {
+                let source = [*a, *b, *c, *d, *e, *f];
+                members.stations.hear(source, port, timer::now_us());
+            }
+            if self.promiscuous
+                && destination(&frame).is_some_and(|to| to[0] & 1 == 0 && to != self.mac)
+            {
+                self.counters.rx_other_station += 1;
+                pool.put(frame);
+                continue;
+            }
+            self.counters.rx_frames += 1;
+            self.counters.rx_bytes += frame.bytes().len() as u64;
+            return Some(frame);
+        }
+        self.flags
+            .waiting
+            .set(self.flags.waiting.get() | bit(self.port));
+        None
     }
 
     #[inline]
@@ -220,27 +362,28 @@ impl Nic for Socket {
         self.conduit.borrow_mut().mac.transmit_space(pool)
     }
 
-    fn transmit(&mut self, mut frame: Frame, pool: &mut Pool) {
-        let mut conduit = self.conduit.borrow_mut();
+    fn transmit(&mut self, frame: Frame, pool: &mut Pool) {
         let bytes = frame.bytes().len() as u64;
-        let fits = match conduit.tagger {
-            Some(tagger) => tagger.put_on(&mut frame, self.port),
-            None => true,
+        let sent = match &self.members {
+            None => {
+                let mut conduit = self.conduit.borrow_mut();
+                conduit.transmit(frame, self.port, pool)
+            }
+            Some(_) => self.transmit_bridged(frame, pool),
         };
-        if !fits {
-            conduit.untaggable += 1;
-            pool.put(frame);
-        } else if conduit.mac.send(frame, pool) {
-            self.counters.tx_frames += 1;
-            self.counters.tx_bytes += bytes;
-        } else {
+        if !sent {
             self.counters.tx_ring_full += 1;
+            return;
         }
+        self.counters.tx_frames += 1;
+        self.counters.tx_bytes += bytes;
     }
 
     #[inline]
     fn flush(&mut self) {
-        self.conduit.borrow_mut().mac.flush();
+        if self.flags.unflushed.replace(false) {
+            self.conduit.borrow_mut().mac.flush();
+        }
     }
 
     fn interrupt_on_space(&mut self, wanted: bool) {
@@ -251,6 +394,10 @@ impl Nic for Socket {
         };
         let any = !conduit.space_wanted.is_empty();
         conduit.mac.interrupt_on_space(any);
+    }
+
+    fn set_coalescing(&mut self, coalescing: Coalescing) -> bool {
+        Nic::set_coalescing(&mut self.conduit.borrow_mut().mac, coalescing)
     }
 
     fn counters(&self) -> &Counters {
@@ -310,6 +457,8 @@ struct Supervisor {
     due_us: &'static Cell<u64>,
     sequence: Pin<Box<dyn Future<Output = Infallible>>>,
     names: [Name; PORTS],
+    /// Ports that are no interface of their own: nobody else tells of their links.
+    bridged: PortSet,
 }
 
 impl Supervisor {
@@ -323,21 +472,27 @@ impl Supervisor {
                 Event::Ready { product, revision } => {
                     info!("switch: 88E6{product:03x} revision {revision}, ports separate");
                 }
-                Event::BringUpFailed(error) => error!("switch: does not come up: {error:?}"),
+                Event::BringUpFailed(error) => error!("switch: does not come up: {error}"),
                 Event::Repair(trouble) => {
                     changed = true;
-                    warn!("switch: all ports stopped, brought up anew: {trouble:?}");
+                    warn!("switch: all ports stopped, brought up anew: {trouble}");
                 }
                 Event::Link {
                     port,
                     event: hal::net::phy::Event::Fault(fault),
-                } => warn!("{}: no link: {fault:?}", name(port)),
-                Event::Link { .. } => changed = true,
+                } => warn!("{}: no link: {fault}", name(port)),
+                Event::Link { port, .. } => {
+                    changed = true;
+                    if self.bridged.has(port) {
+                        let link = Link::from(self.mailbox.link(port));
+                        info!("{}: {}", name(port), LinkLine(link));
+                    }
+                }
                 Event::PhyFailed { port, cause } => {
                     changed = true;
-                    warn!("{}: PHY: {cause:?}", name(port));
+                    warn!("{}: PHY: {cause}", name(port));
                 }
-                Event::RequestFailed(error) => warn!("switch: {error:?}"),
+                Event::RequestFailed(error) => warn!("switch: {error}"),
                 Event::Counters(_) | Event::Address(_) | Event::Vlan(_) | Event::EndOfTable => {}
             }
         }
@@ -348,11 +503,15 @@ impl Supervisor {
 /// What has to be done beside the frames.
 pub(super) struct Watch {
     conduit: &'static RefCell<Conduit>,
+    flags: &'static Flags,
     supervisor: Option<Supervisor>,
     interrupt: u32,
     check_us: u64,
     /// A restart failed: the next look tries again.
     down: bool,
+    /// Rounds over the links so far, and when the last one was noticed.
+    rounds: u32,
+    links_us: u64,
 }
 
 impl Watch {
@@ -367,10 +526,12 @@ impl Watch {
     /// another, this one finds the frame for it.
     #[inline]
     pub(super) fn sort(&self, pending: u32) -> u32 {
-        match pending & self.interrupt {
-            0 => pending,
-            own => pending & !own | self.conduit.borrow().last,
+        if pending & self.interrupt == 0 {
+            return pending;
         }
+        let mut conduit = self.conduit.borrow_mut();
+        conduit.mac.acknowledge();
+        pending & !self.interrupt | conduit.last
     }
 
     /// The way back: what may interrupt again when a socket is done.
@@ -383,6 +544,11 @@ impl Watch {
         }
     }
 
+    /// When all links were last looked after.
+    pub(super) fn links_us(&self) -> u64 {
+        self.links_us
+    }
+
     /// Does what is due. Returns interrupts to be treated as pending: somebody has to look at their interfaces.
     pub(super) fn poll(&mut self, now_us: u64, pool: &mut Pool) -> u32 {
         let mut look = false;
@@ -390,12 +556,23 @@ impl Watch {
             && supervisor.due_us.get() <= now_us
         {
             look = supervisor.poll();
+            let rounds = supervisor.mailbox.rounds();
+            if rounds != self.rounds {
+                (self.rounds, self.links_us) = (rounds, now_us);
+            }
         }
         if self.check_us <= now_us {
             self.check_us = now_us + CHECK_US;
+            if self.supervisor.is_none() {
+                self.links_us = now_us;
+            }
             look |= self.check(now_us, pool);
         }
-        if look { SOCKETS } else { 0 }
+        if !look {
+            return 0;
+        }
+        self.flags.links.set(SOCKETS);
+        SOCKETS
     }
 
     /// Looks at the MAC, and restarts it if it hangs. Whether the interfaces should be looked at.
@@ -431,9 +608,28 @@ struct Plan<'t> {
     node: Node<'t>,
     config: mv88e6xxx::Config,
     names: [Name; PORTS],
-    /// Addresses that the tree gives to ports.
-    addresses: [Option<MacAddr>; PORTS],
+    interfaces: Interfaces,
 }
+
+/// An interface to be.
+struct Interface {
+    name: Name,
+    /// One port, or those of a bridge.
+    ports: PortSet,
+    mac: MacAddr,
+}
+
+impl Interface {
+    fn first_port(&self) -> PortIndex {
+        self.ports.iter().next().unwrap_or(PortIndex::ZERO)
+    }
+
+    fn is_bridge(&self) -> bool {
+        self.ports.iter().count() > 1
+    }
+}
+
+type Interfaces = heapless::Vec<Interface, PORTS>;
 
 /// What start-up made of the tree's network, for the interfaces to be built from.
 pub(super) struct Armada {
@@ -443,7 +639,7 @@ pub(super) struct Armada {
 }
 
 /// The SoC's page that the node's first register block is in.
-fn page(machine: &mut Machine, node: &Node) -> Option<Mmio> {
+pub(super) fn page(machine: &mut Machine, node: &Node) -> Option<Mmio> {
     let region = node.reg(0).map_err(|error| left_out(node, error)).ok()?;
     let start = region.address & !(PAGE - 1);
     machine
@@ -477,8 +673,8 @@ fn open(machine: &mut Machine) -> Option<u32> {
     Some(hz.unwrap_or(soc::USUAL_GBE_CORE_HZ))
 }
 
-/// What the tree wants of a switch. Ports that make no sense are named and left out.
-fn plan<'t>(node: Node<'t>, conduit: &Node, mac: MacAddr) -> Option<Plan<'t>> {
+/// What tree and command line want of a switch. Ports that make no sense are named and left out.
+fn plan<'t>(node: Node<'t>, conduit: &Node, mac: MacAddr, wiring: &Wiring) -> Option<Plan<'t>> {
     let ports = ["ports", "ethernet-ports"]
         .into_iter()
         .find_map(|name| node.child(name));
@@ -534,7 +730,7 @@ fn plan<'t>(node: Node<'t>, conduit: &Node, mac: MacAddr) -> Option<Plan<'t>> {
             // A word and one digit always fit.
             let _ = write!(name, "port{}", index.get());
         }
-        users[usize::from(index.get())] = Some(Setting::default());
+        users[usize::from(index.get())] = Some(wiring.link(name));
         addresses[usize::from(index.get())] = port.mac_address();
     }
     let Some(cpu) = cpu else {
@@ -545,19 +741,122 @@ fn plan<'t>(node: Node<'t>, conduit: &Node, mac: MacAddr) -> Option<Plan<'t>> {
         Some([_, _, _, _, 0, 0, 0, device]) if *device < 32 => *device,
         _ => 0,
     };
+    let mut config = mv88e6xxx::Config {
+        cpu,
+        protocol: wiring.dsa_tag.unwrap_or_default(),
+        device,
+        users,
+        bridges: [None; 2],
+        mac,
+    };
+    let ports = config.user_ports();
+    let bridges = bridges(wiring, ports, &names);
+    let mut interfaces = Interfaces::new();
+    for port in ports.iter() {
+        let bridge = bridges.iter().find(|(_, members)| members.has(port));
+        let (name, ports) = match bridge {
+            Some((name, members)) => (name.clone(), *members),
+            None => (names[usize::from(port.get())].clone(), PortSet::of(port)),
+        };
+        if ports.iter().next() == Some(port) {
+            let mac = address(wiring, &name, ports, &addresses, mac);
+            // There is room for every port.
+            let _ = interfaces.push(Interface { name, ports, mac });
+        }
+    }
+    let bridged = interfaces.iter().filter(|interface| interface.is_bridge());
+    for (slot, Interface { ports, mac, .. }) in config.bridges.iter_mut().zip(bridged) {
+        let (members, mac) = (*ports, *mac);
+        *slot = Some(Bridge { members, mac });
+    }
     Some(Plan {
         node,
         names,
-        addresses,
-        config: mv88e6xxx::Config {
-            cpu,
-            protocol: Protocol::EtherTypeDsa,
-            device,
-            users,
-            bridges: [None; 2],
-            mac,
-        },
+        interfaces,
+        config,
     })
+}
+
+/// The bridges that can be made of the `users` among the ports. What is missing is named.
+fn bridges(
+    wiring: &Wiring,
+    users: PortSet,
+    names: &[Name; PORTS],
+) -> heapless::Vec<(Name, PortSet), 2> {
+    let find = |name: &str| {
+        users
+            .iter()
+            .find(|port| names[usize::from(port.get())] == name)
+    };
+    let mut made = heapless::Vec::new();
+    for bridge in &wiring.bridges {
+        let mut members = PortSet::EMPTY;
+        for member in &bridge.members {
+            match find(member) {
+                Some(port) => members = members.with(port),
+                None => warn!("bootargs: bridge= names {member}, which is no port of the switch"),
+            }
+        }
+        let name = &bridge.name;
+        if members.iter().count() < 2 {
+            warn!("bootargs: bridge {name} is not made: it has less than two ports");
+        } else if find(name).is_some() {
+            warn!("bootargs: bridge {name} is not made: a port has that name");
+        } else {
+            // There is room for as many as can be asked for.
+            let _ = made.push((name.clone(), members));
+        }
+    }
+    made
+}
+
+/// The address of an interface: by the command line, by the tree, or derived from the MAC's `own`, of which the unicast
+/// filter lets in the sixteen that differ in the lowest nibble.
+fn address(
+    wiring: &Wiring,
+    name: &str,
+    ports: PortSet,
+    by_tree: &[Option<MacAddr>; PORTS],
+    own: MacAddr,
+) -> MacAddr {
+    let in_tree = ports
+        .iter()
+        .find_map(|port| by_tree[usize::from(port.get())]);
+    wiring.mac(name).or(in_tree).unwrap_or_else(|| {
+        // Ports with a PHY begin at 1, and the first gets the MAC's own.
+        let nth = (ports.bits().trailing_zeros() as u8).saturating_sub(1);
+        let [a, b, c, d, e, f] = own;
+        [a, b, c, d, e, f & 0xf0 | f.wrapping_add(nth) & 0x0f]
+    })
+}
+
+/// Names what the command line says about ports and interfaces that are not there.
+fn name_unknown(wiring: &Wiring, armada: Option<&Armada>) {
+    let supervisor = armada.and_then(|armada| armada.watch.supervisor.as_ref());
+    for (name, _) in &wiring.links {
+        if !supervisor.is_some_and(|supervisor| supervisor.names.contains(name)) {
+            warn!("bootargs: link= names {name}, which is no port of a switch");
+        }
+    }
+    for (name, _) in &wiring.macs {
+        if !armada.is_some_and(|armada| armada.sockets.iter().any(|(own, ..)| own == name)) {
+            warn!("bootargs: mac= names {name}, which is no interface whose address can be set");
+        }
+    }
+    if supervisor.is_none() {
+        for bridge in &wiring.bridges {
+            warn!(
+                "bootargs: bridge {} is not made: there is no switch",
+                bridge.name
+            );
+        }
+        if wiring.dsa_tag.is_some() {
+            warn!("bootargs: dsa-tag= is ignored: there is no switch");
+        }
+    }
+    if wiring.coalescing.is_some() && armada.is_none() {
+        warn!("bootargs: coalesce= is ignored: no network card can be told");
+    }
 }
 
 /// The controller of the management bus around the switch.
@@ -590,6 +889,19 @@ fn own_address(node: &Node, registers: &mut Mmio, random: &mut Random) -> MacAdd
 pub(super) fn start(
     machine: &mut Machine,
     gic: &mut Gic,
+    wiring: &Wiring,
+    pool: &mut Pool,
+    random: &mut Random,
+) -> Option<Armada> {
+    let armada = bring_up(machine, gic, wiring, pool, random);
+    name_unknown(wiring, armada.as_ref());
+    armada
+}
+
+fn bring_up(
+    machine: &mut Machine,
+    gic: &mut Gic,
+    wiring: &Wiring,
     pool: &mut Pool,
     random: &mut Random,
 ) -> Option<Armada> {
@@ -605,13 +917,31 @@ pub(super) fn start(
         .compatible("marvell,orion-mdio")
         .flat_map(|bus| bus.children())
         .find(|node| node.is_enabled() && node.is_compatible("marvell,mv88e6085"));
-    let plan = switch.and_then(|switch| plan(switch, &node, mac_address));
-    let wanted = plan.as_ref().map_or([None; PORTS], |plan| plan.addresses);
-    let supervisor = match plan {
-        Some(plan) => Some(supervise(machine, plan)?),
+    let plan = switch.and_then(|switch| plan(switch, &node, mac_address, wiring));
+    let mut interfaces = Interfaces::new();
+    let mut supervisor = None;
+    match plan {
+        Some(mut plan) => {
+            interfaces = core::mem::take(&mut plan.interfaces);
+            supervisor = Some(supervise(machine, plan)?);
+        }
         None if switch.is_some() => return None,
-        None => None,
-    };
+        None => {
+            let name = Name::try_from("eth0").unwrap_or_default();
+            let mac = wiring.mac(&name).unwrap_or(mac_address);
+            let ports = PortSet::of(PortIndex::ZERO);
+            let _ = interfaces.push(Interface { name, ports, mac });
+        }
+    }
+    if interfaces
+        .iter()
+        .any(|interface| interface.mac[..5] == EVERYBODYS[..5])
+    {
+        warn!(
+            "neta: the vendor gives {} to every board: set another by mac=",
+            MacText(EVERYBODYS)
+        );
+    }
 
     if heap::free() < HEAP {
         left_out(&node, "no memory left for its buffers");
@@ -620,30 +950,35 @@ pub(super) fn start(
     let line = node.interrupt(0).and_then(|interrupt| interrupt.gic());
     let line = line.map_err(|error| left_out(&node, error)).ok()?;
     pool.grow(BUFFERS);
-    let config = neta::Config::conduit(mac_address, core_clock_hz);
+    // The MAC itself is no station: its filter is built around the first interface.
+    let base = interfaces
+        .first()
+        .map_or(mac_address, |interface| interface.mac);
+    let mut config = neta::Config::conduit(base, core_clock_hz);
+    config.coalescing = wiring.coalescing.unwrap_or_default();
     let mut mac = Mac::new(registers, Noncoherent, config, ring(&node)?, ring(&node)?)
         .map_err(|error| left_out(&node, error))
         .ok()?;
 
-    let conduit_only = PortIndex::ZERO;
-    let mut addresses = [mac_address; PORTS];
-    let mut tagger = None;
-    let mut users = PortSet::of(conduit_only);
-    if let Some((_, config)) = &supervisor {
-        users = config.user_ports();
-        tagger = Some(Tagger::new(config.protocol, config.device, users));
-        let mut filter = mac.filter();
-        for (nth, port) in users.iter().enumerate() {
-            // The unicast filter lets sixteen addresses in, which differ in the lowest nibble.
-            let [a, b, c, d, e, f] = mac_address;
-            let own = [a, b, c, d, e, f & 0xf0 | f.wrapping_add(nth as u8) & 0x0f];
-            let mac = wanted[usize::from(port.get())].unwrap_or(own);
-            if !filter.accept(mac) {
-                filter.set_promiscuous(true);
-            }
-            addresses[usize::from(port.get())] = mac;
+    let mut filter = mac.filter();
+    let mut promiscuous = false;
+    for interface in &interfaces {
+        promiscuous |= !filter.accept(interface.mac);
+    }
+    if promiscuous {
+        info!("neta: promiscuous, because the addresses differ in more than their last digit");
+        filter.set_promiscuous(true);
+    }
+    mac.set_filter(filter);
+    let tagger = supervisor
+        .as_ref()
+        .map(|(_, config)| Tagger::new(config.protocol, config.device, config.user_ports()));
+    let mut owners = [PortIndex::ZERO; PORTS];
+    for interface in &interfaces {
+        let first = interface.first_port();
+        for port in interface.ports.iter() {
+            owners[usize::from(port.get())] = first;
         }
-        mac.set_filter(filter);
     }
     if let Err(error) = mac.bring_up(&mut SystemClock, pool) {
         left_out(&node, error);
@@ -653,13 +988,20 @@ pub(super) fn start(
         .enable(line.intid(), line.trigger == Trigger::Level)
         .map_err(|error| left_out(&node, error))
         .ok()?;
-    let waiting: &'static Cell<u32> = Box::leak(Box::default());
+    let flags: &'static Flags = Box::leak(Box::new(Flags {
+        waiting: Cell::new(0),
+        links: Cell::new(SOCKETS),
+        unflushed: Cell::new(false),
+    }));
     let conduit: &'static RefCell<Conduit> = Box::leak(Box::new(RefCell::new(Conduit {
         mac,
         tagger,
+        owners,
         queues: Default::default(),
-        waiting,
-        last: users.iter().next().map_or(0, bit),
+        flags,
+        last: interfaces
+            .first()
+            .map_or(0, |first| bit(first.first_port())),
         space_wanted: PortSet::EMPTY,
         drops: Drops::default(),
         queue_full: 0,
@@ -670,17 +1012,24 @@ pub(super) fn start(
     })));
     let supervisor = supervisor.map(|(supervisor, _)| supervisor);
     let mut sockets = heapless::Vec::new();
-    for port in users.iter() {
-        let name = match &supervisor {
-            Some(supervisor) => supervisor.names[usize::from(port.get())].clone(),
-            None => Name::try_from("eth0").unwrap_or_default(),
-        };
+    for interface in interfaces {
+        let (bridge, port) = (interface.is_bridge(), interface.first_port());
+        let Interface { name, ports, mac } = interface;
+        let members = bridge.then(|| {
+            Box::new(Members {
+                ports,
+                up: PortSet::EMPTY,
+                stations: Stations::new(ports),
+            })
+        });
         let socket = Socket {
             conduit,
             mailbox: supervisor.as_ref().map(|supervisor| supervisor.mailbox),
             port,
-            waiting,
-            mac: addresses[usize::from(port.get())],
+            members,
+            flags,
+            mac,
+            promiscuous,
             link: Link::Down,
             counters: Counters::default(),
         };
@@ -691,10 +1040,13 @@ pub(super) fn start(
         sockets,
         watch: Watch {
             conduit,
+            flags,
             supervisor,
             interrupt: slot.mask(),
             check_us: timer::now_us() + CHECK_US,
             down: false,
+            rounds: 0,
+            links_us: timer::now_us(),
         },
     })
 }
@@ -720,13 +1072,17 @@ fn supervise(machine: &mut Machine, plan: Plan) -> Option<(Supervisor, mv88e6xxx
     match steps::run(switch.stop_ports()) {
         Ok(()) => info!("switch: ports stopped in {} us", timer::now_us() - start_us),
         // The sequence tries again, and says what is wrong.
-        Err(error) => warn!("switch: ports do not stop: {error:?}"),
+        Err(error) => warn!("switch: ports do not stop: {error}"),
     }
+    let bridged = plan.config.bridges.into_iter().flatten();
     let supervisor = Supervisor {
         mailbox,
         due_us,
         sequence: Box::pin(mv88e6xxx::supervise(switch, mailbox)),
         names: plan.names,
+        bridged: bridged.fold(PortSet::EMPTY, |all, bridge| {
+            PortSet::from_bits(all.bits() | bridge.members.bits())
+        }),
     };
     Some((supervisor, plan.config))
 }

@@ -1,7 +1,8 @@
 //! The network card behind an interface, whichever it is.
 
 use hal::net::virtio::VirtioNic;
-use hal::net::{Count, Counters, Frame, Link, MacAddr, Nic, Pool};
+use hal::net::vlan::Lane;
+use hal::net::{Coalescing, Count, Counters, Frame, Link, MacAddr, Nic, Pool};
 use virtio_drivers::transport::mmio::MmioTransport;
 
 use super::armada::Socket;
@@ -13,6 +14,8 @@ pub(super) enum Card {
     Virtio(VirtioNic<Platform, MmioTransport<'static>>),
     /// A socket of the Armada 3720.
     Armada(Socket),
+    /// A VLAN on a card, or what is left of the card beside its VLANs.
+    Vlan(Lane<Card>),
 }
 
 /// The same call for whichever card it is.
@@ -21,6 +24,7 @@ macro_rules! each {
         match $card {
             Card::Virtio($nic) => $call,
             Card::Armada($nic) => $call,
+            Card::Vlan($nic) => $call,
         }
     };
 }
@@ -71,6 +75,10 @@ impl Nic for Card {
 
     fn interrupt_on_space(&mut self, wanted: bool) {
         each!(self, nic => nic.interrupt_on_space(wanted));
+    }
+
+    fn set_coalescing(&mut self, coalescing: Coalescing) -> bool {
+        each!(self, nic => nic.set_coalescing(coalescing))
     }
 
     fn counters(&self) -> &Counters {

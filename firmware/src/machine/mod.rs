@@ -15,18 +15,19 @@ mod fatal;
 mod heap;
 mod self_test;
 mod virtio;
+mod watchdog;
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::fmt::{Display, Write};
-use core::ptr::NonNull;
+use core::cell::RefCell;
+use core::fmt::Display;
 
 use hal::arch::boot::{Park, park};
 use hal::arch::irq::{Gic, Slot};
 use hal::arch::mmu::{self, Kind, Mapper};
 use hal::arch::{exceptions, irq, psci, timer};
 use hal::devicetree::{HEADER_BYTES, Node, Tree, Trigger};
-use hal::net::virtio::{BUFFERS, VirtioNic};
+use hal::net::vlan::{Lane, Trunk};
 use hal::net::{MacText, Nic, Pool};
 use hal::regs::Mmio;
 use hal::uart::armada3700;
@@ -34,8 +35,6 @@ use hal::uart::pl011::Pl011;
 use heapless::String;
 use log::{error, info, warn};
 use smoltcp::wire::{EthernetAddress, Ipv4Cidr, Ipv6Cidr};
-use virtio_drivers::transport::mmio::{MmioError, MmioTransport, VirtIOHeader};
-use virtio_drivers::transport::{DeviceType, Transport};
 
 use self::card::Card;
 use crate::addressing::{Addressing, Config, Ipv4Config, Ipv6Config};
@@ -48,6 +47,8 @@ use crate::status::MAX_INTERFACES;
 
 /// What one interface needs of the heap: its buffers, rings and sockets, rounded up.
 const HEAP_PER_PORT: usize = 620 << 10;
+/// The same for a VLAN, which has no buffers or rings of its own.
+const HEAP_PER_VLAN: usize = 96 << 10;
 /// What the connections and services need after the interfaces, rounded up.
 const HEAP_AFTER_PORTS: usize = CONNECTIONS * (RECEIVE_BYTES + TRANSMIT_BYTES + 1024) + (64 << 10);
 
@@ -76,11 +77,6 @@ const DISTRIBUTOR: Block = Block {
 const REDISTRIBUTOR: Block = Block {
     least: irq::REDISTRIBUTOR_BYTES,
     probe: irq::PIDR2,
-};
-/// The magic number. Spec: virtio 1.2, 4.2.2.
-const VIRTIO: Block = Block {
-    least: size_of::<VirtIOHeader>(),
-    probe: 0,
 };
 /// More than any machine has; a damaged tree may claim four billion.
 const MAX_REDISTRIBUTOR_REGIONS: u32 = 64;
@@ -300,102 +296,25 @@ impl Machine {
         hostname: &str,
         random: &mut Random,
     ) -> (Vec<Port<Card>>, Pool, Option<armada::Watch>) {
-        let mut pool = Pool::new(0);
-        let mut ports = Vec::with_capacity(MAX_INTERFACES);
+        let mut interfaces = Interfaces {
+            ports: Vec::with_capacity(MAX_INTERFACES),
+            pool: Pool::new(0),
+            args,
+            hostname,
+            random,
+        };
         // First of all: before the switch's ports are stopped, frames pass between them.
-        let mut watch = None;
-        if let Some(armada) = armada::start(self, gic, &mut pool, random) {
+        let (pool, random) = (&mut interfaces.pool, &mut *interfaces.random);
+        let armada = armada::start(self, gic, &args.wiring, pool, random);
+        let watch = armada.map(|armada| {
             for (name, interrupt, socket) in armada.sockets {
-                let card = Card::Armada(socket);
-                ports.push(port(
-                    name, card, interrupt, args, hostname, random, &mut pool,
-                ));
+                interfaces.add(name, Card::Armada(socket), interrupt);
             }
-            watch = Some(armada.watch);
-        }
-        if self
-            .tree
-            .compatible("virtio,mmio")
-            .any(|node| !node.dma_coherent())
-        {
-            virtio::not_coherent();
-        }
-        for node in self.tree.compatible("virtio,mmio") {
-            let Some((address, len)) = self.registers(&node, 0, &VIRTIO) else {
-                continue;
-            };
-            let Some(header) = NonNull::new(address as *mut VirtIOHeader) else {
-                continue;
-            };
-            // SAFETY: the tree says that virtio registers are there; they were just mapped, and nobody else uses them.
-            let transport = match unsafe { MmioTransport::new(header, len) } {
-                Ok(transport) => transport,
-                // An empty place has device type 0; of `virt`'s 32 places most are empty.
-                Err(MmioError::InvalidDeviceID(_)) => continue,
-                Err(error) => {
-                    left_out(&node, error);
-                    continue;
-                }
-            };
-            if transport.device_type() != DeviceType::Network {
-                info!(
-                    "{}: {:?} device, not used",
-                    node.path(),
-                    transport.device_type()
-                );
-                continue;
-            }
-            if ports.len() == MAX_INTERFACES {
-                left_out(
-                    &node,
-                    format_args!("there are {MAX_INTERFACES} interfaces already"),
-                );
-                continue;
-            }
-            if heap::free() < HEAP_PER_PORT + HEAP_AFTER_PORTS {
-                left_out(&node, "no memory left for its buffers");
-                continue;
-            }
-            pool.grow(BUFFERS);
-            let nic = match VirtioNic::bring_up(transport, &mut pool) {
-                Ok(nic) => nic,
-                Err(error) => {
-                    left_out(&node, error);
-                    continue;
-                }
-            };
-            let slot = node
-                .interrupt(0)
-                .and_then(|interrupt| interrupt.gic())
-                .map_err(|error| left_out(&node, error));
-            let Ok(line) = slot else { continue };
-            let slot = match gic.enable(line.intid(), line.trigger == Trigger::Level) {
-                Ok(slot) => slot,
-                Err(error) => {
-                    left_out(&node, error);
-                    continue;
-                }
-            };
-            let mut name = Name::new();
-            // Three characters and one digit always fit.
-            let _ = write!(name, "eth{}", ports.len());
-            let card = Card::Virtio(nic);
-            ports.push(port(
-                name,
-                card,
-                slot.mask(),
-                args,
-                hostname,
-                random,
-                &mut pool,
-            ));
-        }
-        for device in args.devices() {
-            if !ports.iter().any(|port: &Port<Card>| port.name == device) {
-                warn!("bootargs: ip= names {device}, which does not exist");
-            }
-        }
-        (ports, pool, watch)
+            armada.watch
+        });
+        virtio::start(self, gic, &mut interfaces);
+        interfaces.name_unknown();
+        (interfaces.ports, interfaces.pool, watch)
     }
 
     fn run(mut self) -> ! {
@@ -483,6 +402,7 @@ impl Machine {
             image_bytes: image.end - image.start,
             heap_bytes: (0, 0),
         };
+        let feeder = watchdog::start(&mut self, args.watchdog_s);
         let mut network = Network::new(ports, pool, system);
         let (used, size) = heap::usage();
         network.system.heap_bytes = (used as u64, size as u64);
@@ -492,7 +412,7 @@ impl Machine {
         if let Some(test) = &args.test {
             self_test::run(test, timer_slot);
         }
-        serve(&mut network, watch.as_mut(), timer_slot)
+        serve(&mut network, watch.as_mut(), feeder, timer_slot)
     }
 }
 
@@ -500,9 +420,10 @@ impl Machine {
 fn serve(
     network: &mut Network<Card>,
     mut watch: Option<&mut armada::Watch>,
+    mut feeder: Option<watchdog::Feeder>,
     timer_slot: Slot,
 ) -> ! {
-    let mut watch_us = watch.as_ref().map_or(u64::MAX, |watch| watch.due_us());
+    let mut watch_us = 0;
     // When the network wants to be polled although nothing happened.
     let mut network_us = 0;
     loop {
@@ -512,11 +433,20 @@ fn serve(
             irq::done(timer_slot);
         }
         let now_us = timer::now_us();
-        if watch_us <= now_us
-            && let Some(watch) = &mut watch
-        {
-            pending |= watch.poll(now_us, &mut network.pool);
-            watch_us = watch.due_us();
+        if watch_us <= now_us {
+            watch_us = u64::MAX;
+            if let Some(watch) = &mut watch {
+                pending |= watch.poll(now_us, &mut network.pool);
+                watch_us = watch.due_us();
+            }
+            if let Some(feeder) = &mut feeder {
+                if feeder.due_us <= now_us {
+                    // Cards that interrupt when their link changes need no looking after.
+                    let links_us = watch.as_ref().map_or(now_us, |watch| watch.links_us());
+                    feeder.poll(now_us, links_us);
+                }
+                watch_us = watch_us.min(feeder.due_us);
+            }
         }
         // Of hundreds of steps on the management bus each second, the network need not know.
         if pending & !timer_slot.mask() != 0 || network_us <= now_us {
@@ -539,20 +469,70 @@ fn serve(
     }
 }
 
-/// An interface on a card, named in the log.
-fn port(
-    name: Name,
-    card: Card,
-    interrupt: u32,
-    args: &BootArgs,
-    hostname: &str,
-    random: &mut Random,
-    pool: &mut Pool,
-) -> Port<Card> {
-    info!("{name}: {}, {}", card.driver(), MacText(card.mac()));
-    let config = addressing_config(args, &name, hostname);
-    let addressing = Addressing::new(config, EthernetAddress(card.mac()), random.draw());
-    Port::new(name, card, interrupt, addressing, random.draw(), pool)
+/// The interfaces so far, and what makes more of them.
+struct Interfaces<'a> {
+    ports: Vec<Port<Card>>,
+    pool: Pool,
+    args: &'a BootArgs,
+    hostname: &'a str,
+    random: &'a mut Random,
+}
+
+impl Interfaces<'_> {
+    /// An interface on a card, and one for each VLAN that the command line puts on it.
+    fn add(&mut self, name: Name, card: Card, interrupt: u32) {
+        let args = self.args;
+        let vlans: heapless::Vec<_, MAX_INTERFACES> = args
+            .wiring
+            .vlans
+            .iter()
+            .filter(|vlan| vlan.parent == name)
+            .collect();
+        if vlans.is_empty() {
+            self.push(name, card, interrupt);
+            return;
+        }
+        let trunk = Trunk::new(card, vlans.iter().map(|vlan| vlan.vid));
+        let trunk: &'static RefCell<Trunk<Card>> = Box::leak(Box::new(RefCell::new(trunk)));
+        let lanes = core::iter::once((name, 0))
+            .chain(vlans.iter().map(|vlan| (vlan.name.clone(), vlan.vid)));
+        for (name, vid) in lanes {
+            if vid != 0 && (self.is_full() || heap::free() < HEAP_PER_VLAN + HEAP_AFTER_PORTS) {
+                warn!("{name}: not made: there are too many interfaces, or no memory is left");
+            } else if let Some(lane) = Lane::new(trunk, vid) {
+                self.push(name, Card::Vlan(lane), interrupt);
+            }
+        }
+    }
+
+    fn push(&mut self, name: Name, card: Card, interrupt: u32) {
+        info!("{name}: {}, {}", card.driver(), MacText(card.mac()));
+        let config = addressing_config(self.args, &name, self.hostname);
+        let addressing = Addressing::new(config, EthernetAddress(card.mac()), self.random.draw());
+        let (seed, pool) = (self.random.draw(), &mut self.pool);
+        let port = Port::new(name, card, interrupt, addressing, seed, pool);
+        self.ports.push(port);
+    }
+
+    fn is_full(&self) -> bool {
+        self.ports.len() >= MAX_INTERFACES
+    }
+
+    /// Names what the command line says about interfaces that are not there.
+    fn name_unknown(&self) {
+        let missing = |name: &str| !self.ports.iter().any(|port| port.name == name);
+        for device in self.args.devices().filter(|device| missing(device)) {
+            warn!("bootargs: ip= names {device}, which does not exist");
+        }
+        for vlan in &self.args.wiring.vlans {
+            if missing(&vlan.parent) {
+                warn!(
+                    "bootargs: vlan= names {}, which is no interface",
+                    vlan.parent
+                );
+            }
+        }
+    }
 }
 
 /// How an interface gets its addresses, by the command line.

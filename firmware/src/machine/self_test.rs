@@ -14,6 +14,7 @@ pub(super) fn run(name: &str, timer_slot: Slot) {
         "stack" => {
             core::hint::black_box(overflow(1));
         }
+        "stall" => stall(),
         "interrupts" => interrupts(argument.parse().unwrap_or(1_000_000), timer_slot),
         "wx" => write_xor_execute(),
         _ => log::warn!("bootargs: test={name} is not a test"),
@@ -29,6 +30,14 @@ fn abort() {
 fn overflow(depth: u64) -> u64 {
     let room = core::hint::black_box([depth; 64]);
     overflow(depth + 1) + room[0]
+}
+
+/// Never comes back, with interrupts on: what a watchdog is for.
+fn stall() {
+    log::info!("self-test stall: nothing happens from here on");
+    loop {
+        core::hint::spin_loop();
+    }
 }
 
 /// `mov x0, xzr` and `ret`: what [`Attempt::Call`] asks of code.

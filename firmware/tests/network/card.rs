@@ -40,6 +40,7 @@ impl Card {
             carrier: Link::Up {
                 speed_mbps: 0,
                 full_duplex: true,
+                pause: Default::default(),
             },
             noted: Link::Down,
             empty,
@@ -85,6 +86,7 @@ impl Card {
             true => Link::Up {
                 speed_mbps: 0,
                 full_duplex: true,
+                pause: Default::default(),
             },
             false => Link::Down,
         };

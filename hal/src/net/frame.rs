@@ -141,6 +141,14 @@ impl Pool {
         })
     }
 
+    /// A copy of a frame, if a buffer is free.
+    pub fn copy(&mut self, frame: &Frame) -> Option<Frame> {
+        let mut copy = self.take()?;
+        (copy.start, copy.len) = (frame.start, frame.len);
+        copy.bytes_mut().copy_from_slice(frame.bytes());
+        Some(copy)
+    }
+
     /// Takes a buffer back.
     #[inline(always)]
     pub fn put(&mut self, frame: Frame) {
@@ -165,6 +173,19 @@ mod tests {
         assert!(frame.is_some() && pool.take().is_none());
         pool.put(frame.unwrap());
         assert_eq!(pool.available(), 1);
+    }
+
+    #[test]
+    fn a_copy_is_another_frame_with_the_same_bytes() {
+        let mut pool = Pool::new(2);
+        let mut frame = pool.take().unwrap();
+        assert!(frame.set_len(100) && frame.grow_front(12, 4));
+        frame.bytes_mut().fill(7);
+        let mut copy = pool.copy(&frame).unwrap();
+        assert!(pool.copy(&frame).is_none());
+        copy.bytes_mut()[0] = 8;
+        assert_eq!(copy.bytes()[1..], frame.bytes()[1..]);
+        assert_eq!(frame.bytes(), [7; 104]);
     }
 
     #[test]

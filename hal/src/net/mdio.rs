@@ -63,7 +63,7 @@ pub trait Mdio {
 }
 
 /// Longest wait for one operation. Inherited: FreeBSD waits as long, Linux 1 ms; an operation takes 41 to 95 us.
-pub const BUSY_LIMIT_US: u64 = 10_000;
+pub const FRAME_LIMIT_US: u64 = 10_000;
 
 register_bitfields![u32,
     Smi [
@@ -176,7 +176,7 @@ impl<B: Bus, C: Clock> OrionMdio<B, C> {
     fn wait_idle(&mut self) -> Result<(), Error> {
         let bus = &mut self.bus;
         self.clock
-            .wait_until(BUSY_LIMIT_US, || !SMI_STATUS.read(bus).is_set(Smi::BUSY))
+            .wait_until(FRAME_LIMIT_US, || !SMI_STATUS.read(bus).is_set(Smi::BUSY))
             .map_err(|_| Error::Timeout)
     }
 }

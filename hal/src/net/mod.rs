@@ -12,6 +12,7 @@ pub mod steps;
 pub mod tag;
 #[cfg(target_os = "none")]
 pub mod virtio;
+pub mod vlan;
 
 pub use frame::{Frame, Pool};
 
@@ -40,6 +41,8 @@ pub enum Link {
         speed_mbps: u32,
         /// Both directions at once.
         full_duplex: bool,
+        /// Pause frames, as negotiated.
+        pause: phy::Pause,
     },
 }
 
@@ -47,6 +50,29 @@ impl Link {
     /// Whether frames can pass.
     pub fn is_up(self) -> bool {
         self != Link::Down
+    }
+}
+
+/// When received frames interrupt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Coalescing {
+    /// Frames that must wait before an interrupt; 0 and 1: each one.
+    pub rx_packets: u16,
+    /// Longest time a frame waits for others, in microseconds; 67,000 at most.
+    pub rx_time_us: u32,
+}
+
+impl Coalescing {
+    /// Each frame at once: under load the poll loop finds more of them at each look anyway.
+    pub const LATENCY: Coalescing = Coalescing {
+        rx_packets: 1,
+        rx_time_us: 100,
+    };
+}
+
+impl Default for Coalescing {
+    fn default() -> Self {
+        Self::LATENCY
     }
 }
 
@@ -66,6 +92,12 @@ pub struct Counters {
     pub tx_bytes: u64,
     /// Received frames shorter than an Ethernet header.
     pub rx_runt: u64,
+    /// Received frames of a VLAN that nobody here has.
+    pub rx_other_vlan: u64,
+    /// Received frames to another station, let in because the address filter could not tell them apart.
+    pub rx_other_station: u64,
+    /// Received frames for another interface of the same device, whose queue was full.
+    pub rx_queue_full: u64,
     /// Completions the device reported for buffers it did not own, or of impossible lengths.
     pub rx_bad_completion: u64,
     /// Frames not sent because the transmit ring was full.
@@ -78,7 +110,7 @@ pub struct Counters {
 
 impl Counters {
     /// Name, help text and value of each counter, for whoever shows them.
-    pub fn each(&self) -> [(&'static str, &'static str, u64); 9] {
+    pub fn each(&self) -> [(&'static str, &'static str, u64); 12] {
         [
             ("rx_frames", "Frames received", self.rx_frames),
             ("rx_bytes", "Bytes received, without FCS", self.rx_bytes),
@@ -92,6 +124,21 @@ impl Counters {
                 "rx_runt",
                 "Received frames shorter than an Ethernet header",
                 self.rx_runt,
+            ),
+            (
+                "rx_other_vlan",
+                "Received frames of a VLAN that nobody here has",
+                self.rx_other_vlan,
+            ),
+            (
+                "rx_other_station",
+                "Received frames to another station, refused by software",
+                self.rx_other_station,
+            ),
+            (
+                "rx_queue_full",
+                "Received frames for another interface of the device, whose queue was full",
+                self.rx_queue_full,
             ),
             (
                 "rx_bad_completion",
@@ -148,6 +195,10 @@ pub trait Nic {
     fn flush(&mut self);
     /// Whether to interrupt when the transmit ring has room again.
     fn interrupt_on_space(&mut self, wanted: bool);
+    /// Sets when received frames interrupt, at any time, for all interfaces of the device. False if it cannot be told.
+    fn set_coalescing(&mut self, _coalescing: Coalescing) -> bool {
+        false
+    }
     /// What was counted so far.
     fn counters(&self) -> &Counters;
     /// For whoever drops a frame above the driver.

@@ -10,6 +10,7 @@
 use super::Link;
 use super::mdio::{FLOATING, PhyAddr};
 use super::steps::{self, Reg16, Registers, wait_clear};
+use core::fmt;
 use tock_registers::LocalRegisterCopy;
 use tock_registers::fields::FieldValue;
 use tock_registers::register_bitfields;
@@ -162,7 +163,7 @@ impl Modes {
     }
 }
 
-/// Directions in which pause frames work.
+/// Directions in which pause frames work. Shown as `, pause rx/tx`; as nothing if there are none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pause {
     /// This side sends them.
@@ -194,6 +195,17 @@ impl Pause {
     }
 }
 
+impl fmt::Display for Pause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match (self.rx, self.tx) {
+            (true, true) => ", pause rx/tx",
+            (true, false) => ", pause rx",
+            (false, true) => ", pause tx",
+            (false, false) => "",
+        })
+    }
+}
+
 /// A link that is up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Up {
@@ -210,6 +222,7 @@ impl From<Option<Up>> for Link {
         up.map_or(Link::Down, |up| Link::Up {
             speed_mbps: up.speed.mbps(),
             full_duplex: up.full_duplex,
+            pause: up.pause,
         })
     }
 }
@@ -278,6 +291,19 @@ pub enum Fault {
     },
 }
 
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fault::MasterSlave => f.write_str("both sides insist on being master, or slave"),
+            Fault::NoCommonMode => f.write_str("the two sides have no mode in common"),
+            Fault::SettingsLost { control } => write!(
+                f,
+                "the PHY has lost its settings (register 0 is {control:#06x}), set up again"
+            ),
+        }
+    }
+}
+
 /// Why a PHY cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Error {
@@ -290,6 +316,15 @@ pub enum Error {
 impl From<steps::Error> for Error {
     fn from(error: steps::Error) -> Self {
         Error::Access(error)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Access(error) => error.fmt(f),
+            Error::Absent(addr) => write!(f, "no PHY answers at {:#04x}", addr.0),
+        }
     }
 }
 

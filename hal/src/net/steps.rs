@@ -12,10 +12,11 @@
 //!   Line             the controller: start a frame, ask for its end
 //! ```
 
-use super::mdio::{self, FLOATING, OrionMdio, PhyAddr, RegAddr};
+use super::mdio::{self, FLOATING, FRAME_LIMIT_US, OrionMdio, PhyAddr, RegAddr};
 use crate::regs::Bus;
 use crate::time::Clock;
 use core::cell::Cell;
+use core::fmt;
 use core::future::Future;
 use core::marker::PhantomData;
 use core::pin::{Pin, pin};
@@ -27,8 +28,6 @@ use tock_registers::{LocalRegisterCopy, RegisterLongName};
 const FRAME_US: u64 = 50;
 /// Time between two looks at a frame that has not ended.
 const FRAME_POLL_US: u64 = 10;
-/// Longest a frame may take. Inherited: Linux's limit is 1 ms, FreeBSD's 10 ms.
-pub const FRAME_LIMIT_US: u64 = 10_000;
 /// Longest a busy bit of the switch may stay. Inherited: Linux mv88e6xxx polls for 50 ms.
 pub const BUSY_LIMIT_US: u64 = 50_000;
 
@@ -91,6 +90,20 @@ pub enum Error {
         /// What it last read.
         value: u16,
     },
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (device, reg) = match self {
+            Error::Mdio(error) => return error.fmt(f),
+            Error::Frame { device, reg } | Error::Busy { device, reg, .. } => (device.0, reg.0),
+        };
+        let at = format_args!("device {device:#04x} register {reg:#04x}");
+        match self {
+            Error::Busy { value, .. } => write!(f, "{at} stays busy, it reads {value:#06x}"),
+            _ => write!(f, "the management frame to {at} does not end"),
+        }
+    }
 }
 
 /// Sixteen-bit registers of numbered devices, reached in steps.
@@ -221,6 +234,38 @@ pub async fn wait_clear<R: Registers>(
         }
         looks += 1;
     }
+}
+
+/// Starts an operation by writing `value` with the `busy` bit, and waits until that bit is clear.
+///
+/// # Errors
+///
+/// As [`Registers::write`] and [`wait_clear`].
+pub async fn operate<R: Registers, L: RegisterLongName>(
+    regs: &mut R,
+    device: PhyAddr,
+    reg: Reg16<L>,
+    busy: Field<u16, L>,
+    value: FieldValue<u16, L>,
+) -> Result<(), Error> {
+    let busy_set = busy.mask << busy.shift;
+    regs.write(device, reg.addr, value.value | busy_set).await?;
+    wait_idle(regs, device, reg, busy).await
+}
+
+/// Waits until the `busy` bit of the last operation is clear.
+///
+/// # Errors
+///
+/// As [`wait_clear`], after [`BUSY_LIMIT_US`].
+pub async fn wait_idle<R: Registers, L: RegisterLongName>(
+    regs: &mut R,
+    device: PhyAddr,
+    reg: Reg16<L>,
+    busy: Field<u16, L>,
+) -> Result<(), Error> {
+    wait_clear(regs, device, reg.addr, busy, BUSY_LIMIT_US).await?;
+    Ok(())
 }
 
 /// A register with named fields.

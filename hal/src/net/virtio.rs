@@ -11,6 +11,7 @@
     reason = "the crate cannot know who owns a buffer that the device writes"
 )]
 
+use super::phy::Pause;
 use super::{Counters, Frame, Link, MacAddr, Nic, Pool, frame::HEADROOM};
 use alloc::boxed::Box;
 use virtio_drivers::queue::VirtQueue;
@@ -195,6 +196,7 @@ impl<H: Hal, T: Transport> VirtioNic<H, T> {
             Link::Up {
                 speed_mbps: 0,
                 full_duplex: true,
+                pause: Pause::default(),
             }
         } else {
             Link::Down

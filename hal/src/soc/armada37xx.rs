@@ -197,11 +197,14 @@ pub fn gbe_core_hz(north_bridge: &mut impl Bus, south_bridge: &mut impl Bus) -> 
     (25_000_000..=500_000_000).contains(&hz).then_some(hz)
 }
 
+/// The crystal of every ESPRESSObin.
+pub const USUAL_CRYSTAL_HZ: u32 = 25_000_000;
+
 /// The crystal: 25 MHz on the ESPRESSObin, 40 MHz by a strap. `north_bridge` as above.
 pub fn crystal_hz(north_bridge: &mut impl Bus) -> u32 {
     match STRAPS.read(north_bridge).is_set(Straps::CRYSTAL_40_MHZ) {
         true => 40_000_000,
-        false => 25_000_000,
+        false => USUAL_CRYSTAL_HZ,
     }
 }
 

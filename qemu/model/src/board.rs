@@ -132,6 +132,8 @@ pub struct Board {
     out: VecDeque<(PortId, Vec<u8>)>,
     /// Losses and the like between the blocks.
     pub wire_counters: WireCounters,
+    /// Sockets with a cable whose other end is somebody's network.
+    plugged: [bool; USER_PORTS],
     /// Frames for the host that found no room.
     pub out_lost: u64,
     reset_requested: bool,
@@ -293,6 +295,7 @@ impl Board {
             words: storage_at_power_on(&config),
             wire: VecDeque::new(),
             out: VecDeque::new(),
+            plugged: [false; USER_PORTS],
             wire_counters: WireCounters::default(),
             out_lost: 0,
             reset_requested: false,
@@ -345,7 +348,13 @@ impl Board {
     ///
     /// [`FaultError`] if the list is not understood.
     pub fn set_faults(&mut self, list: &str) -> Result<(), FaultError> {
-        self.env.faults.set_list(list)
+        self.env.faults.set_list(list)?;
+        for socket in 0..USER_PORTS {
+            if self.plugged[socket] {
+                self.set_plugged(socket, true);
+            }
+        }
+        Ok(())
     }
 
     /// Reads `size` bytes at `offset` from [`REGISTERS_BASE`].
@@ -497,6 +506,18 @@ impl Board {
     /// True for a register of NETA0, MDIO included, that cannot answer now.
     fn is_gated(&self, offset: u32) -> bool {
         self.neta0_off && matches!(decode(offset & !3), Block::Neta0(_) | Block::Mdio)
+    }
+
+    /// Plugs the cable of a socket, or pulls it; the fault `partner` says who is at its other end, or a gigabit card.
+    pub fn set_plugged(&mut self, socket: usize, plugged: bool) {
+        self.plugged[socket] = plugged;
+        let name = ["wan", "lan0", "lan1"][socket];
+        let limited = self.env.faults.values("partner").find_map(|value| {
+            let (at, mode) = value.split_once(':')?;
+            (at == name).then_some(Partner::limited(mode)?)
+        });
+        let partner = limited.unwrap_or(Partner::GIGABIT);
+        self.set_cable(socket, plugged.then_some(partner));
     }
 
     /// Plugs a cable into a socket (0 to 2 for switch ports 1 to 3), or pulls it.
@@ -679,6 +700,13 @@ impl Board {
                 let at = self.env.prng.below(frame.data.len() as u64) as usize;
                 frame.data[at] ^= 1 << self.env.prng.below(8);
             }
+            // Behind both addresses: four bytes, or eight with an EtherType in front.
+            if toward == Toward::Mac && frame.data.len() >= 20 && faults.every("tag-damage") {
+                self.wire_counters.faulted += 1;
+                let at = 12 + self.env.prng.below(8) as usize;
+                frame.data[at] ^= 1 << self.env.prng.below(8);
+            }
+            let faults = &mut self.env.faults;
             due += faults.number("frame-delay", 0).unwrap_or(0);
             if faults.every("frame-reorder") {
                 self.wire_counters.faulted += 1;
@@ -830,6 +858,36 @@ mod tests {
             }
         }
         assert!(board.env.guest_error_count() > 0);
+    }
+
+    #[test]
+    fn a_limited_partner_is_there_while_its_fault_is() {
+        let (mut board, _) = board();
+        board.set_plugged(0, true);
+        let speed = |board: &mut Board| {
+            board.set_time(board.env.now + 10_000_000_000);
+            board.switch.advance(&mut board.env);
+            board
+                .switch
+                .link(&mut board.env, PortId(1))
+                .map(|link| (link.speed, link.full_duplex))
+        };
+        assert_eq!(speed(&mut board), Some((Speed::S1000, true)));
+        for (mode, wanted) in [
+            ("partner=wan:10-half", (Speed::S10, false)),
+            (
+                "partner=lan0:10-full,partner=wan:100-full",
+                (Speed::S100, true),
+            ),
+            ("partner=wan:100-full!", (Speed::S100, false)),
+            ("", (Speed::S1000, true)),
+        ] {
+            board.set_faults(mode).unwrap();
+            assert_eq!(speed(&mut board), Some(wanted), "{mode}");
+        }
+        for nonsense in ["", "100", "1000-full!", "100-both"] {
+            assert_eq!(Partner::limited(nonsense), None);
+        }
     }
 
     #[test]

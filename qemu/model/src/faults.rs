@@ -38,6 +38,10 @@ pub const FAULTS: &[Fault] = &[
         about: "value n: every n-th frame on the conduit wire arrives after the one behind it",
     },
     Fault {
+        name: "tag-damage",
+        about: "value n: every n-th frame to the MAC has one bit of its tag flipped, its FCS right",
+    },
+    Fault {
         name: "mdio-busy",
         about: "an MDIO operation never ends",
     },
@@ -84,6 +88,11 @@ pub const FAULTS: &[Fault] = &[
     Fault {
         name: "phy-never-completes",
         about: "value port (or none for all): autonegotiation never completes",
+    },
+    Fault {
+        name: "partner",
+        about: "value wan, lan0 or lan1 and a mode: the partner there offers that mode only; `wan:10-half`; \
+                with `!` behind it does not negotiate; may stand once for each socket",
     },
     Fault {
         name: "link-flap",
@@ -207,6 +216,12 @@ impl Faults {
             .iter()
             .find(|a| a.name == name && a.left != Some(0))?;
         Some(active.value.parse().unwrap_or(default))
+    }
+
+    /// Every value of fault `name`, which may stand several times; uses up nothing.
+    pub fn values(&self, name: &'static str) -> impl Iterator<Item = &str> {
+        let of_name = move |a: &&Active| a.name == name && a.left != Some(0);
+        self.0.iter().filter(of_name).map(|a| a.value.as_str())
     }
 
     /// True on every n-th call while `name=n` is in force (n = 1 if not given).

@@ -153,6 +153,37 @@ impl Partner {
         asymmetric_pause: true,
         forced_master: None,
     };
+
+    /// A partner of one mode, such as `100-full`; with `!` behind it does not negotiate.
+    #[must_use]
+    pub fn limited(text: &str) -> Option<Self> {
+        let (mode, negotiates) = match text.strip_suffix('!') {
+            Some(mode) => (mode, false),
+            None => (text, true),
+        };
+        let (speed, duplex) = mode.split_once('-')?;
+        let speed = match speed {
+            "10" => Speed::S10,
+            "100" => Speed::S100,
+            "1000" if negotiates => Speed::S1000,
+            _ => return None,
+        };
+        let full_duplex = match duplex {
+            "full" => true,
+            "half" => false,
+            _ => return None,
+        };
+        Some(if negotiates {
+            Self::Autoneg {
+                modes: Modes::one(speed, full_duplex),
+                pause: false,
+                asymmetric_pause: false,
+                forced_master: None,
+            }
+        } else {
+            Self::Forced { speed, full_duplex }
+        })
+    }
 }
 
 /// State of one pair, as the cable test finds it.

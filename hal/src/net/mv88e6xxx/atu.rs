@@ -6,7 +6,7 @@
 use super::PortSet;
 use super::global1::DEVICE;
 use crate::net::MacAddr;
-use crate::net::steps::{BUSY_LIMIT_US, Error, Reg16, Registers, wait_clear};
+use crate::net::steps::{self, Error, Reg16, Registers, wait_idle};
 use tock_registers::fields::FieldValue;
 use tock_registers::register_bitfields;
 
@@ -68,12 +68,6 @@ async fn write_mac(regs: &mut impl Registers, mac: MacAddr) -> Result<(), Error>
     Ok(())
 }
 
-async fn wait_idle(regs: &mut impl Registers) -> Result<(), Error> {
-    let reg = OPERATION.addr();
-    wait_clear(regs, DEVICE, reg, Operation::BUSY, BUSY_LIMIT_US).await?;
-    Ok(())
-}
-
 /// Runs an operation on data and address registers as they are.
 async fn operate(
     regs: &mut impl Registers,
@@ -83,14 +77,13 @@ async fn operate(
     CONTROL
         .modify(regs, DEVICE, Control::FID_HIGH.val(fid >> 4))
         .await?;
-    let start = operation + Operation::BUSY::SET + Operation::FID_LOW.val(fid & 0xf);
-    OPERATION.write(regs, DEVICE, start).await?;
-    wait_idle(regs).await
+    let start = operation + Operation::FID_LOW.val(fid & 0xf);
+    steps::operate(regs, DEVICE, OPERATION, Operation::BUSY, start).await
 }
 
 /// Empties the table and sets the age limit of learnt addresses.
 pub(super) async fn set_up(regs: &mut impl Registers, age_s: u16) -> Result<(), Error> {
-    wait_idle(regs).await?;
+    wait_idle(regs, DEVICE, OPERATION, Operation::BUSY).await?;
     DATA.write(regs, DEVICE, Data::STATE::Unused).await?;
     operate(regs, Operation::OPERATION::FlushAll, 0).await?;
     let units = (u32::from(age_s) * 1000 / AGE_UNIT_MS).clamp(1, 255) as u16;
@@ -110,7 +103,7 @@ pub(super) async fn load_static(
     mac: MacAddr,
     ports: PortSet,
 ) -> Result<(), Error> {
-    wait_idle(regs).await?;
+    wait_idle(regs, DEVICE, OPERATION, Operation::BUSY).await?;
     write_mac(regs, mac).await?;
     let state = match mac[0] & 1 {
         0 => Data::STATE::StaticUnicast,
@@ -127,7 +120,7 @@ pub(super) async fn load_static(
 /// port numbers there for years and nobody noticed, so nobody knows that it works. Relearning costs the other members
 /// of a bridge a few flooded frames.
 pub(super) async fn forget_learnt(regs: &mut impl Registers, fid: u16) -> Result<(), Error> {
-    wait_idle(regs).await?;
+    wait_idle(regs, DEVICE, OPERATION, Operation::BUSY).await?;
     DATA.write(regs, DEVICE, Data::STATE::Unused).await?;
     operate(regs, Operation::OPERATION::FlushDynamicOfFid, fid).await
 }
@@ -158,7 +151,7 @@ impl Walk {
         let Some(behind) = self.behind else {
             return Ok(None);
         };
-        wait_idle(regs).await?;
+        wait_idle(regs, DEVICE, OPERATION, Operation::BUSY).await?;
         write_mac(regs, behind).await?;
         DATA.write(regs, DEVICE, Data::STATE::Unused).await?;
         operate(regs, Operation::OPERATION::GetNext, self.fid).await?;

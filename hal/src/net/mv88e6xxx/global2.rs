@@ -5,7 +5,7 @@
 use super::{PortIndex, PortSet};
 use crate::net::MacAddr;
 use crate::net::mdio::{PhyAddr, RegAddr};
-use crate::net::steps::{BUSY_LIMIT_US, Error, Reg16, Registers, wait_clear};
+use crate::net::steps::{self, Error, Reg16, Registers};
 use tock_registers::fields::FieldValue;
 use tock_registers::register_bitfields;
 
@@ -98,8 +98,7 @@ impl<'a, R: Registers> Phys<'a, R> {
     }
 
     async fn wait_idle(&mut self) -> Result<(), Error> {
-        let reg = PHY_COMMAND.addr();
-        wait_clear(self.regs, DEVICE, reg, PhyCommand::BUSY, BUSY_LIMIT_US).await?;
+        steps::wait_idle(self.regs, DEVICE, PHY_COMMAND, PhyCommand::BUSY).await?;
         *self.idle = true;
         Ok(())
     }
@@ -212,12 +211,8 @@ async fn operate(
     table: Reg16<Table::Register>,
     operation: FieldValue<u16, Table::Register>,
 ) -> Result<(), Error> {
-    wait_clear(regs, DEVICE, table.addr(), Table::BUSY, BUSY_LIMIT_US).await?;
-    table
-        .write(regs, DEVICE, operation + Table::BUSY::SET)
-        .await?;
-    wait_clear(regs, DEVICE, table.addr(), Table::BUSY, BUSY_LIMIT_US).await?;
-    Ok(())
+    steps::wait_idle(regs, DEVICE, table, Table::BUSY).await?;
+    steps::operate(regs, DEVICE, table, Table::BUSY, operation).await
 }
 
 /// Lets the watchdog look for stuck queues.

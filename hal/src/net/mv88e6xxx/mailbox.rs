@@ -4,6 +4,7 @@ use super::{BringUpError, Canary, PORTS, PortIndex, PortSet, atu, mib, vtu};
 use crate::net::phy::{self, Up};
 use crate::net::steps;
 use core::cell::{Cell, RefCell};
+use core::fmt;
 use heapless::Deque;
 
 /// Why the chip has to be brought up again.
@@ -25,6 +26,26 @@ pub enum Trouble {
     },
     /// An access failed.
     Access(steps::Error),
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Trouble::Canary {
+                port,
+                expected,
+                found,
+            } => write!(
+                f,
+                "port {} reads {found}, not {expected}: reset or lost",
+                port.get()
+            ),
+            Trouble::Watchdog { events } => {
+                write!(f, "its watchdog saw stuck queues, events {events:#04x}")
+            }
+            Trouble::Access(error) => error.fmt(f),
+        }
+    }
 }
 
 /// News for the rest of the program.

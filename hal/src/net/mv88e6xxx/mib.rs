@@ -7,8 +7,7 @@
 
 use super::PortIndex;
 use super::global1::DEVICE;
-use crate::net::steps::{BUSY_LIMIT_US, Error, Reg16, Registers, wait_clear};
-use tock_registers::fields::FieldValue;
+use crate::net::steps::{Error, Reg16, Registers, operate, wait_idle};
 use tock_registers::register_bitfields;
 
 register_bitfields![u16,
@@ -163,26 +162,17 @@ impl Totals {
     }
 }
 
-async fn wait_idle(regs: &mut impl Registers) -> Result<(), Error> {
-    let reg = OPERATION.addr();
-    wait_clear(regs, DEVICE, reg, Operation::BUSY, BUSY_LIMIT_US).await?;
-    Ok(())
-}
-
-async fn operate(
-    regs: &mut impl Registers,
-    operation: FieldValue<u16, Operation::Register>,
-) -> Result<(), Error> {
-    OPERATION
-        .write(regs, DEVICE, operation + Operation::BUSY::SET)
-        .await?;
-    wait_idle(regs).await
-}
-
 /// Sets all counters of all ports to 0.
 pub(super) async fn flush(regs: &mut impl Registers) -> Result<(), Error> {
-    wait_idle(regs).await?;
-    operate(regs, Operation::OPERATION::FlushAll).await
+    wait_idle(regs, DEVICE, OPERATION, Operation::BUSY).await?;
+    operate(
+        regs,
+        DEVICE,
+        OPERATION,
+        Operation::BUSY,
+        Operation::OPERATION::FlushAll,
+    )
+    .await
 }
 
 /// Captures the counters of a port and reads them.
@@ -191,9 +181,9 @@ pub(super) async fn flush(regs: &mut impl Registers) -> Result<(), Error> {
 ///
 /// [`Error`].
 pub async fn snapshot(regs: &mut impl Registers, port: PortIndex) -> Result<Snapshot, Error> {
-    wait_idle(regs).await?;
+    wait_idle(regs, DEVICE, OPERATION, Operation::BUSY).await?;
     let capture = Operation::OPERATION::Capture + Operation::PORT.val(u16::from(port.get()) + 1);
-    operate(regs, capture).await?;
+    operate(regs, DEVICE, OPERATION, Operation::BUSY, capture).await?;
     let mut snapshot = Snapshot::default();
     for ((_, bank, number, is_long), value) in TABLE.into_iter().zip(&mut snapshot.0) {
         *value = read(regs, bank, number).await?;
@@ -206,7 +196,14 @@ pub async fn snapshot(regs: &mut impl Registers, port: PortIndex) -> Result<Snap
 
 async fn read(regs: &mut impl Registers, bank: u16, number: u16) -> Result<u64, Error> {
     let counter = Operation::BANK.val(bank) + Operation::COUNTER.val(number);
-    operate(regs, Operation::OPERATION::Read + counter).await?;
+    operate(
+        regs,
+        DEVICE,
+        OPERATION,
+        Operation::BUSY,
+        Operation::OPERATION::Read + counter,
+    )
+    .await?;
     let high = HIGH.read(regs, DEVICE).await?.get();
     let low = LOW.read(regs, DEVICE).await?.get();
     Ok(u64::from(high) << 16 | u64::from(low))

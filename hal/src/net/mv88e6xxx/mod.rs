@@ -45,6 +45,7 @@ use super::phy::{self, Phy, Setting};
 use super::steps::{self, Registers};
 use super::tag::Protocol;
 use core::convert::Infallible;
+use core::fmt;
 use port::Role;
 
 /// Ports of the chip.
@@ -161,6 +162,20 @@ impl From<steps::Error> for Error {
     }
 }
 
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Access(error) => error.fmt(f),
+            Error::UnknownProduct(0xfff) => f.write_str("no switch answers"),
+            Error::UnknownProduct(product) => write!(f, "product {product:#05x} is not known"),
+            Error::NotReady { status } => {
+                write!(f, "not ready after its reset, global status {status:#06x}")
+            }
+            Error::Phy { port, cause } => write!(f, "PHY of port {}: {cause}", port.get()),
+        }
+    }
+}
+
 /// Part of the bring-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
@@ -180,6 +195,20 @@ pub enum Stage {
     Open,
 }
 
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Stage::Identify => "identification",
+            Stage::Stop => "stopping the ports",
+            Stage::PowerDown => "powering down the PHYs",
+            Stage::Reset => "reset",
+            Stage::Tables => "set-up of the tables",
+            Stage::Ports => "set-up of the ports",
+            Stage::Open => "opening the ports",
+        })
+    }
+}
+
 /// Where a bring-up failed, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BringUpError {
@@ -187,6 +216,12 @@ pub struct BringUpError {
     pub stage: Stage,
     /// Why.
     pub cause: Error,
+}
+
+impl fmt::Display for BringUpError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.stage, self.cause)
+    }
 }
 
 /// The chip behind its registers.

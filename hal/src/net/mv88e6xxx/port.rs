@@ -6,6 +6,7 @@ use super::{PortIndex, PortSet};
 use crate::net::mdio::PhyAddr;
 use crate::net::steps::{Error, Reg16, Registers};
 use crate::net::tag::Protocol;
+use core::fmt;
 use tock_registers::fields::FieldValue;
 use tock_registers::register_bitfields;
 
@@ -94,6 +95,16 @@ pub struct Canary {
     pub control_0: u16,
     /// Register 0x06.
     pub vlan_map: u16,
+}
+
+impl fmt::Display for Canary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Canary {
+            control_0,
+            vlan_map,
+        } = self;
+        write!(f, "control 0 {control_0:#06x}, VLAN map {vlan_map:#06x}")
+    }
 }
 
 impl Role {

@@ -6,8 +6,8 @@
 
 use super::global1::DEVICE;
 use super::{PORTS, PortIndex, PortSet};
-use crate::net::steps::{BUSY_LIMIT_US, Error, Reg16, Registers, wait_clear};
-use tock_registers::fields::{Field, FieldValue};
+use crate::net::steps::{Error, Reg16, Registers, operate, wait_idle};
+use tock_registers::fields::Field;
 use tock_registers::register_bitfields;
 
 register_bitfields![u16,
@@ -58,32 +58,30 @@ pub struct Entry {
     pub members: PortSet,
 }
 
-async fn wait_idle(regs: &mut impl Registers) -> Result<(), Error> {
-    let reg = OPERATION.addr();
-    wait_clear(regs, DEVICE, reg, Operation::BUSY, BUSY_LIMIT_US).await?;
-    Ok(())
-}
-
-async fn operate(
-    regs: &mut impl Registers,
-    operation: FieldValue<u16, Operation::Register>,
-) -> Result<(), Error> {
-    OPERATION
-        .write(regs, DEVICE, operation + Operation::BUSY::SET)
-        .await?;
-    wait_idle(regs).await
-}
-
 /// Empties the table, and makes the spanning tree 0 valid with every state left to the ports.
 pub(super) async fn set_up(regs: &mut impl Registers) -> Result<(), Error> {
-    wait_idle(regs).await?;
-    operate(regs, Operation::OPERATION::FlushAll).await?;
+    wait_idle(regs, DEVICE, OPERATION, Operation::BUSY).await?;
+    operate(
+        regs,
+        DEVICE,
+        OPERATION,
+        Operation::BUSY,
+        Operation::OPERATION::FlushAll,
+    )
+    .await?;
     VID.write(regs, DEVICE, Vid::VALID::SET).await?;
     SID.write(regs, DEVICE, Sid::SID.val(0)).await?;
     for register in DATA {
         register.write(regs, DEVICE, Members::PORT_0.val(0)).await?;
     }
-    operate(regs, Operation::OPERATION::LoadSpanningTree).await
+    operate(
+        regs,
+        DEVICE,
+        OPERATION,
+        Operation::BUSY,
+        Operation::OPERATION::LoadSpanningTree,
+    )
+    .await
 }
 
 /// Walks the VLANs in the order of their numbers.
@@ -104,10 +102,17 @@ impl Walk {
         if self.ended {
             return Ok(None);
         }
-        wait_idle(regs).await?;
+        wait_idle(regs, DEVICE, OPERATION, Operation::BUSY).await?;
         let behind = self.behind.map_or(Vid::VID::Last, |vid| Vid::VID.val(vid));
         VID.write(regs, DEVICE, behind).await?;
-        operate(regs, Operation::OPERATION::GetNext).await?;
+        operate(
+            regs,
+            DEVICE,
+            OPERATION,
+            Operation::BUSY,
+            Operation::OPERATION::GetNext,
+        )
+        .await?;
         let found = VID.read(regs, DEVICE).await?;
         let vid = found.read(Vid::VID);
         let advances = self.behind.is_none_or(|behind| vid > behind);

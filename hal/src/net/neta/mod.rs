@@ -33,9 +33,12 @@ pub use filter::Filter;
 pub use mib::Mib;
 pub use ring::RingDump;
 
+pub use super::Coalescing;
+
 use super::{Frame, Link, MacAddr, Nic, Pool};
 use crate::dma::{Dma, LINE};
 use crate::net::frame::BUFFER_BYTES;
+use crate::net::phy::Pause;
 use crate::regs::Bus;
 use crate::time::Clock;
 use core::fmt;
@@ -67,29 +70,6 @@ pub const STALL_LIMIT_US: u64 = 500_000;
 const AROUND_FRAME_BYTES: usize = MARVELL_HEADER_BYTES + FCS_BYTES + 2;
 /// Longest frame without FCS that a buffer takes.
 pub const MAX_FRAME_BYTES: usize = BUFFER_BYTES - RX_START - AROUND_FRAME_BYTES;
-
-/// When received frames interrupt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Coalescing {
-    /// Frames that must wait before an interrupt; 0 and 1: each one.
-    pub rx_packets: u16,
-    /// Longest time a frame waits for others, in microseconds; 67,000 at most.
-    pub rx_time_us: u32,
-}
-
-impl Coalescing {
-    /// Each frame at once: under load the poll loop finds more of them at each look anyway.
-    pub const LATENCY: Coalescing = Coalescing {
-        rx_packets: 1,
-        rx_time_us: 100,
-    };
-}
-
-impl Default for Coalescing {
-    fn default() -> Self {
-        Self::LATENCY
-    }
-}
 
 /// What the driver is told from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -589,12 +569,17 @@ impl<B: Bus, D: Dma, const RX: usize, const TX: usize> Neta<B, D, RX, TX> {
             bus,
             Autoneg::FORCE_LINK_DOWN::CLEAR + Autoneg::FORCE_LINK_PASS::SET,
         );
+        let pause = config.pause;
         let wanted = Link::Up {
             speed_mbps: config.speed_mbps,
             full_duplex: config.full_duplex,
+            pause: Pause {
+                tx: pause,
+                rx: pause,
+            },
         };
         clock
-            .wait_until(LINK_LIMIT_US, || read_link(bus) == wanted)
+            .wait_until(LINK_LIMIT_US, || read_link(bus, pause) == wanted)
             .map_err(|_| Error::Link {
                 mac_status: MAC_STATUS.read(bus).get(),
             })?;
@@ -718,7 +703,7 @@ impl<B: Bus, D: Dma, const RX: usize, const TX: usize> Neta<B, D, RX, TX> {
             self.counters.dma_errors += 1;
             self.last_dma_error = Some(ERROR_ADDRESS.read(bus).get());
         }
-        self.link = read_link(bus);
+        self.link = read_link(bus, self.config.pause);
 
         let (pending, sent) = self.tx.progress(bus);
         // A partner that asks us to pause is no fault of ours, and a restart would not help.
@@ -847,7 +832,7 @@ fn settle(clock: &mut impl Clock) {
     let _ = clock.wait_until(SETTLE_US, || false);
 }
 
-fn read_link(bus: &mut impl Bus) -> Link {
+fn read_link(bus: &mut impl Bus, pause: bool) -> Link {
     let status = MAC_STATUS.read(bus);
     if !status.is_set(MacStatus::LINK_UP) {
         return Link::Down;
@@ -863,6 +848,10 @@ fn read_link(bus: &mut impl Bus) -> Link {
     Link::Up {
         speed_mbps,
         full_duplex: status.is_set(MacStatus::FULL_DUPLEX),
+        pause: Pause {
+            tx: pause,
+            rx: pause,
+        },
     }
 }
 
@@ -935,6 +924,11 @@ impl<B: Bus, D: Dma, const RX: usize, const TX: usize> Nic for Neta<B, D, RX, TX
     fn interrupt_on_space(&mut self, wanted: bool) {
         self.space_wanted = wanted;
         self.open_interrupts();
+    }
+
+    fn set_coalescing(&mut self, coalescing: Coalescing) -> bool {
+        Neta::set_coalescing(self, coalescing);
+        true
     }
 
     fn counters(&self) -> &super::Counters {

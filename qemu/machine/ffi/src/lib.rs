@@ -9,7 +9,6 @@
 
 use espressobin_model::board::{Board, Config, LINES, Variant};
 use espressobin_model::bus::{Dma, Env, GuestError};
-use espressobin_model::phy::Partner;
 use std::collections::VecDeque;
 use std::ffi::{CStr, c_char, c_void};
 
@@ -210,9 +209,7 @@ pub extern "C" fn espressobin_lines(handle: &Handle) -> u32 {
 #[unsafe(no_mangle)]
 pub extern "C" fn espressobin_set_cable(handle: &mut Handle, now: u64, socket: u32, plugged: bool) {
     handle.board.set_time(now);
-    handle
-        .board
-        .set_cable(socket as usize, plugged.then_some(Partner::GIGABIT));
+    handle.board.set_plugged(socket as usize, plugged);
 }
 
 /// True while the board can take a frame.
