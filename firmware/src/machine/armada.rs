@@ -28,9 +28,10 @@ use hal::dma::cache::Noncoherent;
 use hal::net::bridge::Stations;
 use hal::net::mdio::{OrionMdio, PhyAddr};
 use hal::net::mv88e6xxx::{self, Bridge, Event, Mailbox, PORTS, PortIndex, PortSet, Smi, Switch};
-use hal::net::neta::{self, Descriptor, Fault, Neta, desc};
+use hal::net::neta::board::{self, RING};
+use hal::net::neta::{self, Descriptor, Fault, desc};
 use hal::net::steps::{self, Stepper};
-use hal::net::tag::{Drop, Drops, Tagger};
+use hal::net::tag::{Drop, Drops, Source, Tagger};
 use hal::net::{Coalescing, Count, Counters, Frame, Link, MacAddr, MacText, Nic, Pool};
 use hal::regs::{Bus, Mmio};
 use hal::soc::armada37xx as soc;
@@ -42,8 +43,6 @@ use crate::bootargs::Wiring;
 use crate::network::{LinkLine, Name};
 use crate::random::Random;
 
-/// Places in each ring.
-const RING: usize = 256;
 /// Frames that one socket keeps for another until its turn.
 const QUEUE: usize = 64;
 /// Frames taken for others before one socket ends its turn.
@@ -87,12 +86,11 @@ const NETA: Block = Block {
 const MAC_LOW: u32 = 0x2414;
 const MAC_HIGH: u32 = 0x2418;
 
-type Mac = Neta<Mmio, Noncoherent, RING, RING>;
 type Wire = Stepper<'static, OrionMdio<Mmio, SystemClock>, SystemClock>;
 
 /// The MAC, shared by the sockets.
 pub(super) struct Conduit {
-    mac: Mac,
+    mac: board::Port,
     /// `None` without a switch: then there is one socket.
     tagger: Option<Tagger>,
     /// The interface that each port belongs to, by its first port.
@@ -102,6 +100,8 @@ pub(super) struct Conduit {
     flags: &'static Flags,
     /// The socket that had the last frame: the next one is likely to be its, too.
     last: u32,
+    /// The port that the last frame came in by.
+    came_by: PortIndex,
     space_wanted: PortSet,
     drops: Drops,
     queue_full: u64,
@@ -146,43 +146,88 @@ impl Conduit {
             .or_else(|| port_count(mailbox, self.cpu, index.checked_sub(len)?))
     }
 
-    /// The next frame for the interface of `port`, and the port it came in by.
-    #[inline]
-    fn receive(&mut self, port: PortIndex, pool: &mut Pool) -> Option<(Frame, PortIndex)> {
-        let Some(tagger) = self.tagger else {
-            return self.mac.receive(pool).map(|frame| (frame, port));
-        };
-        let waiting = &self.flags.waiting;
-        if waiting.get() & bit(port) != 0 {
-            if let Some(frame) = self.queues[usize::from(port.get())].pop_front() {
-                return Some(frame);
-            }
-            waiting.set(waiting.get() & !bit(port));
+    /// The next frame for the interface of `port`.
+    #[inline(always)]
+    fn receive(&mut self, port: PortIndex, pool: &mut Pool) -> Option<Frame> {
+        if self.flags.waiting.get() & bit(port) != 0
+            && let Some(frame) = self.take_waiting(port)
+        {
+            return Some(frame);
         }
+        let mut frame = board::receive(&mut self.mac, pool)?;
+        let Some(tagger) = self.tagger else {
+            return Some(frame);
+        };
+        match tagger.take_off(&mut frame) {
+            Ok(source) if self.owners[usize::from(source.port.get())] == port => {
+                self.came_by = source.port;
+                Some(frame)
+            }
+            taken_off => self.receive_after(frame, taken_off, tagger, port, pool),
+        }
+    }
+
+    #[inline(never)]
+    fn take_waiting(&mut self, port: PortIndex) -> Option<Frame> {
+        match self.queues[usize::from(port.get())].pop_front() {
+            Some((frame, came_by)) => {
+                self.came_by = came_by;
+                Some(frame)
+            }
+            None => {
+                self.flags
+                    .waiting
+                    .set(self.flags.waiting.get() & !bit(port));
+                None
+            }
+        }
+    }
+
+    /// Goes on after a frame that was for somebody else, or for nobody.
+    #[inline(never)]
+    fn receive_after(
+        &mut self,
+        frame: Frame,
+        taken_off: Result<Source, Drop>,
+        tagger: Tagger,
+        port: PortIndex,
+        pool: &mut Pool,
+    ) -> Option<Frame> {
+        self.set_aside(frame, taken_off, pool);
         for _ in 0..HARVEST {
-            let mut frame = self.mac.receive(pool)?;
+            let mut frame = board::receive(&mut self.mac, pool)?;
             match tagger.take_off(&mut frame) {
-                Ok(source) => {
-                    let owner = self.owners[usize::from(source.port.get())];
-                    if owner == port {
-                        return Some((frame, source.port));
-                    }
-                    waiting.set(waiting.get() | bit(owner));
-                    let queue = &mut self.queues[usize::from(owner.get())];
-                    if let Err((frame, _)) = queue.push_back((frame, source.port)) {
-                        self.queue_full += 1;
-                        pool.put(frame);
-                    }
+                Ok(source) if self.owners[usize::from(source.port.get())] == port => {
+                    self.came_by = source.port;
+                    return Some(frame);
                 }
-                Err(reason) => {
-                    self.drops.count(reason);
-                    pool.put(frame);
-                }
+                taken_off => self.set_aside(frame, taken_off, pool),
             }
         }
         // There may be more in the ring; the others first.
-        waiting.set(waiting.get() | bit(port));
+        self.flags.waiting.set(self.flags.waiting.get() | bit(port));
         None
+    }
+
+    /// Keeps a frame for its owner's turn.
+    fn set_aside(&mut self, frame: Frame, taken_off: Result<Source, Drop>, pool: &mut Pool) {
+        match taken_off {
+            Ok(source) => {
+                let owner = self.owners[usize::from(source.port.get())];
+                self.flags
+                    .waiting
+                    .set(self.flags.waiting.get() | bit(owner));
+                let queue = &mut self.queues[usize::from(owner.get())];
+                if let Err((frame, _)) = queue.push_back((frame, source.port)) {
+                    self.queue_full += 1;
+                    pool.put(frame);
+                }
+            }
+            Err(reason) => {
+                self.drops.count(reason);
+                pool.put(frame);
+            }
+        }
     }
 
     /// Sends by one port. False, and the frame is gone, if there is no room for it.
@@ -198,7 +243,7 @@ impl Conduit {
             return false;
         }
         self.flags.unflushed.set(true);
-        self.mac.send(frame, pool)
+        board::send(&mut self.mac, frame, pool)
     }
 }
 
@@ -255,6 +300,38 @@ impl Socket {
             }
         }
         link
+    }
+
+    /// This frame, or the next one that is ours.
+    #[inline(never)]
+    fn receive_admitted(&mut self, frame: Frame, pool: &mut Pool) -> Option<Frame> {
+        let (mut frame, mut turns) = (frame, HARVEST);
+        while !self.admits(&frame) {
+            pool.put(frame);
+            turns -= 1;
+            if turns == 0 {
+                let waiting = &self.flags.waiting;
+                waiting.set(waiting.get() | bit(self.port));
+                return None;
+            }
+            frame = self.conduit.borrow_mut().receive(self.port, pool)?;
+        }
+        Some(frame)
+    }
+
+    /// Notes where a frame's sender is, and whether the frame is ours at all.
+    fn admits(&mut self, frame: &Frame) -> bool {
+        if let Some(members) = &mut self.members
+            && let Some([.., a, b, c, d, e, f]) = frame.bytes().first_chunk::<12>()
+        {
+            let source = [*a, *b, *c, *d, *e, *f];
+            let came_by = self.conduit.borrow().came_by;
+            members.stations.hear(source, came_by, timer::now_us());
+        }
+        let other = self.promiscuous
+            && destination(frame).is_some_and(|to| to[0] & 1 == 0 && to != self.mac);
+        self.counters.rx_other_station += u64::from(other);
+        !other
     }
 
     #[inline(never)]
@@ -328,33 +405,18 @@ impl Nic for Socket {
     }
 
     fn receive(&mut self, pool: &mut Pool) -> Option<Frame> {
-        for _ in 0..HARVEST {
-            let mut conduit = self.conduit.borrow_mut();
-            let (frame, port) = conduit.receive(self.port, pool)?;
-            conduit.last = bit(self.port);
-            drop(conduit);
-            self.flags.unflushed.set(true);
-            if let Some(members) = &mut self.members
-                && let Some([.., a, b, c, d, e, f]) = frame.bytes().first_chunk::<12>()
-            {
-                let source = [*a, *b, *c, *d, *e, *f];
-                members.stations.hear(source, port, timer::now_us());
-            }
-            if self.promiscuous
-                && destination(&frame).is_some_and(|to| to[0] & 1 == 0 && to != self.mac)
-            {
-                self.counters.rx_other_station += 1;
-                pool.put(frame);
-                continue;
-            }
-            self.counters.rx_frames += 1;
-            self.counters.rx_bytes += frame.bytes().len() as u64;
-            return Some(frame);
-        }
-        self.flags
-            .waiting
-            .set(self.flags.waiting.get() | bit(self.port));
-        None
+        let mut conduit = self.conduit.borrow_mut();
+        let frame = conduit.receive(self.port, pool)?;
+        conduit.last = bit(self.port);
+        drop(conduit);
+        self.flags.unflushed.set(true);
+        let frame = match self.promiscuous || self.members.is_some() {
+            true => self.receive_admitted(frame, pool)?,
+            false => frame,
+        };
+        self.counters.rx_frames += 1;
+        self.counters.rx_bytes += frame.bytes().len() as u64;
+        Some(frame)
     }
 
     #[inline]
@@ -382,7 +444,7 @@ impl Nic for Socket {
     #[inline]
     fn flush(&mut self) {
         if self.flags.unflushed.replace(false) {
-            self.conduit.borrow_mut().mac.flush();
+            board::flush(&mut self.conduit.borrow_mut().mac);
         }
     }
 
@@ -956,7 +1018,7 @@ fn bring_up(
         .map_or(mac_address, |interface| interface.mac);
     let mut config = neta::Config::conduit(base, core_clock_hz);
     config.coalescing = wiring.coalescing.unwrap_or_default();
-    let mut mac = Mac::new(registers, Noncoherent, config, ring(&node)?, ring(&node)?)
+    let mut mac = board::Port::new(registers, Noncoherent, config, ring(&node)?, ring(&node)?)
         .map_err(|error| left_out(&node, error))
         .ok()?;
 
@@ -999,6 +1061,7 @@ fn bring_up(
         owners,
         queues: Default::default(),
         flags,
+        came_by: PortIndex::ZERO,
         last: interfaces
             .first()
             .map_or(0, |first| bit(first.first_port())),
