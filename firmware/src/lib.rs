@@ -17,5 +17,6 @@ pub mod metrics;
 pub mod network;
 pub mod page;
 pub mod random;
+pub mod shell;
 pub mod snapshot;
 pub mod status;

@@ -722,8 +722,7 @@ fn refused_dma_is_counted_with_its_address() {
     let (mut port, mut pool) = wire.running::<16, 16>();
     wire.faults("dma-error*1");
     wire.arrive(&frame(OWN, 1, 60));
-    // Whether the descriptor is written all the same no source says; the model's is. Then old bytes pass for a frame.
-    assert_eq!(echo(&mut port, &mut pool), 1);
+    assert_eq!(echo(&mut port, &mut pool), 0);
     port.check(wire.now_us()).unwrap();
     assert_eq!(port.driver_counters().dma_errors, 1);
     assert!(port.last_dma_error().is_some());

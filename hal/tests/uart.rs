@@ -6,16 +6,16 @@ use board::{Machine, TestBus};
 use core::fmt::Write;
 use espressobin_model::doubts::Doubts;
 use hal::regs::Bus;
-use hal::uart::armada3700::Uart;
+use hal::uart::{Uart, armada3700::Registers};
 
 const UART0: u32 = 0x1_2000;
 /// Bits of the board's lines: transmit (SPI 12) and receive (SPI 13).
 const TX_LINE: u32 = 1 << 1;
 const RX_LINE: u32 = 1 << 2;
 
-fn console() -> (Machine, Uart<TestBus>) {
+fn console() -> (Machine, Uart<Registers<TestBus>>) {
     let machine = Machine::new(Doubts::default());
-    let uart = Uart::new(machine.bus(UART0));
+    let uart = Uart::new(Registers::new(machine.bus(UART0)));
     (machine, uart)
 }
 

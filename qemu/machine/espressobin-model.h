@@ -30,6 +30,8 @@ typedef struct {
 
 EspressobinModel *espressobin_new(const EspressobinConfig *config, const EspressobinDma *dma, const char *doubts,
                                   const char *faults, char *error, size_t capacity);
+bool espressobin_set_script(EspressobinModel *model, const char *script, const char *trace, char *error, size_t capacity);
+bool espressobin_take_script_ended(EspressobinModel *model);
 uint64_t espressobin_read(EspressobinModel *model, uint64_t now, uint32_t offset, uint32_t size);
 void espressobin_write(EspressobinModel *model, uint64_t now, uint32_t offset, uint32_t size, uint64_t value);
 void espressobin_advance(EspressobinModel *model, uint64_t now);

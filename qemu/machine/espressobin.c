@@ -84,7 +84,7 @@ struct EspressobinMachine {
     struct arm_boot_info boot;
     uint8_t frame[FRAME_MAX];
     /* options */
-    char *variant, *state, *doubts, *faults;
+    char *variant, *state, *doubts, *faults, *script, *trace;
     bool strict, paced, wire_pace;
     OnOffAuto secure_hole;
 };
@@ -134,6 +134,9 @@ static void espressobin_sync(EspressobinMachine *s)
         s->stopped = true;
         error_report("espressobin: strict: %s", message);
         qemu_system_shutdown_request_with_code(SHUTDOWN_CAUSE_GUEST_PANIC, 3);
+    }
+    if (espressobin_take_script_ended(s->model)) {
+        qemu_system_shutdown_request(SHUTDOWN_CAUSE_GUEST_SHUTDOWN);
     }
     if (espressobin_take_reset_request(s->model)) {
         qemu_system_reset_request(SHUTDOWN_CAUSE_GUEST_RESET);
@@ -391,7 +394,7 @@ static void create_model(EspressobinMachine *s, bool sd_card)
         exit(1);
     }
     s->model = espressobin_new(&config, &dma, s->doubts, s->faults, error, sizeof(error));
-    if (!s->model) {
+    if (!s->model || !espressobin_set_script(s->model, s->script, s->trace, error, sizeof(error))) {
         error_report("espressobin: %s", error);
         exit(1);
     }
@@ -508,6 +511,8 @@ static void espressobin_init(MachineState *machine)
 STRING_OPTION(variant)
 STRING_OPTION(state)
 STRING_OPTION(doubts)
+STRING_OPTION(script)
+STRING_OPTION(trace)
 BOOL_OPTION(strict)
 BOOL_OPTION(paced)
 BOOL_OPTION(wire_pace)
@@ -565,6 +570,8 @@ static void espressobin_instance_init(Object *obj)
     s->state = g_strdup("u-boot");
     s->doubts = g_strdup("");
     s->faults = g_strdup("");
+    s->script = g_strdup("");
+    s->trace = g_strdup("");
     s->secure_hole = ON_OFF_AUTO_AUTO;
 }
 
@@ -588,6 +595,10 @@ static void espressobin_class_init(ObjectClass *oc, void *data)
     object_class_property_set_description(oc, "doubts", "readings of open questions, name:reading,...");
     object_class_property_add_str(oc, "faults", get_faults, set_faults);
     object_class_property_set_description(oc, "faults", "misbehaviour, name=value*count,...; may be set at run time");
+    object_class_property_add_str(oc, "script", get_script, set_script);
+    object_class_property_set_description(oc, "script", "file: frames and cables that come at their virtual times");
+    object_class_property_add_str(oc, "trace", get_trace, set_trace);
+    object_class_property_set_description(oc, "trace", "file: frames in and out with their virtual times, itself a script");
     object_class_property_add_bool(oc, "strict", get_strict, set_strict);
     object_class_property_set_description(oc, "strict", "stop at the first guest error");
     object_class_property_add_bool(oc, "paced", get_paced, set_paced);

@@ -44,7 +44,7 @@ const GUEST6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0x5054, 0xff, 0xfe12, 0x
 const OURS6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
 
 /// Sends what `frames` makes, while somebody takes what comes back: an end that nobody reads would stop the guest.
-fn send_all(wire: &mut Wire, count: usize, mut frame: impl FnMut() -> Vec<u8>) -> Result {
+pub fn send_all(wire: &mut Wire, count: usize, mut frame: impl FnMut() -> Vec<u8>) -> Result {
     let done = AtomicBool::new(false);
     let mut reader = wire.share()?;
     thread::scope(|scope| {
@@ -110,7 +110,7 @@ fn frames(cx: &Context) -> Result {
 }
 
 /// Sound frames to start from.
-fn templates() -> Vec<Vec<u8>> {
+pub fn templates() -> Vec<Vec<u8>> {
     let ip =
         |protocol, body: &[u8]| ethernet(GUEST_MAC, 0x0800, &ipv4(HOST, GUEST, protocol, body));
     let mut all = vec![
@@ -211,7 +211,7 @@ fn ipv6(to: Ipv6Addr, next: u8, body: &[u8]) -> Vec<u8> {
 }
 
 /// One of the sound frames, damaged.
-fn damaged(sound: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
+pub fn damaged(sound: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
     let mut frame = sound[random.below(sound.len())].clone();
     if random.below(4) == 0 {
         frame.extend(random.bytes(64));

@@ -2,11 +2,26 @@
 //!
 //! `board` is the machine with its cables; the others are the tests, by subject.
 
-mod board;
+pub mod board;
+mod damage;
+mod faults;
+mod flap;
+mod handover;
 mod isolation;
-mod services;
+mod overload;
+pub mod services;
+mod trees;
 
 use crate::Test;
 
 /// The tests of this directory.
-pub const TESTS: &[&[Test]] = &[services::TESTS, isolation::TESTS];
+pub const TESTS: &[&[Test]] = &[
+    services::TESTS,
+    isolation::TESTS,
+    flap::TESTS,
+    handover::TESTS,
+    overload::TESTS,
+    faults::TESTS,
+    damage::TESTS,
+    trees::TESTS,
+];

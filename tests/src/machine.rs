@@ -419,7 +419,8 @@ fn load(file: &Path, at: u64) -> Vec<String> {
     vec!["-device".into(), device]
 }
 
-fn record(mut output: impl Read, mut file: File, console: &Mutex<Vec<u8>>) {
+/// Copies a console to a file and to memory, until it ends.
+pub fn record(mut output: impl Read, mut file: File, console: &Mutex<Vec<u8>>) {
     let mut buffer = [0; 4096];
     while let Ok(len @ 1..) = output.read(&mut buffer) {
         // The file is for people; the tests read what is in memory.

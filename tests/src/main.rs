@@ -6,13 +6,14 @@
 //! machine   a QEMU command line and the guest behind it        qmp   QEMU's control socket
 //! tap       an interface of this (private) machine             wire  a cable whose other end is the test
 //! dt        takes devicetrees apart and puts them together     clients  curl, ping, wrk ...
-//! boot, services, http, echo, addressing, damage, faults, load, espressobin: the tests, by subject
+//! boot, services, http, echo, addressing, damage, faults, load, espressobin, board_config, sdcard: the tests, by subject
 //! ```
 //!
 //! A test is a function that returns; what it started dies with its process. To add one: write the function, and add
 //! its line to the `TESTS` of its file.
 
 mod addressing;
+mod board_config;
 mod boot;
 mod check;
 mod clients;
@@ -26,6 +27,7 @@ mod load;
 mod machine;
 mod qmp;
 mod runner;
+mod sdcard;
 mod services;
 mod tap;
 mod wire;
@@ -103,6 +105,8 @@ fn tests() -> impl Iterator<Item = &'static Test> {
         addressing::TESTS,
         faults::TESTS,
         boot::TESTS,
+        board_config::TESTS,
+        sdcard::TESTS,
     ];
     let board = espressobin::TESTS.iter().copied();
     subjects.into_iter().chain(board).flatten()
@@ -124,6 +128,18 @@ const PACKAGES: &[(&str, &str, &str)] = &[
         "/usr/lib/python3/dist-packages/scapy",
         "frames no ordinary client sends",
     ),
+    ("mtools", "mtools", "files on the card's FAT partition"),
+    (
+        "dosfstools",
+        "/sbin/fsck.fat",
+        "checks the card's FAT partition",
+    ),
+    (
+        "e2fsprogs",
+        "/sbin/debugfs",
+        "checks the card's ext4 partition",
+    ),
+    ("fdisk", "/sbin/sfdisk", "reads the card's partition table"),
     (
         "llvm",
         "llvm-symbolizer",

@@ -11,14 +11,17 @@ mod error;
 mod fmt;
 mod image;
 mod linux;
+mod netboot;
 mod notices;
 mod packages;
 mod private_apt;
 mod qemu;
 mod run;
+mod sdcard;
 mod step;
 mod test;
 mod toolchain;
+mod uboot;
 mod workspace;
 
 use std::process::ExitCode;
@@ -33,6 +36,8 @@ const COMMANDS: &[&Command] = &[
     &build::COMMAND,
     &fmt::COMMAND,
     &bench::COMMAND,
+    &sdcard::COMMAND,
+    &netboot::COMMAND,
     &qemu::COMMAND,
     &notices::COMMAND,
     &HELP,

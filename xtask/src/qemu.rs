@@ -21,6 +21,7 @@ use crate::packages::{self, Package};
 use crate::private_apt::{PrivateApt, check_sha256, extract_deb};
 use crate::step::Step;
 use crate::toolchain;
+use crate::uboot;
 use crate::workspace::{cache_dir, root, target_dir, write_whole};
 
 /// The row in the table of commands.
@@ -204,24 +205,30 @@ pub fn plugin_header_dir() -> Result<PathBuf> {
 }
 
 /// The releases whose kernel packages have the board's devicetrees; the first one's is used where one will do.
-const TREE_SUITES: [&str; 2] = ["bookworm", "trixie"];
+pub const TREE_SUITES: [&str; 2] = ["bookworm", "trixie"];
 /// The board as `./x run espressobin` and most tests have it.
 const TREE: &str = "armada-3720-espressobin.dtb";
 
-/// The devicetree of the board as Linux has it, from Debian's kernel package.
+/// The devicetree of the board as Linux has it.
 ///
 /// # Errors
 ///
 /// If the package cannot be had.
 pub fn devicetree() -> Result<PathBuf> {
-    devicetree_of(TREE_SUITES[0])
+    Ok(devicetrees(TREE_SUITES[0])?.join(TREE))
 }
 
-/// All variants' trees of a release.
-fn devicetree_of(suite: &str) -> Result<PathBuf> {
+/// What the package says about the trees' licence, beside them.
+pub const TREES_LICENCE: &str = "copyright";
+
+/// A directory with the trees of all ESPRESSObins, from the kernel package of a release, and [`TREES_LICENCE`].
+///
+/// # Errors
+///
+/// If the package cannot be had.
+pub fn devicetrees(suite: &str) -> Result<PathBuf> {
     let into = cache_dir()?.join("devicetree").join(suite);
-    let tree = into.join(TREE);
-    if !tree.is_file() {
+    if !into.join(TREES_LICENCE).is_file() {
         let apt = PrivateApt::open(suite, "arm64")?;
         let kernel = apt.depends("linux-image-arm64")?;
         let Some(kernel) = kernel.first() else {
@@ -229,8 +236,10 @@ fn devicetree_of(suite: &str) -> Result<PathBuf> {
         };
         let package = apt.download_deb(kernel)?;
         extract_deb(&package, &["*/marvell/armada-3720-espressobin*.dtb"], &into)?;
+        // Last: it says that all is there.
+        extract_deb(&package, &["./usr/share/doc/*/copyright"], &into)?;
     }
-    Ok(tree)
+    Ok(into)
 }
 
 /// Everything that the system tests of the board want of the cache. Returns the emulator.
@@ -240,18 +249,9 @@ fn devicetree_of(suite: &str) -> Result<PathBuf> {
 /// If something cannot be had.
 pub fn for_tests() -> Result<PathBuf> {
     for suite in TREE_SUITES {
-        devicetree_of(suite)?;
+        devicetrees(suite)?;
     }
-    let uboot = cache_dir()?.join("devicetree/u-boot");
-    if !uboot.join("u-boot.bin").is_file() {
-        let apt = PrivateApt::open(TREE_SUITES[0], "arm64")?;
-        let package = apt.download_deb("u-boot-mvebu")?;
-        let files = [
-            "*/mvebu_espressobin-88f3720/u-boot.bin",
-            "*/mvebu_espressobin-88f3720/*.dtb",
-        ];
-        extract_deb(&package, &files, &uboot)?;
-    }
+    uboot::fetch()?;
     binary(true)
 }
 

@@ -141,7 +141,7 @@ const STAGES: &[Stage] = &[
         tier: Tier::Quick,
         limits: [10, 20, 20],
         needs: &[],
-        steps: |_| ours(&["build"]),
+        steps: image_steps,
         count: Count::Lines(count_named),
     },
     Stage {
@@ -213,12 +213,17 @@ fn doc_steps(_: Tier) -> Result<Vec<Step>> {
 /// Our crates in the image, as arguments for cargo.
 const IMAGE_CRATES: &str = "--package hal --package boards --package firmware";
 
-/// The proofs that have never failed by themselves; every night all of them, and the network proof under every
-/// other reading of every doubt.
+/// All proofs, with shorter streams over the flapping link; every night with the long ones, and the network proof under
+/// every other reading of every doubt.
 fn machine_steps(tier: Tier) -> Result<Vec<Step>> {
-    let proofs = ["qemu", "linux", "network", "dsa"];
     if tier != Tier::Nightly {
-        return ours(&proofs);
+        let proofs = "network dsa bridge isolation vlan ethtool";
+        let mut steps = Vec::new();
+        for command in [proofs, "flap --mib 16"] {
+            let words = ["qemu", "linux"].into_iter().chain(command.split(' '));
+            steps.extend(ours(&words.collect::<Vec<_>>())?);
+        }
+        return Ok(steps);
     }
     let mut steps = ours(&["qemu", "linux"])?;
     for doubt in espressobin_model::doubts::all() {
@@ -249,10 +254,22 @@ fn fuzz_steps(tier: Tier) -> Result<Vec<Step>> {
     Ok(vec![run.words(effort)])
 }
 
+fn image_steps(tier: Tier) -> Result<Vec<Step>> {
+    let mut steps = ours(&["build"])?;
+    if tier >= Tier::Ci {
+        // The card has the image in it.
+        steps.extend(ours(&["sdcard", "--twice"])?);
+    }
+    Ok(steps)
+}
+
 fn system_steps(tier: Tier) -> Result<Vec<Step>> {
     packages::ensure(&system_packages()?)?;
     let image = workspace::out_dir()?.join("Image");
     let mut steps = ours(&["build", "--quiet"])?;
+    if tier >= Tier::Ci {
+        steps = ours(&["sdcard", "--quiet"])?;
+    }
     let tests = toolchain::host("run").words("--package tests -- --tier");
     let mut tests = tests.args([tier.name(), "--image"]);
     // At home the tests of the board take what is in the cache, or are skipped.

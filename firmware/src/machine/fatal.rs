@@ -100,8 +100,7 @@ fn end(status: u32) -> ! {
     match ACTION.swap(HALT, Ordering::Relaxed) {
         RESET => {
             print(format_args!("resetting\n"));
-            super::watchdog::back_up_reset();
-            psci::reset();
+            super::watchdog::reset();
         }
         OFF => {
             print(format_args!("powering off\n"));

@@ -10,6 +10,7 @@
 mod armada;
 mod card;
 mod console;
+mod desk;
 mod dma;
 mod fatal;
 mod heap;
@@ -29,19 +30,18 @@ use hal::arch::{exceptions, irq, psci, timer};
 use hal::devicetree::{HEADER_BYTES, Node, Tree, Trigger};
 use hal::net::vlan::{Lane, Trunk};
 use hal::net::{MacText, Nic, Pool};
-use hal::regs::Mmio;
-use hal::uart::armada3700;
-use hal::uart::pl011::Pl011;
 use heapless::String;
 use log::{error, info, warn};
 use smoltcp::wire::{EthernetAddress, Ipv4Cidr, Ipv6Cidr};
 
 use self::card::Card;
+use self::desk::Desk;
 use crate::addressing::{Addressing, Config, Ipv4Config, Ipv6Config};
 use crate::bootargs::{BootArgs, Method};
 use crate::connections::{CONNECTIONS, RECEIVE_BYTES, TRANSMIT_BYTES};
 use crate::network::{Name, Network, Next, Port};
 use crate::random::Random;
+use crate::shell::Shell;
 use crate::snapshot::System;
 use crate::status::MAX_INTERFACES;
 
@@ -60,16 +60,6 @@ struct Block {
     probe: usize,
 }
 
-/// Spec: PL011 TRM 3.2; the flag register, because reading data takes a character away.
-const PL011: Block = Block {
-    least: 0x48,
-    probe: 0x18,
-};
-/// The status register. Source: Linux `drivers/tty/serial/mvebu-uart.c`.
-const ARMADA_3700_UART: Block = Block {
-    least: 0x18,
-    probe: 0x0c,
-};
 const DISTRIBUTOR: Block = Block {
     least: irq::DISTRIBUTOR_BYTES,
     probe: irq::PIDR2,
@@ -190,42 +180,6 @@ impl Machine {
         Some((address, region.size as usize))
     }
 
-    /// Starts the console that `/chosen` names, or else the first one that there is a driver for.
-    fn start_console(&mut self) {
-        const KNOWN: [&str; 2] = ["arm,pl011", "marvell,armada-3700-uart"];
-        let is_known = |node: &Node| {
-            KNOWN
-                .iter()
-                .any(|compatible| node.is_compatible(compatible))
-        };
-        let chosen = self.tree.stdout().ok().map(|(node, _)| node);
-        let found = || {
-            self.tree
-                .nodes()
-                .find(|node| is_known(node) && node.is_enabled())
-        };
-        let Some(node) = chosen.filter(is_known).or_else(found) else {
-            return;
-        };
-        let is_pl011 = node.is_compatible(KNOWN[0]);
-        let block = if is_pl011 { &PL011 } else { &ARMADA_3700_UART };
-        let Some((address, _)) = self.registers(&node, 0, block) else {
-            return;
-        };
-        let uart = if is_pl011 {
-            // SAFETY: the tree says that a PL011 is there; it was just mapped, and nobody else uses it.
-            unsafe { Pl011::new(address) }.map(console::Uart::Pl011)
-        } else {
-            // SAFETY: the same for the Armada's UART.
-            let registers = unsafe { Mmio::new(address) };
-            let uart = Box::new(armada3700::Uart::new(registers));
-            Some(console::Uart::Armada3700(uart))
-        };
-        if let Some(uart) = uart {
-            console::init(uart);
-        }
-    }
-
     /// Starts time, interrupts and power control; a machine without them cannot go on.
     fn start_core(&mut self) -> Result<(Gic, Slot), &'static str> {
         let node = self
@@ -320,7 +274,7 @@ impl Machine {
     fn run(mut self) -> ! {
         let node = self.tree.compatible("arm,armv8-timer").next();
         let hz = timer::init(node.and_then(|node| node.u32("clock-frequency").ok()));
-        self.start_console();
+        let console = console::start(&mut self);
         let root = self.tree.root();
         let board = root
             .str("model")
@@ -404,28 +358,53 @@ impl Machine {
         };
         let feeder = watchdog::start(&mut self, args.watchdog_s);
         let mut network = Network::new(ports, pool, system);
+        let shell = Shell::new();
         let (used, size) = heap::usage();
         network.system.heap_bytes = (used as u64, size as u64);
         info!("heap: {} of {} KiB used, sealed", used >> 10, size >> 10);
         heap::seal();
+        let keyboard = console.map_or(0, |node| console::listen(&node, &mut gic));
         irq::unmask();
         if let Some(test) = &args.test {
             self_test::run(test, timer_slot);
         }
-        serve(&mut network, watch.as_mut(), feeder, timer_slot)
+        let duties = Duties {
+            watch: watch.as_mut(),
+            feeder,
+            timer: timer_slot,
+            keyboard,
+            shell,
+            tree: self.tree,
+        };
+        serve(&mut network, duties)
     }
 }
 
+/// What the poll loop does beside the network.
+struct Duties<'w> {
+    watch: Option<&'w mut armada::Watch>,
+    feeder: Option<watchdog::Feeder>,
+    timer: Slot,
+    /// The interrupts of the console.
+    keyboard: u32,
+    shell: Shell,
+    tree: &'static Tree<'static>,
+}
+
 /// The poll loop: works while there is work, and sleeps until an interrupt or the next deadline.
-fn serve(
-    network: &mut Network<Card>,
-    mut watch: Option<&mut armada::Watch>,
-    mut feeder: Option<watchdog::Feeder>,
-    timer_slot: Slot,
-) -> ! {
+fn serve(network: &mut Network<Card>, duties: Duties) -> ! {
+    let Duties {
+        mut watch,
+        mut feeder,
+        timer: timer_slot,
+        keyboard,
+        mut shell,
+        tree,
+    } = duties;
     let mut watch_us = 0;
     // When the network wants to be polled although nothing happened.
     let mut network_us = 0;
+    let mut shell_us = u64::MAX;
     loop {
         let mut pending = irq::take();
         if pending & timer_slot.mask() != 0 {
@@ -448,8 +427,13 @@ fn serve(
                 watch_us = watch_us.min(feeder.due_us);
             }
         }
+        if pending & keyboard != 0 || shell_us <= now_us {
+            console::service();
+            shell_us = shell.poll(&mut console::Terminal, &mut Desk { network, tree });
+            irq::done_mask(pending & keyboard);
+        }
         // Of hundreds of steps on the management bus each second, the network need not know.
-        if pending & !timer_slot.mask() != 0 || network_us <= now_us {
+        if pending & !(timer_slot.mask() | keyboard) != 0 || network_us <= now_us {
             let next = match &watch {
                 Some(watch) => network.poll(now_us, watch.sort(pending), |done| {
                     irq::done_mask(watch.source(done));
@@ -463,7 +447,7 @@ fn serve(
             };
         }
         if network_us > 0 {
-            let at_us = network_us.min(watch_us);
+            let at_us = network_us.min(watch_us).min(shell_us);
             irq::wait(|| timer::set_alarm((at_us != u64::MAX).then_some(at_us)));
         }
     }

@@ -7,6 +7,7 @@
 
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
+use hal::arch::psci;
 use hal::regs::Mmio;
 use hal::soc::armada37xx::{self as soc, Watchdog};
 use log::{error, info, warn};
@@ -111,9 +112,10 @@ impl Feeder {
     }
 }
 
-/// Lets the watchdog reset the machine if what comes next does not.
-pub(super) fn back_up_reset() {
+/// Resets the machine by PSCI. Returns if that does nothing; then the watchdog bites a little later.
+pub(super) fn reset() {
     if let Some(mut watchdog) = watchdog() {
         watchdog.arm(BACKUP_S);
     }
+    psci::reset();
 }

@@ -118,6 +118,12 @@ impl<'t> Node<'t> {
         })
     }
 
+    /// Name and bytes of each property, for whoever shows them. One whose name is damaged has none.
+    pub fn each_property(&self) -> impl Iterator<Item = (&'t str, &'t [u8])> + use<'t> {
+        self.properties()
+            .map(|property| (property.name().unwrap_or_default(), property.value))
+    }
+
     /// The bytes of a property.
     pub fn property(&self, name: &str) -> Option<&'t [u8]> {
         self.properties()

@@ -1,24 +1,20 @@
 //! Arm PL011 (`arm,pl011`), through the crate `arm-pl011-uart`. The line settings are those we were handed; a port that
 //! nobody has enabled is.
 
-use arm_pl011_uart::{PL011Registers, Uart, UniqueMmioPointer};
+use super::{Damage, Port, Received};
+use arm_pl011_uart::{Error, Interrupts, PL011Registers, UniqueMmioPointer};
 use core::ptr::NonNull;
 
-/// Polls of a full transmit FIFO before a character is given up. At 115200 baud one character takes 87 us; a UART
-/// that accepts none for this long is not connected to anything.
-const FULL_POLLS: u32 = 100_000;
-
-/// The control register, with what sending takes: `UARTEN` and `TXE`. Spec: PL011 TRM 3.3.8.
+/// The control register, with what sending and receiving take: `UARTEN`, `TXE` and `RXE`. Spec: PL011 TRM 3.3.8.
 const UARTCR: usize = 0x30;
-const SENDS: u32 = 1 << 0 | 1 << 8;
+const ENABLED: u32 = 1 << 0 | 1 << 8 | 1 << 9;
 
-/// The console.
-pub struct Pl011 {
-    uart: Uart<'static>,
-    stuck: bool,
+/// The registers.
+pub struct Registers {
+    uart: arm_pl011_uart::Uart<'static>,
 }
 
-impl Pl011 {
+impl Registers {
     /// Takes over a PL011 as the boot loader has set it up, or enables it: without a loader, as on some emulators, it
     /// may still be off.
     ///
@@ -34,34 +30,48 @@ impl Pl011 {
         unsafe {
             let found: u32;
             core::arch::asm!("ldr {:w}, [{}]", out(reg) found, in(reg) control, options(nostack));
-            if found & SENDS != SENDS {
-                let wanted = found | SENDS;
+            if found & ENABLED != ENABLED {
+                let wanted = found | ENABLED;
                 core::arch::asm!("str {:w}, [{}]", in(reg) wanted, in(reg) control, options(nostack));
             }
         }
         // SAFETY: as promised by our caller.
-        let uart = Uart::new(unsafe { UniqueMmioPointer::new(registers) });
-        Some(Pl011 { uart, stuck: false })
-    }
-
-    /// Writes one byte, waiting for room in the FIFO, but not for ever.
-    pub fn write_byte(&mut self, byte: u8) {
-        let limit = if self.stuck { 1 } else { FULL_POLLS };
-        self.stuck = !(0..limit).any(|_| !self.uart.is_tx_fifo_full());
-        if !self.stuck {
-            self.uart.write_word(byte);
-        }
+        let uart = arm_pl011_uart::Uart::new(unsafe { UniqueMmioPointer::new(registers) });
+        Some(Registers { uart })
     }
 }
 
-impl core::fmt::Write for Pl011 {
-    fn write_str(&mut self, text: &str) -> core::fmt::Result {
-        for byte in text.bytes() {
-            if byte == b'\n' {
-                self.write_byte(b'\r');
-            }
-            self.write_byte(byte);
+impl Port for Registers {
+    fn send(&mut self, byte: u8) -> bool {
+        let room = !self.uart.is_tx_fifo_full();
+        if room {
+            self.uart.write_word(byte);
         }
-        Ok(())
+        room
+    }
+
+    fn is_idle(&mut self) -> bool {
+        !self.uart.is_busy()
+    }
+
+    fn receive(&mut self) -> Option<Received> {
+        let (result, overrun) = match self.uart.read_word() {
+            Ok(None) => return None,
+            Ok(Some(byte)) => (Ok(byte), false),
+            // The crate keeps the byte that an overrun is reported with.
+            Err(Error::Overrun) => (Err(Damage::None), true),
+            Err(Error::Break) => (Err(Damage::Break), false),
+            Err(Error::Parity) => (Err(Damage::Parity), false),
+            Err(_) => (Err(Damage::Framing), false),
+        };
+        Some(Received { result, overrun })
+    }
+
+    fn interrupt_on(&mut self, receive: bool, room: bool) {
+        let mut wanted = Interrupts::empty();
+        // The time-out is for bytes that do not fill the FIFO up to its trigger level.
+        wanted.set(Interrupts::RXI | Interrupts::RTI, receive);
+        wanted.set(Interrupts::TXI, room);
+        self.uart.set_interrupt_masks(wanted);
     }
 }

@@ -12,10 +12,11 @@
 //! mailbox are storage with the bits that drivers wait for.
 
 use crate::bus::{Dma, Env, Nanos, earliest, narrow};
-use crate::faults::FaultError;
+use crate::faults::{FaultError, Way};
 use crate::mdio::Mdio;
 use crate::neta::{Neta, WireFrame};
 use crate::phy::{Partner, Speed};
+use crate::script::{Event, Script, Trace};
 use crate::soc::{
     pins::Pins,
     uart::{Layout, Uart},
@@ -82,12 +83,18 @@ pub struct WireCounters {
     pub from_mac: u64,
     /// Switch to MAC.
     pub to_mac: u64,
+    /// From outside into the user ports.
+    pub from_sockets: u64,
+    /// Out of the user ports.
+    pub to_sockets: u64,
     /// Lost because one side had no link.
     pub no_link: u64,
     /// Damaged by a speed mismatch or missing RGMII delays.
     pub damaged: u64,
     /// Faults that hit.
     pub faulted: u64,
+    /// Lost because too many were under way.
+    pub wire_full: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,15 +137,19 @@ pub struct Board {
     words: BTreeMap<u32, u32>,
     wire: VecDeque<Travelling>,
     out: VecDeque<(PortId, Vec<u8>)>,
+    script: Script,
+    script_ended: bool,
+    /// What went in and out by the sockets, if it was started.
+    pub trace: Trace,
     /// Losses and the like between the blocks.
     pub wire_counters: WireCounters,
-    /// Sockets with a cable whose other end is somebody's network.
-    plugged: [bool; USER_PORTS],
+    /// Who is at the other end of the cables that [`Board::set_plugged`] knows of.
+    plugged: [Option<Partner>; USER_PORTS],
     /// Frames for the host that found no room.
     pub out_lost: u64,
     reset_requested: bool,
-    /// NETA0's clock is off or it is in reset.
-    neta0_off: bool,
+    /// NETA0 or NETA1 has no clock or is in reset.
+    mac_off: [bool; 2],
     lines: u32,
     line_due: [Option<Nanos>; LINES.len()],
 }
@@ -265,6 +276,17 @@ const SELF_CLEARING: &[(u32, u32)] = &[
 
 const SB_RESET: u32 = 0x1_8600;
 const SB_CLOCK_DISABLE: u32 = 0x1_8014;
+/// Bits of both: the MACs' core clock gates, and their resets (0 holds them). The other gates of the network, of what
+/// runs at 50 and 125 MHz, no driver of this board opens.
+const NETA0: u32 = 1 << 5;
+const NETA1: u32 = 1 << 4;
+
+/// Card detect is pin 3, low with a card.
+fn north_pins(config: &Config) -> Pins {
+    let mut pins = Pins::new("pins-nb", 0, 1 << 60);
+    pins.wire(3, !config.sd_card);
+    pins
+}
 
 impl Board {
     /// A board that has just been switched on. `env` carries doubts, faults and seed; they survive resets.
@@ -280,8 +302,6 @@ impl Board {
         } else {
             PowerOn::Straps
         };
-        let mut nb_pins = Pins::new("pins-nb", 0, 1 << 60);
-        nb_pins.wire(3, !config.sd_card);
         let mut board = Self {
             neta0: Neta::new("neta0", &env),
             neta1: Neta::new("neta1", &env),
@@ -289,17 +309,20 @@ impl Board {
             switch: Switch::new(&mut env, smi_mode, config.timing, state),
             uart0: Uart::new("uart0", Layout::Standard),
             uart1: Uart::new("uart1", Layout::Extended),
-            nb_pins,
+            nb_pins: north_pins(&config),
             sb_pins: Pins::new("pins-sb", 0, 0),
             watchdog: Watchdog::default(),
             words: storage_at_power_on(&config),
             wire: VecDeque::new(),
             out: VecDeque::new(),
-            plugged: [false; USER_PORTS],
+            script: Script::default(),
+            script_ended: false,
+            trace: Trace::default(),
+            plugged: [None; USER_PORTS],
             wire_counters: WireCounters::default(),
             out_lost: 0,
             reset_requested: false,
-            neta0_off: false,
+            mac_off: [false; 2],
             lines: 0,
             line_due: [None; LINES.len()],
             env,
@@ -309,17 +332,14 @@ impl Board {
         board
     }
 
-    /// Reset by any cause: everything but cables, faults, doubts and the log starts over.
+    /// Reset by any cause: everything but cables, faults, doubts, script and the log starts over.
     pub fn reset(&mut self) {
         let state = if self.config.from_uboot {
             PowerOn::UBoot
         } else {
             PowerOn::Straps
         };
-        let (pace, backlog) = (self.neta0.wire_pace, self.neta0.rx_backlog_limit);
-        self.neta0 = Neta::new("neta0", &self.env);
-        self.neta0.wire_pace = pace;
-        self.neta0.rx_backlog_limit = backlog;
+        self.reset_neta0();
         self.neta1 = Neta::new("neta1", &self.env);
         self.mdio = Mdio::default();
         self.switch.hardware_reset(&mut self.env, state);
@@ -327,14 +347,38 @@ impl Board {
         self.uart0 = Uart::new("uart0", Layout::Standard);
         self.uart0.sent = sent;
         self.uart1 = Uart::new("uart1", Layout::Extended);
+        self.nb_pins = north_pins(&self.config);
+        self.sb_pins = Pins::new("pins-sb", 0, 0);
         self.watchdog = Watchdog::default();
         self.words = storage_at_power_on(&self.config);
         self.wire.clear();
         self.reset_requested = false;
-        self.neta0_off = false;
+        self.mac_off = [false; 2];
         self.line_due = [None; LINES.len()];
         self.lines = 0;
         self.refresh_lines();
+    }
+
+    /// The MAC as after power-on; how the host wants it to behave stays.
+    fn reset_neta0(&mut self) {
+        let (pace, backlog) = (self.neta0.wire_pace, self.neta0.rx_backlog_limit);
+        self.neta0 = Neta::new("neta0", &self.env);
+        self.neta0.wire_pace = pace;
+        self.neta0.rx_backlog_limit = backlog;
+    }
+
+    /// Clock and reset of the MACs, as the storage registers now say.
+    fn gate_macs(&mut self) {
+        for (n, bit) in [(0, NETA0), (1, NETA1)] {
+            let is_set = |at| self.words.get(&at).is_some_and(|word| word & bit != 0);
+            let running = is_set(SB_RESET);
+            self.mac_off[n] = !running || is_set(SB_CLOCK_DISABLE);
+            if !running && n == 0 {
+                self.reset_neta0();
+            } else if !running {
+                self.neta1 = Neta::new("neta1", &self.env);
+            }
+        }
     }
 
     /// Sets the time of everything that follows; time does not run backwards.
@@ -350,11 +394,21 @@ impl Board {
     pub fn set_faults(&mut self, list: &str) -> Result<(), FaultError> {
         self.env.faults.set_list(list)?;
         for socket in 0..USER_PORTS {
-            if self.plugged[socket] {
+            if self.plugged[socket].is_some_and(|partner| partner != self.partner(socket)) {
                 self.set_plugged(socket, true);
             }
         }
         Ok(())
+    }
+
+    /// Obeys a script from now on.
+    pub fn follow(&mut self, script: Script) {
+        self.script = script;
+    }
+
+    /// True once after the script's `end`.
+    pub fn take_script_ended(&mut self) -> bool {
+        std::mem::take(&mut self.script_ended)
     }
 
     /// Reads `size` bytes at `offset` from [`REGISTERS_BASE`].
@@ -363,9 +417,9 @@ impl Board {
             let low = self.read(dma, offset, 4);
             return low | self.read(dma, offset.wrapping_add(4), 4) << 32;
         }
-        if self.is_gated(offset) {
+        if let Some(mac) = self.gated(offset) {
             self.env.guest_error(
-                "neta0",
+                mac,
                 format!("read at {offset:#09x} while its clock is off or it is in reset"),
             );
             return 0;
@@ -431,9 +485,9 @@ impl Board {
             self.write(dma, offset, 4, value & 0xffff_ffff);
             return self.write(dma, offset.wrapping_add(4), 4, value >> 32);
         }
-        if self.is_gated(offset) {
+        if let Some(mac) = self.gated(offset) {
             self.env.guest_error(
-                "neta0",
+                mac,
                 format!("write at {offset:#09x} while its clock is off or it is in reset"),
             );
             return;
@@ -487,11 +541,9 @@ impl Board {
                 };
                 let slot = self.words.entry(offset & !3).or_insert(0);
                 *slot = *slot & !mask | word << shift & mask;
-                if offset & !3 == SB_RESET && *slot & 1 << 5 == 0 {
-                    self.neta0 = Neta::new("neta0", env);
+                if matches!(offset & !3, SB_RESET | SB_CLOCK_DISABLE) {
+                    self.gate_macs();
                 }
-                let bit = |at| self.words.get(&at).is_some_and(|word| word & 1 << 5 != 0);
-                self.neta0_off = !bit(SB_RESET) || bit(SB_CLOCK_DISABLE);
             }
             Block::Nothing => {
                 env.guest_error(
@@ -503,25 +555,38 @@ impl Board {
         self.refresh_lines();
     }
 
-    /// True for a register of NETA0, MDIO included, that cannot answer now.
-    fn is_gated(&self, offset: u32) -> bool {
-        self.neta0_off && matches!(decode(offset & !3), Block::Neta0(_) | Block::Mdio)
+    /// The MAC whose register, MDIO included, cannot answer now.
+    fn gated(&self, offset: u32) -> Option<&'static str> {
+        if self.mac_off == [false; 2] {
+            return None;
+        }
+        match decode(offset & !3) {
+            Block::Neta0(_) | Block::Mdio if self.mac_off[0] => Some("neta0"),
+            Block::Neta1(_) if self.mac_off[1] => Some("neta1"),
+            _ => None,
+        }
     }
 
     /// Plugs the cable of a socket, or pulls it; the fault `partner` says who is at its other end, or a gigabit card.
     pub fn set_plugged(&mut self, socket: usize, plugged: bool) {
-        self.plugged[socket] = plugged;
-        let name = ["wan", "lan0", "lan1"][socket];
-        let limited = self.env.faults.values("partner").find_map(|value| {
-            let (at, mode) = value.split_once(':')?;
-            (at == name).then_some(Partner::limited(mode)?)
-        });
-        let partner = limited.unwrap_or(Partner::GIGABIT);
-        self.set_cable(socket, plugged.then_some(partner));
+        let partner = plugged.then(|| self.partner(socket));
+        self.plugged[socket] = partner;
+        self.set_cable(socket, partner);
+    }
+
+    fn partner(&self, socket: usize) -> Partner {
+        let limited = self.env.faults.partner(socket);
+        limited.unwrap_or(Partner::GIGABIT)
     }
 
     /// Plugs a cable into a socket (0 to 2 for switch ports 1 to 3), or pulls it.
     pub fn set_cable(&mut self, socket: usize, partner: Option<Partner>) {
+        let what = if partner.is_some() {
+            "plugged"
+        } else {
+            "pulled"
+        };
+        self.trace.event(self.env.now, socket, what);
         self.switch
             .set_cable(&mut self.env, PortId(socket as u8 + 1), partner);
     }
@@ -534,7 +599,9 @@ impl Board {
 
     /// A frame without FCS arrives at a socket. Short ones are padded, as their sender's MAC would.
     pub fn frame_in(&mut self, dma: &mut dyn Dma, socket: usize, frame: &[u8]) {
+        self.trace.frame(self.env.now, socket, "in", frame);
         let port = PortId(socket as u8 + 1);
+        self.wire_counters.from_sockets += 1;
         let mut padded = [0; 60];
         let frame = if frame.len() < padded.len() {
             padded[..frame.len()].copy_from_slice(frame);
@@ -563,9 +630,12 @@ impl Board {
         let wire = self.wire.iter().map(|travelling| travelling.due).min();
         let lines = self.line_due.iter().flatten().copied().min();
         [
-            self.neta0.next_event(&self.env),
+            self.neta0
+                .next_event(&self.env)
+                .filter(|_| !self.mac_off[0]),
             self.switch.next_event(&self.env),
             self.watchdog.next_event(),
+            self.script.next_due(),
             wire,
             lines,
         ]
@@ -577,6 +647,18 @@ impl Board {
     pub fn advance(&mut self, dma: &mut dyn Dma) {
         self.watchdog.advance(self.env.now);
         self.switch.advance(&mut self.env);
+        while let Some(event) = self.script.take_due(self.env.now) {
+            match event {
+                Event::In(socket, frame) => self.frame_in(dma, socket, &frame),
+                Event::Plugged(socket) => self.set_plugged(socket, true),
+                Event::Pulled(socket) => self.set_plugged(socket, false),
+                Event::Out(..) => {}
+                Event::End => {
+                    self.trace.end(self.env.now);
+                    self.script_ended = true;
+                }
+            }
+        }
         self.settle(dma);
     }
 
@@ -597,7 +679,9 @@ impl Board {
             inner: dma,
             ram_bytes: self.config.ram_bytes,
         };
-        self.neta0.advance(&mut self.env, &mut memory);
+        if !self.mac_off[0] {
+            self.neta0.advance(&mut self.env, &mut memory);
+        }
         loop {
             while let Some(frame) = self.neta0.take_sent() {
                 self.travel(Toward::Switch, frame);
@@ -620,7 +704,9 @@ impl Board {
                         inner: dma,
                         ram_bytes: self.config.ram_bytes,
                     };
-                    self.neta0.receive(&mut self.env, &mut memory, frame);
+                    if !self.mac_off[0] {
+                        self.neta0.receive(&mut self.env, &mut memory, frame);
+                    }
                 }
             }
         }
@@ -655,7 +741,10 @@ impl Board {
                     },
                 );
             } else if (1..=USER_PORTS as u8).contains(&port.0) {
+                let socket = usize::from(port.0) - 1;
+                self.trace.frame(self.env.now, socket, "out", &data);
                 if self.out.len() < OUT_LIMIT {
+                    self.wire_counters.to_sockets += 1;
                     self.out.push_back((port, data));
                 } else {
                     self.out_lost += 1;
@@ -671,7 +760,7 @@ impl Board {
             Toward::Mac => self.wire_counters.to_mac += 1,
         }
         let (mac, switch) = (
-            self.neta0.link(&self.env),
+            self.neta0.link(&self.env).filter(|_| !self.mac_off[0]),
             self.switch.conduit_link(&mut self.env),
         );
         let (Some(mac), Some(switch)) = (mac, switch) else {
@@ -689,12 +778,16 @@ impl Board {
         }
         let mut due = self.env.now;
         if !self.env.faults.is_empty() {
+            let way = match toward {
+                Toward::Switch => Way::Tx,
+                Toward::Mac => Way::Rx,
+            };
             let faults = &mut self.env.faults;
-            if faults.every("frame-drop") {
+            if faults.every_frame("frame-drop", way) {
                 self.wire_counters.faulted += 1;
                 return;
             }
-            if faults.every("frame-corrupt") {
+            if faults.every_frame("frame-corrupt", way) {
                 self.wire_counters.faulted += 1;
                 frame.bad_fcs = true;
                 let at = self.env.prng.below(frame.data.len() as u64) as usize;
@@ -706,26 +799,25 @@ impl Board {
                 let at = 12 + self.env.prng.below(8) as usize;
                 frame.data[at] ^= 1 << self.env.prng.below(8);
             }
-            let faults = &mut self.env.faults;
-            due += faults.number("frame-delay", 0).unwrap_or(0);
-            if faults.every("frame-reorder") {
+            if let Some(delay) = faults.take_frame("frame-delay", way) {
+                self.wire_counters.faulted += 1;
+                due = due.saturating_add(delay);
+            }
+            if faults.every_frame("frame-reorder", way) {
                 self.wire_counters.faulted += 1;
                 // Behind whatever comes within the next 100 microseconds.
-                due += 100_000;
+                due = due.saturating_add(100_000);
             }
-            if faults.every("frame-duplicate") {
+            if faults.every_frame("frame-duplicate", way) {
                 self.wire_counters.faulted += 1;
-                self.wire.push_back(Travelling {
-                    due,
-                    toward,
-                    frame: frame.clone(),
-                });
+                let frame = frame.clone();
+                self.wire.push_back(Travelling { due, toward, frame });
             }
         }
         if self.wire.len() < WIRE_LIMIT {
             self.wire.push_back(Travelling { due, toward, frame });
         } else {
-            self.wire_counters.no_link += 1;
+            self.wire_counters.wire_full += 1;
         }
     }
 
@@ -759,14 +851,17 @@ impl Board {
                 continue;
             }
             // A rising edge, with faults in force.
-            let now = self.env.now;
-            let due = match (self.line_due[n], self.env.faults.number("irq-delay", 0)) {
-                (Some(due), _) => due,
-                (None, Some(delay)) => now + delay,
-                (None, None) if self.env.faults.take("irq-lost").is_some() => Nanos::MAX,
-                (None, None) => now,
-            };
-            self.line_due[n] = (due > now && due != Nanos::MAX).then_some(due);
+            let (now, faults) = (self.env.now, &mut self.env.faults);
+            let lost = faults
+                .number("irq-lost", 0)
+                .is_some_and(|line| line == 0 || line == u64::from(LINES[n]));
+            if lost {
+                faults.take("irq-lost");
+                continue;
+            }
+            let due = self.line_due[n]
+                .unwrap_or_else(|| now.saturating_add(faults.take("irq-delay").unwrap_or(0)));
+            self.line_due[n] = (due > now).then_some(due);
             if due <= now {
                 self.lines |= bit;
             }
@@ -917,6 +1012,76 @@ mod tests {
             board.read(&mut ram, 0x3_2500, 4),
             0,
             "the reset pulse forgot everything"
+        );
+    }
+
+    #[test]
+    fn a_reset_leaves_what_the_host_chose_and_nothing_of_what_software_did() {
+        let (mut board, mut ram) = board();
+        board.neta0.wire_pace = true;
+        board.neta0.rx_backlog_limit = 7;
+        let direction = |board: &mut Board, ram: &mut Ram| board.read(ram, 0x1_3800, 4);
+        let before = direction(&mut board, &mut ram);
+        board.write(&mut ram, 0x1_3800, 4, before ^ 0xff);
+        board.write(&mut ram, SB_RESET, 4, 0xfff & !(1 << 5));
+        board.write(&mut ram, SB_RESET, 4, 0xfff);
+        assert!(board.neta0.wire_pace && board.neta0.rx_backlog_limit == 7);
+        board.reset();
+        assert!(board.neta0.wire_pace && board.neta0.rx_backlog_limit == 7);
+        assert_eq!(direction(&mut board, &mut ram), before);
+    }
+
+    #[test]
+    fn each_mac_has_its_own_gate() {
+        let (mut board, mut ram) = board();
+        board.write(&mut ram, SB_CLOCK_DISABLE, 4, 1 << 4);
+        board.read(&mut ram, 0x3_2500, 4);
+        assert_eq!(board.env.guest_error_count(), 0);
+        board.read(&mut ram, 0x4_2500, 4);
+        assert_eq!(board.env.guest_error_count(), 1);
+        // The gates of the 50 and 125 MHz clocks.
+        board.write(&mut ram, SB_CLOCK_DISABLE, 4, 0xf);
+        board.read(&mut ram, 0x4_2500, 4);
+        assert_eq!(board.env.guest_error_count(), 1);
+    }
+
+    #[test]
+    fn a_script_feeds_the_board_and_its_trace_repeats_it() {
+        let mut frame = [0_u8; 64];
+        frame[..12].copy_from_slice(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 1]);
+        let hex: String = frame.iter().map(|byte| format!("{byte:02x}")).collect();
+        let script = format!(
+            "200000 wan plugged\n200000 lan1 plugged\n9000000000 wan in {hex}\n9500000000 lan1 pulled\n\
+             9600000000 wan in {hex}\n9700000000 end\n9800000000 wan in {hex}\n"
+        );
+        let run = |script: &str| {
+            let (mut board, mut ram) = board();
+            // Frames of port 1 may leave by ports 0 and 3: U-Boot leaves them port 0 only.
+            for word in [1 << 21 | 0x9, 0x9406 | 0x11 << 5] {
+                board.write(&mut ram, 0x3_2004, 4, 1 << 16 | word);
+                board.set_time(board.env.now + 100_000);
+                board.read(&mut ram, 0x3_2004, 4);
+            }
+            board.trace.start();
+            board.follow(Script::parse(script).unwrap());
+            for _ in 0..100 {
+                let Some(due) = board.next_event() else { break };
+                board.set_time(due);
+                board.advance(&mut ram);
+                if board.take_script_ended() {
+                    break;
+                }
+            }
+            board.trace.take()
+        };
+        let trace = run(&script);
+        assert_eq!(trace.matches(" out ").count(), 1, "{trace}");
+        assert!(trace.contains(&format!("9000000000 lan1 out {hex}\n")));
+        assert!(trace.ends_with("\n9700000000 end\n"));
+        assert_eq!(run(&trace), trace);
+        assert_ne!(
+            run(&script.replace("9500000000 lan1", "9500000000 lan0")),
+            trace
         );
     }
 

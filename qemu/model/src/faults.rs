@@ -1,9 +1,12 @@
 //! Misbehaviour on demand, from the command line and at run time.
 //!
-//! A fault is `name`, `name=value` or `name=value*count`: `frame-drop=rx:10` loses every tenth received frame,
-//! `mdio-busy=on*3` leaves the next three operations busy for ever. Blocks ask [`Faults::take`] at the place where
-//! the hardware would fail; a fault with a count goes away when it is used up.
+//! A fault is `name`, `name=value` or `name=value*count`: `frame-drop=rx:10` loses every tenth frame on the way to the
+//! MAC, `mdio-busy*3` leaves the next three operations busy for ever. Blocks ask [`Faults::take`] at the place where
+//! the hardware would fail; a fault with a count goes away when it is used up. What is a state and no event (a stuck
+//! bit, a link that flaps) has no count.
 
+use crate::phy::Partner;
+use crate::script::SOCKETS;
 use std::fmt;
 
 /// A kind of misbehaviour.
@@ -13,107 +16,142 @@ pub struct Fault {
     pub name: &'static str,
     /// The value's meaning, or what happens without one.
     pub about: &'static str,
+    /// What may follow the name.
+    pub form: Form,
+}
+
+/// What may follow a fault's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// Nothing: it is in force until taken back.
+    State,
+    /// A number, likewise.
+    NumberedState,
+    /// A count.
+    Event,
+    /// A number and a count.
+    Numbered,
+    /// A direction, a number and a count.
+    Frames,
+    /// A socket and a mode.
+    Partner,
+}
+
+const fn fault(name: &'static str, form: Form, about: &'static str) -> Fault {
+    Fault { name, about, form }
 }
 
 /// All faults the model knows.
 pub const FAULTS: &[Fault] = &[
-    Fault {
-        name: "frame-drop",
-        about: "value n: every n-th frame on the conduit wire is lost (default 1: all)",
-    },
-    Fault {
-        name: "frame-corrupt",
-        about: "value n: every n-th frame on the conduit wire has a bad FCS",
-    },
-    Fault {
-        name: "frame-duplicate",
-        about: "value n: every n-th frame on the conduit wire arrives twice",
-    },
-    Fault {
-        name: "frame-delay",
-        about: "value ns: frames on the conduit wire arrive later by this much",
-    },
-    Fault {
-        name: "frame-reorder",
-        about: "value n: every n-th frame on the conduit wire arrives after the one behind it",
-    },
-    Fault {
-        name: "tag-damage",
-        about: "value n: every n-th frame to the MAC has one bit of its tag flipped, its FCS right",
-    },
-    Fault {
-        name: "mdio-busy",
-        about: "an MDIO operation never ends",
-    },
-    Fault {
-        name: "mdio-no-answer",
-        about: "no device answers on MDIO",
-    },
-    Fault {
-        name: "neta-reset-stuck",
-        about: "the MAC's reset bit never clears",
-    },
-    Fault {
-        name: "neta-queue-stuck",
-        about: "disabling a queue has no effect",
-    },
-    Fault {
-        name: "neta-tx-stall",
-        about: "pending descriptors are not fetched",
-    },
-    Fault {
-        name: "neta-tx-fifo",
-        about: "the transmit FIFO never reports empty",
-    },
-    Fault {
-        name: "neta-rx-resource",
-        about: "a received frame finds no descriptor",
-    },
-    Fault {
-        name: "neta-rx-overrun",
-        about: "a received frame overruns the FIFO",
-    },
-    Fault {
-        name: "dma-error",
-        about: "a DMA access fails",
-    },
-    Fault {
-        name: "irq-lost",
-        about: "a rising edge of an interrupt line does not reach the controller",
-    },
-    Fault {
-        name: "irq-delay",
-        about: "value ns: an interrupt line rises later by this much",
-    },
-    Fault {
-        name: "phy-never-completes",
-        about: "value port (or none for all): autonegotiation never completes",
-    },
-    Fault {
-        name: "partner",
-        about: "value wan, lan0 or lan1 and a mode: the partner there offers that mode only; `wan:10-half`; \
-                with `!` behind it does not negotiate; may stand once for each socket",
-    },
-    Fault {
-        name: "link-flap",
-        about: "value port: the link drops for 100 ms once a second of virtual time",
-    },
-    Fault {
-        name: "switch-busy",
-        about: "the switch's busy bits stay set; value 1 SMI, 2 ATU, 3 VTU, 4 statistics, 5 PHYs, 6 other tables (default: all)",
-    },
-    Fault {
-        name: "switch-reset-stuck",
-        about: "the switch's reset bit never clears",
-    },
-    Fault {
-        name: "switch-silent-reset",
-        about: "with a count of 1: the switch returns to its straps without a word",
-    },
-    Fault {
-        name: "switch-vanish",
-        about: "the switch answers nothing and passes no frame",
-    },
+    fault(
+        "frame-drop",
+        Form::Frames,
+        "value n: every n-th frame between MAC and switch is lost (default 1: all); rx:n those to the MAC, tx:n those from it",
+    ),
+    fault(
+        "frame-corrupt",
+        Form::Frames,
+        "value n, rx:n, tx:n: every n-th frame between MAC and switch has a bad FCS",
+    ),
+    fault(
+        "frame-duplicate",
+        Form::Frames,
+        "value n, rx:n, tx:n: every n-th frame between MAC and switch arrives twice",
+    ),
+    fault(
+        "frame-delay",
+        Form::Frames,
+        "value ns, rx:ns, tx:ns: frames between MAC and switch arrive later by this much",
+    ),
+    fault(
+        "frame-reorder",
+        Form::Frames,
+        "value n, rx:n, tx:n: every n-th frame between MAC and switch arrives after the one behind it, or 100 us late",
+    ),
+    fault(
+        "tag-damage",
+        Form::Numbered,
+        "value n: every n-th frame to the MAC has one bit of its tag flipped, its FCS right",
+    ),
+    fault("mdio-busy", Form::Event, "an MDIO operation never ends"),
+    fault("mdio-no-answer", Form::Event, "no device answers on MDIO"),
+    fault(
+        "neta-reset-stuck",
+        Form::Event,
+        "the MAC's reset bit does not clear",
+    ),
+    fault(
+        "neta-queue-stuck",
+        Form::State,
+        "disabling a queue has no effect",
+    ),
+    fault(
+        "neta-tx-stall",
+        Form::State,
+        "pending descriptors are not fetched",
+    ),
+    fault(
+        "neta-tx-fifo",
+        Form::State,
+        "the transmit FIFO never reports empty",
+    ),
+    fault(
+        "neta-rx-resource",
+        Form::Numbered,
+        "value n: every n-th frame received finds no descriptor (default 1: all)",
+    ),
+    fault(
+        "neta-rx-overrun",
+        Form::Numbered,
+        "value n: every n-th frame received overruns the FIFO (default 1: all)",
+    ),
+    fault("dma-error", Form::Event, "a DMA access of the MAC fails"),
+    fault(
+        "irq-lost",
+        Form::Numbered,
+        "value SPI number (default 0: any): the line stays low until the next thing that happens on the board",
+    ),
+    fault(
+        "irq-delay",
+        Form::Numbered,
+        "value ns: an interrupt line rises later by this much",
+    ),
+    fault(
+        "phy-never-completes",
+        Form::NumberedState,
+        "value port (default 0: all): autonegotiation never completes",
+    ),
+    fault(
+        "partner",
+        Form::Partner,
+        "value wan, lan0 or lan1 and a mode: the partner there offers that mode only; `wan:10-half`; with `!` behind it \
+         does not negotiate; may stand once for each socket",
+    ),
+    fault(
+        "link-flap",
+        Form::NumberedState,
+        "value port (default 0: all): the link drops for 100 ms every 5 s of virtual time",
+    ),
+    fault(
+        "switch-busy",
+        Form::NumberedState,
+        "the switch's busy bits stay set; value 1 SMI, 2 ATU, 3 VTU, 4 statistics, 5 PHYs, 6 other tables (default 0: all)",
+    ),
+    fault(
+        "switch-reset-stuck",
+        Form::Event,
+        "the switch's reset bit never clears",
+    ),
+    fault(
+        "switch-silent-reset",
+        Form::Event,
+        "with a count of 1: the switch returns to its straps without a word",
+    ),
+    fault(
+        "switch-vanish",
+        Form::State,
+        "the switch answers nothing and passes no frame",
+    ),
 ];
 
 /// Why a fault was refused.
@@ -123,6 +161,10 @@ pub enum FaultError {
     Unknown(String),
     /// The count behind `*` is not a number.
     BadCount(String),
+    /// A state lasts until it is taken back.
+    NotCounted(String),
+    /// The value is not what this fault takes.
+    BadValue(String),
 }
 
 impl fmt::Display for FaultError {
@@ -130,19 +172,101 @@ impl fmt::Display for FaultError {
         match self {
             Self::Unknown(name) => write!(f, "no fault is called `{name}`"),
             Self::BadCount(item) => write!(f, "fault `{item}`: the count is not a number"),
+            Self::NotCounted(item) => {
+                write!(f, "fault `{item}`: it is a state, which cannot be counted")
+            }
+            Self::BadValue(item) => write!(f, "fault `{item}`: not a value that it takes"),
         }
     }
 }
 
 impl std::error::Error for FaultError {}
 
+/// Which way a frame goes, as the MAC sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// To the MAC.
+    Rx,
+    /// From the MAC.
+    Tx,
+}
+
 #[derive(Debug, Clone)]
 struct Active {
     name: &'static str,
-    value: String,
+    /// Both if there is none.
+    way: Option<Way>,
+    value: Option<u64>,
+    partner: Option<(usize, Partner)>,
     /// Uses left; `None` stays until cleared.
     left: Option<u64>,
     asked: u64,
+}
+
+impl Active {
+    fn parse(item: &str) -> Result<Self, FaultError> {
+        let (body, count) = match item.split_once('*') {
+            Some((body, count)) => (body, Some(count)),
+            None => (item, None),
+        };
+        let (name, value) = body.split_once('=').unwrap_or((body, ""));
+        let known = FAULTS
+            .iter()
+            .find(|f| f.name == name)
+            .ok_or_else(|| FaultError::Unknown(name.into()))?;
+        let left = count
+            .map(|count| count.parse())
+            .transpose()
+            .map_err(|_| FaultError::BadCount(item.into()))?;
+        let states = [Form::State, Form::NumberedState, Form::Partner];
+        if left.is_some() && states.contains(&known.form) {
+            return Err(FaultError::NotCounted(item.into()));
+        }
+        let active = Self {
+            name: known.name,
+            way: None,
+            value: None,
+            partner: None,
+            left,
+            asked: 0,
+        };
+        if known.form == Form::Partner {
+            let partner = value.split_once(':').and_then(|(name, mode)| {
+                let socket = SOCKETS.iter().position(|socket| *socket == name)?;
+                Some((socket, Partner::limited(mode)?))
+            });
+            return match partner {
+                Some(_) => Ok(Self { partner, ..active }),
+                None => Err(FaultError::BadValue(item.into())),
+            };
+        }
+        let (way, number) = match value.split_once(':').unwrap_or((value, "")) {
+            ("rx", number) => (Some(Way::Rx), number),
+            ("tx", number) => (Some(Way::Tx), number),
+            _ => (None, value),
+        };
+        let value = match number {
+            "" | "on" => None,
+            number => Some(
+                number
+                    .parse()
+                    .map_err(|_| FaultError::BadValue(item.into()))?,
+            ),
+        };
+        let takes_number = !matches!(known.form, Form::State | Form::Event);
+        if value.is_some() && !takes_number || way.is_some() && known.form != Form::Frames {
+            return Err(FaultError::BadValue(item.into()));
+        }
+        Ok(Self {
+            way,
+            value,
+            ..active
+        })
+    }
+
+    fn use_up(&mut self) {
+        self.left = self.left.map(|left| left - 1);
+    }
 }
 
 /// The faults in force.
@@ -156,32 +280,8 @@ impl Faults {
     ///
     /// [`FaultError`] if an item is not understood; nothing changes then.
     pub fn set_list(&mut self, list: &str) -> Result<(), FaultError> {
-        let mut active = Vec::new();
-        for item in list.split(',').filter(|item| !item.is_empty()) {
-            let (body, left) = match item.split_once('*') {
-                Some((body, count)) => (
-                    body,
-                    Some(
-                        count
-                            .parse()
-                            .map_err(|_| FaultError::BadCount(item.into()))?,
-                    ),
-                ),
-                None => (item, None),
-            };
-            let (name, value) = body.split_once('=').unwrap_or((body, ""));
-            let known = FAULTS
-                .iter()
-                .find(|f| f.name == name)
-                .ok_or_else(|| FaultError::Unknown(name.into()))?;
-            active.push(Active {
-                name: known.name,
-                value: value.into(),
-                left,
-                asked: 0,
-            });
-        }
-        self.0 = active;
+        let items = list.split(',').filter(|item| !item.is_empty());
+        self.0 = items.map(Active::parse).collect::<Result<_, _>>()?;
         Ok(())
     }
 
@@ -191,54 +291,71 @@ impl Faults {
         self.0.is_empty()
     }
 
-    /// The value of fault `name` if it is in force now; uses up one of its count.
-    pub fn take(&mut self, name: &'static str) -> Option<String> {
+    fn find(&mut self, name: &'static str, way: Option<Way>) -> Option<&mut Active> {
         debug_assert!(FAULTS.iter().any(|f| f.name == name), "no fault {name}");
-        let active = self
-            .0
+        let concerned = |a: &Active| way.is_none() || a.way.is_none() || a.way == way;
+        self.0
             .iter_mut()
-            .find(|a| a.name == name && a.left != Some(0))?;
-        active.left = active.left.map(|left| left - 1);
-        Some(active.value.clone())
+            .find(|a| a.name == name && a.left != Some(0) && concerned(a))
+    }
+
+    /// The value of fault `name` if it is in force now, 0 if it has none; uses up one of its count.
+    pub fn take(&mut self, name: &'static str) -> Option<u64> {
+        let active = self.find(name, None)?;
+        active.use_up();
+        Some(active.value.unwrap_or(0))
+    }
+
+    /// The same for a frame on its way.
+    pub fn take_frame(&mut self, name: &'static str, way: Way) -> Option<u64> {
+        let active = self.find(name, Some(way))?;
+        active.use_up();
+        Some(active.value.unwrap_or(0))
     }
 
     /// Whether fault `name` is in force; uses up nothing.
     #[must_use]
     pub fn has(&self, name: &'static str) -> bool {
-        self.0.iter().any(|a| a.name == name && a.left != Some(0))
+        self.number(name, 0).is_some()
     }
 
-    /// The value of fault `name` as a number (`default` if it has none); uses up nothing.
+    /// The value of fault `name` (`default` if it has none); uses up nothing.
     #[must_use]
     pub fn number(&self, name: &'static str, default: u64) -> Option<u64> {
         let active = self
             .0
             .iter()
             .find(|a| a.name == name && a.left != Some(0))?;
-        Some(active.value.parse().unwrap_or(default))
+        Some(active.value.unwrap_or(default))
     }
 
-    /// Every value of fault `name`, which may stand several times; uses up nothing.
-    pub fn values(&self, name: &'static str) -> impl Iterator<Item = &str> {
-        let of_name = move |a: &&Active| a.name == name && a.left != Some(0);
-        self.0.iter().filter(of_name).map(|a| a.value.as_str())
+    /// Who is at the other end of a socket's cable, if no gigabit card.
+    #[must_use]
+    pub fn partner(&self, socket: usize) -> Option<Partner> {
+        let mut partners = self.0.iter().filter_map(|active| active.partner);
+        partners.find_map(|(at, partner)| (at == socket).then_some(partner))
     }
 
     /// True on every n-th call while `name=n` is in force (n = 1 if not given).
     pub fn every(&mut self, name: &'static str) -> bool {
-        let Some(active) = self
-            .0
-            .iter_mut()
-            .find(|a| a.name == name && a.left != Some(0))
-        else {
+        Self::is_turn_of(self.find(name, None))
+    }
+
+    /// The same for frames on one way.
+    pub fn every_frame(&mut self, name: &'static str, way: Way) -> bool {
+        Self::is_turn_of(self.find(name, Some(way)))
+    }
+
+    fn is_turn_of(active: Option<&mut Active>) -> bool {
+        let Some(active) = active else {
             return false;
         };
         active.asked += 1;
         let hit = active
             .asked
-            .is_multiple_of(active.value.parse().unwrap_or(1).max(1));
+            .is_multiple_of(active.value.unwrap_or(1).max(1));
         if hit {
-            active.left = active.left.map(|left| left - 1);
+            active.use_up();
         }
         hit
     }
@@ -252,9 +369,9 @@ mod tests {
     fn counts_run_out_and_every_counts() {
         let mut faults = Faults::default();
         faults.set_list("mdio-busy*2,frame-drop=3").unwrap();
-        assert_eq!(faults.take("mdio-busy"), Some(String::new()));
+        assert_eq!(faults.take("mdio-busy"), Some(0));
         assert!(faults.has("mdio-busy"));
-        assert_eq!(faults.take("mdio-busy"), Some(String::new()));
+        assert_eq!(faults.take("mdio-busy"), Some(0));
         assert_eq!(faults.take("mdio-busy"), None);
         let hits: Vec<bool> = (0..6).map(|_| faults.every("frame-drop")).collect();
         assert_eq!(hits, [false, false, true, false, false, true]);
@@ -272,8 +389,35 @@ mod tests {
             faults.set_list("dma-error*x"),
             Err(FaultError::BadCount("dma-error*x".into()))
         );
+        for (item, error) in [
+            ("switch-vanish*2", FaultError::NotCounted as fn(String) -> _),
+            ("frame-drop=x", FaultError::BadValue),
+            ("frame-drop=both:1", FaultError::BadValue),
+            ("link-flap=rx:1", FaultError::BadValue),
+            ("mdio-busy=3", FaultError::BadValue),
+            ("partner=wan:100", FaultError::BadValue),
+            ("partner=eth0:100-full", FaultError::BadValue),
+            ("partner=wan:100-full*2", FaultError::NotCounted),
+        ] {
+            assert_eq!(faults.set_list(item), Err(error(item.into())));
+        }
         assert!(faults.has("dma-error"));
         faults.set_list("").unwrap();
         assert!(faults.is_empty());
+    }
+
+    #[test]
+    fn a_direction_leaves_the_other_alone() {
+        let mut faults = Faults::default();
+        faults
+            .set_list("frame-drop=tx:2*1,frame-delay=rx:9*1")
+            .unwrap();
+        assert!(!faults.every_frame("frame-drop", Way::Rx));
+        assert!(!faults.every_frame("frame-drop", Way::Tx));
+        assert!(faults.every_frame("frame-drop", Way::Tx));
+        assert!(!faults.has("frame-drop"), "used up");
+        assert_eq!(faults.take_frame("frame-delay", Way::Tx), None);
+        assert_eq!(faults.take_frame("frame-delay", Way::Rx), Some(9));
+        assert_eq!(faults.take_frame("frame-delay", Way::Rx), None);
     }
 }

@@ -11,5 +11,6 @@ pub mod mdio;
 pub mod neta;
 pub mod phy;
 pub mod prng;
+pub mod script;
 pub mod soc;
 pub mod switch;

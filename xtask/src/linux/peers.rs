@@ -10,7 +10,7 @@ use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A MAC address.
 pub type Mac = [u8; 6];
@@ -30,6 +30,21 @@ pub struct Frame {
     pub vlan: Option<u16>,
 }
 
+/// How long the board and this machine, both perhaps busy, may take for the frames of one question.
+const PATIENCE: Duration = Duration::from_secs(30);
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Frames since the board started, as its model counts them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Passed {
+    /// Into its sockets.
+    pub taken: u64,
+    /// Out of its sockets.
+    pub given: u64,
+    /// Between its MAC and its switch, both ways.
+    pub inside: u64,
+}
+
 /// One peer for each socket of the board.
 pub struct Peers {
     ends: Vec<End>,
@@ -40,7 +55,15 @@ struct End {
     name: &'static str,
     socket: UnixDatagram,
     board: PathBuf,
-    seen: Arc<Mutex<Vec<Vec<u8>>>>,
+    seen: Arc<Mutex<Seen>>,
+}
+
+#[derive(Default)]
+struct Seen {
+    /// Since the last question.
+    frames: Vec<Vec<u8>>,
+    /// Since the start.
+    count: u64,
 }
 
 impl Peers {
@@ -54,13 +77,14 @@ impl Peers {
             let path = dir.join(format!("{name}.peer"));
             let _ = std::fs::remove_file(&path);
             let socket = UnixDatagram::bind(&path)?;
-            let seen = Arc::new(Mutex::new(Vec::new()));
+            let seen = Arc::new(Mutex::new(Seen::default()));
             let (reader, sink) = (socket.try_clone()?, Arc::clone(&seen));
             thread::spawn(move || {
                 let mut buffer = [0; 0x1_0000];
                 while let Ok(len) = reader.recv(&mut buffer) {
                     if let Ok(mut seen) = sink.lock() {
-                        seen.push(buffer[..len].to_vec());
+                        seen.frames.push(buffer[..len].to_vec());
+                        seen.count += 1;
                     }
                 }
             });
@@ -77,13 +101,23 @@ impl Peers {
         })
     }
 
-    /// Sends a frame `count` times into one socket, waits, and says where it came out, with the VLAN of its tag:
+    /// Sends a frame `count` times into one socket and says where it came out, with the VLAN of its tag:
     /// `lan1=3 wan.100=3`, or `none`.
+    ///
+    /// What did not come out was not forwarded: the board has taken every frame, then nothing moved in it for `quiet`
+    /// (in which Linux could still have forwarded one), and all it gave has arrived here.
     ///
     /// # Errors
     ///
-    /// If the board's side of the socket is not there.
-    pub fn cross(&mut self, at: &str, frame: Frame, count: u32, wait: Duration) -> Result<String> {
+    /// If the board's side of the socket is not there, or it is not done within [`PATIENCE`].
+    pub fn cross(
+        &mut self,
+        at: &str,
+        frame: Frame,
+        count: u32,
+        quiet: Duration,
+        mut passed: impl FnMut() -> Result<Passed>,
+    ) -> Result<String> {
         self.next_mark += 1;
         let mark = self.next_mark;
         let Some(end) = self.ends.iter().find(|end| end.name == at) else {
@@ -91,18 +125,38 @@ impl Peers {
         };
         for end in &self.ends {
             if let Ok(mut seen) = end.seen.lock() {
-                seen.clear();
+                seen.frames.clear();
             }
         }
+        let started = Instant::now();
+        let mut last = passed()?;
+        let mut still_since = started;
+        let all_taken = last.taken + u64::from(count);
         let bytes = frame.bytes(mark);
         for _ in 0..count {
             end.socket.send_to(&bytes, &end.board)?;
         }
-        thread::sleep(wait);
+        loop {
+            thread::sleep(PAUSE);
+            let now = passed()?;
+            if now != last {
+                (last, still_since) = (now, Instant::now());
+            }
+            let arrived = self.arrived();
+            if now.taken >= all_taken && now.given <= arrived && still_since.elapsed() >= quiet {
+                break;
+            }
+            if started.elapsed() > PATIENCE {
+                let missing = all_taken.saturating_sub(now.taken);
+                let what =
+                    format!("{missing} of {count} frames not taken, {arrived} arrived: {now:?}");
+                return Err(Error::other(what));
+            }
+        }
         let mut places: BTreeMap<(&str, Option<u16>), u32> = BTreeMap::new();
         for end in &self.ends {
             let Ok(seen) = end.seen.lock() else { continue };
-            for vlan in seen.iter().filter_map(|bytes| marked(bytes, mark)) {
+            for vlan in seen.frames.iter().filter_map(|bytes| marked(bytes, mark)) {
                 *places.entry((end.name, vlan)).or_default() += 1;
             }
         }
@@ -117,6 +171,12 @@ impl Peers {
             "" => "none".to_owned(),
             places => places.to_owned(),
         })
+    }
+
+    /// Frames that came here since the start, with and without a mark.
+    fn arrived(&self) -> u64 {
+        let counts = self.ends.iter().filter_map(|end| end.seen.lock().ok());
+        counts.map(|seen| seen.count).sum()
     }
 }
 
@@ -199,13 +259,18 @@ mod tests {
         let dir = std::env::temp_dir().join(format!("peers-{}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
         let mut peers = Peers::listen(&dir, &["a", "b"]).unwrap();
-        // A board that sends everything from a out of b.
+        // A board that takes its time and sends everything from a out of b.
         let board = UnixDatagram::bind(dir.join("a.board")).unwrap();
         let out = dir.join("b.peer");
+        let counted = Arc::new(Mutex::new(Passed::default()));
+        let count = Arc::clone(&counted);
         thread::spawn(move || {
             let mut buffer = [0; 2048];
             while let Ok(len) = board.recv(&mut buffer) {
+                thread::sleep(Duration::from_millis(30));
+                count.lock().unwrap().taken += 1;
                 board.send_to(&buffer[..len], &out).unwrap();
+                count.lock().unwrap().given += 1;
             }
         });
         let frame = Frame {
@@ -213,9 +278,11 @@ mod tests {
             from: [4; 6],
             vlan: Some(5),
         };
-        let wait = Duration::from_millis(200);
-        assert_eq!(peers.cross("a", frame, 3, wait).unwrap(), "b.5=3");
-        assert!(peers.cross("b", frame, 1, wait).is_err());
+        let quiet = Duration::from_millis(100);
+        let passed = || Ok(*counted.lock().unwrap());
+        let places = peers.cross("a", frame, 5, quiet, passed).unwrap();
+        assert_eq!(places, "b.5=5");
+        assert!(peers.cross("b", frame, 1, quiet, passed).is_err());
         std::fs::remove_dir_all(&dir).unwrap();
     }
 }

@@ -9,8 +9,11 @@
 
 use espressobin_model::board::{Board, Config, LINES, Variant};
 use espressobin_model::bus::{Dma, Env, GuestError};
+use espressobin_model::script::Script;
 use std::collections::VecDeque;
 use std::ffi::{CStr, c_char, c_void};
+use std::fs::{self, File};
+use std::io::Write;
 
 /// Access to the board's memory, implemented by the glue.
 #[repr(C)]
@@ -55,6 +58,20 @@ pub struct Handle {
     dma: EspressobinDma,
     errors: VecDeque<GuestError>,
     console: VecDeque<u8>,
+    trace: Option<File>,
+}
+
+impl Handle {
+    fn write_trace(&mut self) {
+        let text = self.board.trace.take();
+        if let Some(file) = &mut self.trace
+            && !text.is_empty()
+            && let Err(error) = file.write_all(text.as_bytes())
+        {
+            eprintln!("espressobin: the trace ends here: {error}");
+            self.trace = None;
+        }
+    }
 }
 
 /// Text from C.
@@ -136,7 +153,53 @@ pub unsafe extern "C" fn espressobin_new(
         dma: *dma,
         errors: VecDeque::new(),
         console: VecDeque::new(),
+        trace: None,
     }))
+}
+
+/// Obeys the script in the file `script` and records into the file `trace`, each if it is not null. False, with the
+/// reason in `error`, if that cannot be done.
+///
+/// # Safety
+///
+/// The strings end in NUL or are null, `error` has room for `capacity` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn espressobin_set_script(
+    handle: &mut Handle,
+    script: *const c_char,
+    trace: *const c_char,
+    error: *mut c_char,
+    capacity: usize,
+) -> bool {
+    // SAFETY: the caller's promise about the strings.
+    let (script, trace) = unsafe { (text(script), text(trace)) };
+    let mut outcome = Ok(());
+    if !trace.is_empty() {
+        handle.board.trace.start();
+        outcome = File::create(trace)
+            .map(|file| handle.trace = Some(file))
+            .map_err(|error| format!("trace {trace}: {error}"));
+    }
+    if !script.is_empty() {
+        let parsed = fs::read_to_string(script)
+            .map_err(|error| error.to_string())
+            .and_then(|text| Script::parse(&text).map_err(|error| error.to_string()));
+        match parsed {
+            Ok(parsed) => handle.board.follow(parsed),
+            Err(error) => outcome = Err(format!("script {script}: {error}")),
+        }
+    }
+    if let Err(message) = &outcome {
+        // SAFETY: the caller's promise about the buffer.
+        unsafe { put_text(message, error, capacity) };
+    }
+    outcome.is_ok()
+}
+
+/// True once after the script's end.
+#[unsafe(no_mangle)]
+pub extern "C" fn espressobin_take_script_ended(handle: &mut Handle) -> bool {
+    handle.board.take_script_ended()
 }
 
 /// Reads a register.
@@ -239,7 +302,8 @@ pub unsafe extern "C" fn espressobin_frame_in(
         .frame_in(&mut handle.dma, socket as usize, frame);
 }
 
-/// Takes a frame that leaves by a socket: its length, or 0 if there is none. Longer ones than the buffer are cut.
+/// Takes a frame that leaves by a socket: its length, or 0 if there is none. Longer ones than the buffer are cut. Once
+/// there is none, what happened at the sockets goes to the trace.
 ///
 /// # Safety
 ///
@@ -252,6 +316,7 @@ pub unsafe extern "C" fn espressobin_take_frame(
     capacity: usize,
 ) -> usize {
     let Some((port, frame)) = handle.board.take_frame() else {
+        handle.write_trace();
         return 0;
     };
     *socket = port as u32;
@@ -374,8 +439,15 @@ pub unsafe extern "C" fn espressobin_counters(
 ) {
     let (wire, out) = (handle.board.wire_counters, handle.board.out_lost);
     let message = format!(
-        "from_mac={} to_mac={} no_link={} damaged={} faulted={} out_lost={out}",
-        wire.from_mac, wire.to_mac, wire.no_link, wire.damaged, wire.faulted
+        "from_mac={} to_mac={} from_sockets={} to_sockets={} no_link={} damaged={} faulted={} wire_full={} out_lost={out}",
+        wire.from_mac,
+        wire.to_mac,
+        wire.from_sockets,
+        wire.to_sockets,
+        wire.no_link,
+        wire.damaged,
+        wire.faulted,
+        wire.wire_full
     );
     // SAFETY: the caller's promise.
     unsafe { put_text(&message, buffer, capacity) };

@@ -36,6 +36,8 @@ doubts! {
         "Which descriptor of a long frame carries the parser's and the error bits.";
     BUFFER_OFFSET = "neta-buffer-offset" ["outside", "inside"]
         "The buffer size counts from behind the packet offset, or includes it.";
+    RX_DMA_FAILURE = "neta-rx-dma-failure" ["error", "lost"]
+        "A frame whose buffer cannot be written: its descriptor comes back with error code 3, or it stays and the frame is only missing.";
     TX_IN_PROGRESS = "neta-tx-in-progress" ["bit0", "bit1"]
         "TX in progress in 0x2444: bit 0 (Linux, FreeBSD) or bit 1 (U-Boot, MUSDK).";
     FORCE_BOTH = "neta-force-both" ["up", "down"]

@@ -280,10 +280,10 @@ impl Neta {
             OLD_CAUSE => self.old_cause &= value,
             MISC_CAUSE => self.misc_cause &= value,
             MAC_CONTROL_2 => {
-                let reset = if env.faults.has("neta-reset-stuck") {
-                    self.reg(MAC_CONTROL_2) & 1 << 6
-                } else {
-                    0
+                let released = self.reg(MAC_CONTROL_2) & !value & 1 << 6;
+                let reset = match released {
+                    0 => 0,
+                    bit => env.faults.take("neta-reset-stuck").map_or(0, |_| bit),
                 };
                 if (value ^ self.reg(MAC_CONTROL_2)) & 0b1001 != 0 && self.link(env).is_some() {
                     env.guest_error(
@@ -568,7 +568,10 @@ impl Neta {
         data: &mut [u8],
         what: &str,
     ) -> bool {
-        let ok = self.window(env, address, data.len(), 1) && dma.read(u64::from(address), data);
+        if Self::dma_fault(env) {
+            return self.dma_error(address);
+        }
+        let ok = self.window(address, data.len(), 1) && dma.read(u64::from(address), data);
         self.dma_outcome(env, ok, address, data.len(), "read", what)
     }
 
@@ -581,7 +584,10 @@ impl Neta {
         data: &[u8],
         what: &str,
     ) -> bool {
-        let ok = self.window(env, address, data.len(), 2) && dma.write(u64::from(address), data);
+        if Self::dma_fault(env) {
+            return self.dma_error(address);
+        }
+        let ok = self.window(address, data.len(), 2) && dma.write(u64::from(address), data);
         self.dma_outcome(env, ok, address, data.len(), "write", what)
     }
 
@@ -595,8 +601,7 @@ impl Neta {
         what: &str,
     ) -> bool {
         if !ok {
-            self.unit_cause |= 1 << 3;
-            self.set_reg(ERROR_ADDRESS, address);
+            self.dma_error(address);
             env.guest_error(
                 self.name,
                 format!("DMA {verb} of {len} bytes at {address:#010x} ({what}) leads nowhere"),
@@ -605,11 +610,20 @@ impl Neta {
         ok
     }
 
+    /// A failure that is not the software's.
+    fn dma_fault(env: &mut Env) -> bool {
+        !env.faults.is_empty() && env.faults.take("dma-error").is_some()
+    }
+
+    /// What software can see of a failed access. Returns that it failed.
+    fn dma_error(&mut self, address: u32) -> bool {
+        self.unit_cause |= 1 << 3;
+        self.set_reg(ERROR_ADDRESS, address);
+        false
+    }
+
     /// True when an enabled window with the wanted right (1 read, 2 write) covers the whole range.
-    fn window(&self, env: &mut Env, address: u32, len: usize, right: u32) -> bool {
-        if !env.faults.is_empty() && env.faults.take("dma-error").is_some() {
-            return false;
-        }
+    fn window(&self, address: u32, len: usize, right: u32) -> bool {
         let end = u64::from(address) + len as u64;
         (0..6).any(|w| {
             let base = self.reg(WINDOW + 8 * w) & 0xffff_0000;

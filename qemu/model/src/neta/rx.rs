@@ -16,6 +16,7 @@ mod status {
     pub const ERROR: u32 = 1 << 16;
     pub const CRC: u32 = 0 << 17;
     pub const TOO_LONG: u32 = 2 << 17;
+    pub const NO_RESOURCE: u32 = 3 << 17;
     pub const VLAN: u32 = 1 << 19;
     pub const BPDU: u32 = 1 << 20;
     pub const L4_SHIFT: u32 = 21;
@@ -511,30 +512,34 @@ impl Neta {
         }
         let size = self.queue_reg(RXQ_SIZE, q) & COUNT;
         let mut at = 0;
-        let mut reached = true;
         for n in 0..needed {
-            let (first, last) = (n == 0, n + 1 == needed);
+            let (first, mut last) = (n == 0, n + 1 == needed);
             let take = self.buffer_room(env, q, first).min(bytes.len() - at);
             let desc = self
                 .queue_reg(RXQ_BASE, q)
                 .wrapping_add(self.rxq[q].current * DESC_LEN);
             let mut buffer = [0; 4];
-            reached &= self.dma_read(env, dma, desc.wrapping_add(8), &mut buffer, "RX descriptor");
-            if reached {
-                let buffer = u32::from_le_bytes(buffer);
-                if buffer & 7 != 0 {
-                    env.guest_error(
-                        self.name,
-                        format!("RX buffer at {buffer:#010x} is not a multiple of 8"),
-                    );
-                }
-                let start = buffer.wrapping_add(if first {
-                    self.packet_offset(q) as u32
-                } else {
-                    0
-                });
-                reached &= self.dma_write(env, dma, start, &bytes[at..at + take], "RX buffer");
+            // A descriptor that cannot be read is not used up.
+            if !self.dma_read(env, dma, desc.wrapping_add(8), &mut buffer, "RX descriptor") {
+                return Err(RxDrop::Dma);
             }
+            let buffer = u32::from_le_bytes(buffer);
+            if buffer & 7 != 0 {
+                env.guest_error(
+                    self.name,
+                    format!("RX buffer at {buffer:#010x} is not a multiple of 8"),
+                );
+            }
+            let start = buffer.wrapping_add(if first {
+                self.packet_offset(q) as u32
+            } else {
+                0
+            });
+            let stored = self.dma_write(env, dma, start, &bytes[at..at + take], "RX buffer");
+            if !stored && env.doubts.is(&open::RX_DMA_FAILURE, "lost") {
+                return Err(RxDrop::Dma);
+            }
+            last |= !stored;
             let count = if first || env.doubts.is(&open::LATER_DESCRIPTORS, "whole") {
                 bytes.len()
             } else if env.doubts.is(&open::LATER_DESCRIPTORS, "rest") {
@@ -548,13 +553,21 @@ impl Neta {
                 } else {
                     first
                 };
-            let word0 = if carries { status } else { 0 }
-                | if first { status::FIRST } else { 0 }
-                | if last { status::LAST } else { 0 };
+            let what = if !stored {
+                status::ERROR | status::NO_RESOURCE
+            } else if carries {
+                status
+            } else {
+                0
+            };
+            let word0 =
+                what | if first { status::FIRST } else { 0 } | if last { status::LAST } else { 0 };
             let mut words = [0; 8];
             words[..4].copy_from_slice(&word0.to_le_bytes());
             words[4..].copy_from_slice(&((count as u32) << 16).to_le_bytes());
-            reached &= self.dma_write(env, dma, desc, &words, "RX descriptor");
+            if !self.dma_write(env, dma, desc, &words, "RX descriptor") {
+                return Err(RxDrop::Dma);
+            }
             at += take;
             let queue = &mut self.rxq[q];
             queue.current = if queue.current + 1 >= size {
@@ -564,10 +577,13 @@ impl Neta {
             };
             queue.free -= 1;
             queue.occupied += 1;
+            self.old_cause |= 1 << (8 + q);
+            self.start_timer(env, q);
+            if !stored {
+                return Err(RxDrop::Dma);
+            }
         }
-        self.old_cause |= 1 << (8 + q);
-        self.start_timer(env, q);
-        if reached { Ok(()) } else { Err(RxDrop::Dma) }
+        Ok(())
     }
 }
 

@@ -1008,7 +1008,46 @@ fn faults_bite_where_hardware_would() {
     rig.env.faults.set_list("dma-error*1").unwrap();
     assert_eq!(rig.send(PLAIN, &frame_to(OWN, 60)), None);
     assert!(rig.send(PLAIN, &frame_to(OWN, 60)).is_some());
-    assert_eq!(rig.errors().len(), 1);
+    assert_eq!(rig.r(UNIT_CAUSE) & 1 << 3, 1 << 3);
+    assert_eq!(rig.errors(), [""; 0], "not the software's mistake");
+}
+
+#[test]
+fn a_frame_that_memory_refused_is_never_told_as_good() {
+    // The descriptor cannot be read: it stays, and takes the next frame.
+    let mut rig = Rig::new();
+    rig.give(4);
+    rig.env.faults.set_list("dma-error*1").unwrap();
+    rig.receive(&frame_to(OWN, 60));
+    assert_eq!(rig.r(RXQ_STATUS), 4 << 16);
+    rig.receive(&frame_to(OWN, 60));
+    assert_eq!(rig.r(RXQ_STATUS), 1 | 3 << 16);
+    assert_eq!(rig.harvest().0 & (1 << 16 | FIRST | LAST), FIRST | LAST);
+
+    // Its buffer lies outside memory.
+    for (reading, occupied) in [("error", 1), ("lost", 0)] {
+        let mut rig = Rig::under("neta-rx-dma-failure", reading);
+        rig.put(RX_RING + 8, 0xf000_0000);
+        rig.give(4);
+        rig.receive(&frame_to(OWN, 60));
+        assert_eq!(rig.r(RXQ_STATUS), occupied | (4 - occupied) << 16);
+        assert_eq!(rig.r(ERROR_ADDRESS), 0xf000_0000);
+        assert_eq!(rig.errors().len(), 1);
+        let error = 1 << 16 | 3 << 17 | FIRST | LAST;
+        let expected = if occupied == 1 { error } else { 0 };
+        assert_eq!(rig.harvest().0, expected, "{reading}");
+    }
+
+    // The second buffer of a long frame does.
+    let mut rig = Rig::new();
+    rig.w(RXQ_SIZE, RING | (64 / 8) << 19);
+    rig.put(RX_RING + 32 + 8, 0xf000_0000);
+    rig.give(4);
+    rig.receive(&frame_to(OWN, 150));
+    let (first, second) = (rig.harvest().0, rig.harvest().0);
+    assert_eq!(first & (1 << 16 | FIRST | LAST), FIRST);
+    assert_eq!(second & (1 << 16 | FIRST | LAST), 1 << 16 | LAST);
+    assert_eq!(rig.r(RXQ_STATUS), 2 | 2 << 16);
 }
 
 #[test]

@@ -112,9 +112,9 @@ doubts! {
         "drops" => Drops, "A disabled port sends nothing.";
     }
     "switch-fid-of-8021q-off-port", fid_of_off_port: FidOfOffPort,
-    "Database of a frame from a port with 802.1Q off: the manual, as quoted on netdev in 2022, says the port's; Linux bridges as if the VTU decided." {
-        "port" => Port, "The port's default FID.";
+    "Database of a frame from a port with 802.1Q off: Linux since 5bded8259ee3 reaches a bridge's by way of the default VID and the VTU alone; the same text, and the manual as quoted on netdev in 2022, say the port's." {
         "vtu" => Vtu, "That of its VID if the VTU knows it.";
+        "port" => Port, "The port's default FID.";
     }
     "switch-map-da-off", map_da_off: MapDaOff,
     "Where frames go from a port that does not map by destination." {

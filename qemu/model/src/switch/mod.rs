@@ -83,7 +83,7 @@ const HARDWARE_RESET_NS: Nanos = 5_000_000;
 /// The fault `link-flap`: this long without a link ...
 const FLAP_DOWN_NS: Nanos = 100_000_000;
 /// ... out of this long.
-const FLAP_PERIOD_NS: Nanos = 1_000_000_000;
+const FLAP_PERIOD_NS: Nanos = 5_000_000_000;
 
 /// The switch.
 #[derive(Debug)]

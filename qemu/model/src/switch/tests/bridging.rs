@@ -70,7 +70,7 @@ fn stations_talk_past_the_cpu_once_learnt() {
 /// Linux from 5.18 on leaves the default FID of a bridged port at 0 and loads its own entries into FID 1.
 #[test]
 fn linux_bridges_past_the_cpu_whatever_database_802_1q_off_means() {
-    for reading in ["port", "vtu"] {
+    for reading in ["vtu", "port"] {
         let mut bench = Bench::with(PowerOn::UBoot, &[("switch-fid-of-8021q-off-port", reading)]);
         bench.plug_all();
         bench.bring_up_as_linux(true);
@@ -346,6 +346,7 @@ fn a_trunk_learns_as_one_and_sends_by_one_member() {
         bench.port(port, 5, 0x4500);
     }
     bench.port(1, 6, 0x1000 | 0x0d);
+    bench.port(1, 7, 4095);
     bench.port(1, 8, 0x2080);
     bench.write(GLOBAL2, 0x08, 0x8000 | 5 << 11 | 0x0c);
     for number in 0..8u16 {

@@ -1,0 +1,55 @@
+//! The machine as the commands of the bench see it.
+
+use super::card::Card;
+use super::console;
+use crate::network::Network;
+use crate::shell::Bench;
+use crate::snapshot::Snapshot;
+use crate::status::{Status, StatusSource};
+use hal::arch::{irq, psci, timer};
+use hal::devicetree::Tree;
+
+pub(super) struct Desk<'a> {
+    pub(super) network: &'a mut Network<Card>,
+    pub(super) tree: &'static Tree<'static>,
+}
+
+impl StatusSource for Desk<'_> {
+    fn with_status(&self, show: &mut dyn FnMut(&Status<'_>)) {
+        let (open, connections) = Snapshot::<Card>::counts(&self.network.connections);
+        let snapshot = Snapshot {
+            ports: &self.network.ports,
+            open,
+            connections,
+            answers: &self.network.answers,
+            system: &self.network.system,
+            now_us: timer::now_us(),
+        };
+        snapshot.with_status(show);
+    }
+}
+
+impl Bench for Desk<'_> {
+    fn now_us(&self) -> u64 {
+        timer::now_us()
+    }
+
+    fn tree(&self) -> Option<&Tree<'static>> {
+        Some(self.tree)
+    }
+
+    fn log(&self, line: &mut dyn FnMut(&str)) {
+        console::log_lines(line);
+    }
+
+    fn interrupts(&self) -> (u64, u64) {
+        let (taken, unexpected) = irq::counts();
+        (taken.into(), unexpected.into())
+    }
+
+    fn reboot(&mut self) {
+        log::warn!("reboot: asked for");
+        console::drain();
+        super::watchdog::reset();
+    }
+}

@@ -1,0 +1,422 @@
+//! The bench: one table of commands, on the serial console and over HTTP.
+//!
+//! A [`Command`] is defined once: name, help, operands, who may run it, and a function that writes a typed
+//! [`Report`]. The console shows that as text, with `-j` as JSON; `/api/v1/NAME` as JSON.
+//!
+//! | file | is about |
+//! | --- | --- |
+//! | `line` | editing a line of a terminal |
+//! | `report` | results, for people and for programs |
+//! | `commands` | the table |
+//! | `mod` | running one command at a time, without ever waiting |
+
+mod commands;
+pub mod line;
+pub mod report;
+#[cfg(test)]
+mod tests;
+
+use alloc::boxed::Box;
+use alloc::vec;
+use core::fmt::{self, Write};
+use hal::devicetree::Tree;
+use heapless::Vec;
+
+use crate::status::StatusSource;
+use line::{Event, Line};
+use report::{Format, Report};
+
+pub use commands::TABLE;
+
+/// Longest result, in bytes.
+pub const MAX_OUTPUT: usize = 16 * 1024;
+/// Most words of a line.
+const MAX_WORDS: usize = 16;
+/// Counters whose last values `stats -d` remembers.
+const REMEMBERED: usize = 512;
+
+/// What the machine lets commands see and do. What a machine does not have, it says so.
+pub trait Bench: StatusSource {
+    /// Time since entry, in microseconds.
+    fn now_us(&self) -> u64;
+    /// The devicetree.
+    fn tree(&self) -> Option<&Tree<'static>>;
+    /// The last lines of the log, oldest first.
+    fn log(&self, line: &mut dyn FnMut(&str));
+    /// Interrupts taken, and those that nobody had asked for.
+    fn interrupts(&self) -> (u64, u64);
+    /// Starts the machine anew, once the console is empty. Returns only if there is no way.
+    fn reboot(&mut self);
+}
+
+/// Who may run a command over the network. The serial console may run all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Whoever may read: it changes nothing and shows no traffic.
+    Read,
+    /// Whoever has the token.
+    Admin,
+}
+
+/// One command.
+pub struct Command {
+    /// One word.
+    pub name: &'static str,
+    /// Operands as the usage line shows them: capitals stand for something, brackets for what may be left out.
+    pub operands: &'static str,
+    /// One line.
+    pub summary: &'static str,
+    /// Who may run it.
+    pub access: Access,
+    /// Runs it, or goes on with it.
+    pub run: fn(&mut Call<'_, '_>) -> Result<Progress, Refusal>,
+}
+
+/// A command being run.
+pub struct Call<'c, 'r> {
+    /// The machine.
+    pub bench: &'c mut dyn Bench,
+    /// The words behind the name.
+    pub words: &'c [&'c str],
+    /// The result.
+    pub report: &'c mut Report<'r>,
+    /// What is remembered from call to call.
+    pub memory: &'c mut Memory,
+}
+
+/// What commands remember.
+#[derive(Default)]
+pub struct Memory {
+    /// Counts calls of one run of a command: 0 at the first.
+    pub round: u32,
+    /// A word for the command at work.
+    pub state: u64,
+    /// When the run began, in microseconds.
+    pub since_us: u64,
+    /// The counters as `stats -d` showed them last.
+    stats: Vec<u64, REMEMBERED>,
+}
+
+/// How far a command came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// It is all in the report.
+    Done,
+    /// Call again at this time, in microseconds, or when anything happened. What was reported is forgotten.
+    Wait(u64),
+}
+
+/// Why a command was not run, or came to nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// There is no command of this name.
+    Unknown,
+    /// The operands are not those that this command takes.
+    Usage(&'static str),
+    /// The machine does not have what this is about.
+    Absent(&'static str),
+    /// It went wrong.
+    Failed(&'static str),
+    /// The result is longer than what there is room for.
+    TooLong,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refusal::Unknown => f.write_str("no such command; `help` lists them"),
+            Refusal::Usage(name) => {
+                let operands = find(name).map_or("", |command| command.operands);
+                write!(f, "usage: {name} {operands}")
+            }
+            Refusal::Absent(what) => write!(f, "this machine has no {what}"),
+            Refusal::Failed(why) => f.write_str(why),
+            Refusal::TooLong => f.write_str("the result is too long"),
+        }
+    }
+}
+
+/// The command of this name.
+pub fn find(name: &str) -> Option<&'static Command> {
+    TABLE.iter().find(|command| command.name == name)
+}
+
+/// Runs a command, or goes on with it, writing the result to `out`.
+///
+/// # Errors
+///
+/// A [`Refusal`]; what stands in `out` is then of no use.
+pub fn run(
+    command: &'static Command,
+    words: &[&str],
+    format: Format,
+    bench: &mut dyn Bench,
+    memory: &mut Memory,
+    out: &mut dyn Write,
+) -> Result<Progress, Refusal> {
+    if memory.round == 0 {
+        (memory.since_us, memory.state) = (bench.now_us(), 0);
+    }
+    let mut report = Report::new(out, format);
+    let mut call = Call {
+        bench,
+        words,
+        report: &mut report,
+        memory,
+    };
+    let progress = (command.run)(&mut call)?;
+    let whole = report.finish();
+    match progress {
+        Progress::Done if !whole => Err(Refusal::TooLong),
+        Progress::Done => {
+            memory.round = 0;
+            Ok(progress)
+        }
+        Progress::Wait(_) => {
+            memory.round += 1;
+            Ok(progress)
+        }
+    }
+}
+
+/// What the shell needs of a terminal: none of it ever waits.
+pub trait Terminal {
+    /// What was typed, if it amounts to something.
+    fn event(&mut self) -> Option<Event>;
+    /// Whether Ctrl-C was typed while a command runs; what was typed before it is forgotten.
+    fn interrupted(&mut self) -> bool;
+    /// What stands before the cursor.
+    fn before_cursor(&mut self) -> Line;
+    /// Puts text into the line.
+    fn insert(&mut self, text: &str);
+    /// How many bytes it takes now.
+    fn room(&self) -> usize;
+    /// Writes text; line feeds only.
+    fn write(&mut self, text: &str);
+    /// Shows the prompt again, after a command.
+    fn prompt(&mut self);
+}
+
+/// The commands on the serial console.
+pub struct Shell {
+    output: Box<[u8]>,
+    /// The part of `output` that waits for the terminal.
+    waiting: core::ops::Range<usize>,
+    /// The prompt comes after it.
+    prompt_due: bool,
+    running: Option<Line>,
+    memory: Memory,
+}
+
+impl Default for Shell {
+    fn default() -> Self {
+        Shell::new()
+    }
+}
+
+impl Shell {
+    /// A shell. Allocates all it will ever need.
+    pub fn new() -> Self {
+        Shell {
+            output: vec![0; MAX_OUTPUT].into(),
+            waiting: 0..0,
+            prompt_due: false,
+            running: None,
+            memory: Memory::default(),
+        }
+    }
+
+    /// Does what can be done now. Returns when it wants to be called again, in microseconds; in any case when the
+    /// terminal has something, or has room.
+    pub fn poll(&mut self, terminal: &mut dyn Terminal, bench: &mut dyn Bench) -> u64 {
+        loop {
+            if !self.show(terminal) {
+                return u64::MAX;
+            }
+            if let Some(line) = self.running.take() {
+                if let Some(at_us) = self.go_on(&line, bench) {
+                    if !terminal.interrupted() {
+                        self.running = Some(line);
+                        return at_us;
+                    }
+                    self.memory.round = 0;
+                    terminal.prompt();
+                }
+                continue;
+            }
+            match terminal.event() {
+                Some(Event::Entered(line)) => self.running = Some(line),
+                Some(Event::Interrupt) => terminal.prompt(),
+                Some(Event::Complete) => self.complete(terminal, bench),
+                None => return u64::MAX,
+            }
+        }
+    }
+
+    /// Runs the line, or goes on with it. Returns when to go on, if it is not done.
+    fn go_on(&mut self, line: &Line, bench: &mut dyn Bench) -> Option<u64> {
+        let mut format = Format::Text;
+        let mut words: Vec<&str, MAX_WORDS> = Vec::new();
+        let mut too_many = false;
+        for word in line.split_ascii_whitespace() {
+            match word {
+                "-j" => format = Format::Json,
+                _ => too_many |= words.push(word).is_err(),
+            }
+        }
+        let mut out = Slice {
+            bytes: &mut self.output,
+            len: 0,
+        };
+        let result = match words.split_first() {
+            None => Ok(Progress::Done),
+            Some((name, operands)) => match find(name) {
+                None => Err(Refusal::Unknown),
+                Some(command) if too_many => Err(Refusal::Usage(command.name)),
+                Some(command) => run(command, operands, format, bench, &mut self.memory, &mut out),
+            },
+        };
+        match result {
+            Ok(Progress::Wait(at_us)) => return Some(at_us),
+            Ok(Progress::Done) => {}
+            Err(refusal) => {
+                self.memory.round = 0;
+                out.len = 0;
+                // There is room for a line.
+                let _ = match format {
+                    Format::Text => writeln!(out, "{refusal}"),
+                    Format::Json => writeln!(out, "{{\"error\":\"{refusal}\"}}"),
+                };
+            }
+        }
+        let len = out.len;
+        self.waiting = 0..len;
+        self.prompt_due = true;
+        None
+    }
+
+    /// Moves output to the terminal; whether all of it has gone.
+    fn show(&mut self, terminal: &mut dyn Terminal) -> bool {
+        while !self.waiting.is_empty() {
+            let rest = &self.output[self.waiting.clone()];
+            // Each byte may take two: a line feed is sent with a carriage return.
+            let room = (terminal.room() / 2).min(rest.len());
+            let end = match rest[..room].iter().rposition(|byte| *byte == b'\n') {
+                Some(at) => at + 1,
+                // A line longer than the terminal's buffer goes in pieces, when that is empty enough.
+                None if room >= 512 || room == rest.len() => room,
+                None => return false,
+            };
+            let text = str::from_utf8(&rest[..end]).unwrap_or("?");
+            terminal.write(text);
+            self.waiting.start += end;
+        }
+        if core::mem::take(&mut self.prompt_due) {
+            terminal.prompt();
+        }
+        true
+    }
+}
+
+impl Shell {
+    /// Completes the word before the cursor: the name of a command, or one of the words that its operands name, or an
+    /// interface. As far as all that fit agree; if that is no further, they are listed.
+    fn complete(&mut self, terminal: &mut dyn Terminal, bench: &dyn Bench) {
+        let line = terminal.before_cursor();
+        let start = line.rfind(' ').map_or(0, |space| space + 1);
+        let (before, word) = line.split_at(start);
+        let mut fitting = Fitting::new(word);
+        match before.split_ascii_whitespace().next().map(find) {
+            None => TABLE.iter().for_each(|command| fitting.offer(command.name)),
+            Some(None) => {}
+            Some(Some(command)) => {
+                if command.name == "help" {
+                    TABLE.iter().for_each(|command| fitting.offer(command.name));
+                }
+                command
+                    .operands
+                    .split(|c: char| !c.is_ascii_lowercase() && c != '-')
+                    .filter(|operand| !operand.is_empty())
+                    .for_each(|operand| fitting.offer(operand));
+                if command.operands.contains("INTERFACE") {
+                    bench.with_status(&mut |status| {
+                        for interface in status.interfaces {
+                            fitting.offer(interface.name);
+                        }
+                    });
+                }
+            }
+        }
+        match (
+            fitting.count,
+            &fitting.common[word.len().min(fitting.common.len())..],
+        ) {
+            (0, _) => terminal.insert(""),
+            (1, rest) => {
+                terminal.insert(rest);
+                terminal.insert(" ");
+            }
+            (_, "") => {
+                terminal.write("\n");
+                terminal.write(&fitting.list);
+                terminal.write("\n");
+                terminal.prompt();
+            }
+            (_, rest) => terminal.insert(rest),
+        }
+    }
+}
+
+/// The words that begin as one does.
+struct Fitting<'w> {
+    word: &'w str,
+    count: usize,
+    /// What they have in common.
+    common: Line,
+    list: heapless::String<1024>,
+}
+
+impl<'w> Fitting<'w> {
+    fn new(word: &'w str) -> Self {
+        Fitting {
+            word,
+            count: 0,
+            common: Line::new(),
+            list: heapless::String::new(),
+        }
+    }
+
+    fn offer(&mut self, candidate: &str) {
+        if !candidate.starts_with(self.word) || !candidate.is_ascii() {
+            return;
+        }
+        self.count += 1;
+        // What does not fit the list is not listed.
+        let _ = self
+            .list
+            .push_str(candidate)
+            .and_then(|()| self.list.push(' '));
+        if self.count == 1 {
+            let _ = self.common.push_str(candidate);
+            return;
+        }
+        let same = self.common.bytes().zip(candidate.bytes());
+        let same = same.take_while(|(a, b)| a == b).count();
+        self.common.truncate(same);
+    }
+}
+
+/// Text in a slice: an error if it does not fit.
+struct Slice<'b> {
+    bytes: &'b mut [u8],
+    len: usize,
+}
+
+impl Write for Slice<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let room = self.bytes.get_mut(self.len..self.len + text.len());
+        room.ok_or(fmt::Error)?.copy_from_slice(text.as_bytes());
+        self.len += text.len();
+        Ok(())
+    }
+}

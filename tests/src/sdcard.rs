@@ -1,0 +1,644 @@
+//! The SD card, as other people's boot loaders see it: Debian's U-Boot for the board on the board's model, and Debian's
+//! U-Boot for QEMU's machine virt. Nothing of either is changed; what they load is `out/sdcard.img` as it would be
+//! flashed.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use crate::check::{During, Failure, Result, ensure, fail, wait};
+use crate::clients::{curl, run};
+use crate::espressobin::board::{cached, qemu};
+use crate::espressobin::services::{echo_tcp, echo_udp};
+use crate::machine::{Services, record};
+use crate::qmp::Qmp;
+use crate::tap::Tap;
+use crate::{Context, Needs, Test, Tier, tap};
+
+const fn test(name: &'static str, limit_s: u64, run: fn(&Context) -> Result) -> Test {
+    Test {
+        name,
+        tier: Tier::Ci,
+        needs: Needs::Qemu,
+        limit_s,
+        run,
+    }
+}
+
+/// The tests of this file.
+pub const TESTS: &[Test] = &[
+    test("sdcard-is-sound", 60, is_sound),
+    test("sdcard-boots-on-virt", 90, boots_on_virt),
+    test("sdcard-boots-on-the-board", 120, boots_on_the_board),
+    test("sdcard-settings-take-effect", 180, settings_take_effect),
+    test("sdcard-tree-of-the-board", 240, tree_of_the_board),
+    test("sdcard-old-environment", 120, old_environment),
+    Test {
+        needs: Needs::Tap,
+        ..test("netboot-serves-the-board", 180, netboot)
+    },
+];
+
+/// Where the partitions are, in bytes.
+const BOOT_AT: usize = 1 << 20;
+const SETTINGS_AT: usize = 48 << 20;
+const END: usize = 64 << 20;
+
+/// What the secure firmware of any age may own.
+const SECURE_AT: u64 = 0x0400_0000;
+const SECURE_BYTES: u64 = 0x0140_0000;
+
+/// Guest errors of QEMU's own devices that U-Boot causes, by what is in the line.
+const EXPLAINED: &[(&str, &str)] = &[(
+    "SDHC wr_4b @0x40 <- 0x25fac8b2 read-only",
+    "the capability register can be written on Marvell's controller only",
+)];
+
+/// The card that `./x sdcard` made.
+fn card(cx: &Context) -> Result<PathBuf> {
+    let card = cx.image.with_file_name("sdcard.img");
+    if card.is_file() {
+        Ok(card)
+    } else {
+        Err(Failure::Skipped(
+            "no out/sdcard.img: `./x sdcard` makes it".into(),
+        ))
+    }
+}
+
+/// A copy of the card, to be changed. Removed when dropped.
+struct OwnCard(PathBuf);
+
+impl OwnCard {
+    fn new(cx: &Context) -> Result<Self> {
+        let own = Self(cx.out.join(format!("{}.card.img", cx.name)));
+        fs::copy(card(cx)?, &own.0)?;
+        Ok(own)
+    }
+
+    /// Replaces a file on the settings' partition, as somebody's computer would.
+    fn put(&self, cx: &Context, name: &str, content: &[u8]) -> Result {
+        let file = cx.out.join(format!("{}.{name}", cx.name));
+        fs::write(&file, content)?;
+        let image = format!("{}@@{SETTINGS_AT}", self.0.display());
+        let file = file.display().to_string();
+        run("mcopy", &["-o", "-i", &image, &file, &format!("::/{name}")])?;
+        Ok(())
+    }
+}
+
+impl Drop for OwnCard {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// What is at the other end of the first cable.
+struct Network {
+    netdev: String,
+    /// How the machine's services are reached by it.
+    services: Services,
+}
+
+impl Network {
+    /// QEMU's user-mode network, with more options.
+    fn user(options: &str) -> Result<Self> {
+        let _ = tap::loopback();
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        // Free now, and taken by QEMU in a moment.
+        let (http, echo) = (TcpListener::bind(any)?, TcpListener::bind(any)?);
+        let udp = UdpSocket::bind(any)?;
+        let services = Services {
+            http: http.local_addr()?,
+            echo_tcp: echo.local_addr()?,
+            echo_udp: udp.local_addr()?,
+        };
+        let Services {
+            http,
+            echo_tcp,
+            echo_udp,
+        } = services;
+        let netdev = format!(
+            "user,id=n0,hostfwd=tcp:{http}-:80,hostfwd=tcp:{echo_tcp}-:7,hostfwd=udp:{echo_udp}-:7{options}"
+        );
+        Ok(Self { netdev, services })
+    }
+}
+
+/// A machine that starts with U-Boot. Killed when dropped.
+struct Board {
+    child: Child,
+    keys: ChildStdin,
+    console: Arc<Mutex<Vec<u8>>>,
+    /// How much of the console was looked at.
+    seen: usize,
+    services: Services,
+    control: PathBuf,
+    complaints: PathBuf,
+}
+
+impl Drop for Board {
+    fn drop(&mut self) {
+        // Both fail only if it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = fs::remove_file(&self.control);
+    }
+}
+
+impl Board {
+    /// QEMU's machine virt, its U-Boot, and the card as a disk.
+    fn virt(cx: &Context, card: &Path) -> Result<Self> {
+        let mut qemu = Command::new("qemu-system-aarch64");
+        qemu.args(["-M", "virt,gic-version=3", "-cpu", "cortex-a53"])
+            .args(["-m", "256M", "-drive"])
+            .arg(drive(card, "none,id=card"))
+            .args(["-device", "virtio-blk-device,drive=card"])
+            .args(["-device", "virtio-net-device,netdev=n0"]);
+        Self::start(cx, qemu, "qemu_arm64.bin", Network::user("")?)
+    }
+
+    /// The board, its U-Boot, the card in its slot, and QEMU's user-mode network behind `wan`.
+    fn espressobin(cx: &Context, card: &Path, options: &str) -> Result<Self> {
+        Self::espressobin_on(cx, Some(card), options, Network::user("")?)
+    }
+
+    /// The board, perhaps without a card, on another network.
+    fn espressobin_on(
+        cx: &Context,
+        card: Option<&Path>,
+        options: &str,
+        network: Network,
+    ) -> Result<Self> {
+        let mut qemu = Command::new(qemu()?);
+        // As power-on leaves it: what U-Boot does to the board is U-Boot's.
+        let machine = format!("espressobin,strict=on,state=power-on{options}");
+        qemu.args(["-M", &machine])
+            .args(["-m", "512M", "-net", "nic,netdev=n0"]);
+        if let Some(card) = card {
+            qemu.arg("-drive").arg(drive(card, "sd"));
+        }
+        Self::start(cx, qemu, "mvebu_espressobin.bin", network)
+    }
+
+    fn start(cx: &Context, mut qemu: Command, uboot: &str, network: Network) -> Result<Self> {
+        let file = |end: &str| cx.out.join(format!("{}.{end}", cx.name));
+        // Relative: shorter than a socket's name can be.
+        let control = PathBuf::from(format!("{}.qmp", cx.name));
+        let complaints = file("complaints");
+        let log = File::create(file("qemu"))?;
+        let mut child = qemu
+            .args(["-nodefaults", "-display", "none", "-serial", "stdio"])
+            .arg("-bios")
+            .arg(cached("uboot", uboot)?)
+            .args(["-netdev", &network.netdev])
+            .args([
+                "-object",
+                &format!(
+                    "filter-dump,id=f0,netdev=n0,file={}",
+                    file("n0.pcap").display()
+                ),
+            ])
+            .args([
+                "-d",
+                "guest_errors",
+                "-D",
+                &complaints.display().to_string(),
+            ])
+            .args([
+                "-qmp",
+                &format!("unix:{},server=on,wait=off", control.display()),
+            ])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .during("QEMU")?;
+        let (Some(keys), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
+            fail!("QEMU has no console");
+        };
+        let console = Arc::new(Mutex::new(Vec::new()));
+        let (serial, bytes) = (File::create(file("0.serial"))?, console.clone());
+        thread::spawn(move || record(output, serial, &bytes));
+        Ok(Self {
+            child,
+            keys,
+            console,
+            seen: 0,
+            services: network.services,
+            control,
+            complaints,
+        })
+    }
+
+    /// Waits until the console says this, behind what was waited for before. Returns everything up to it.
+    fn expect(&mut self, text: &str, seconds: u64) -> Result<String> {
+        let seen = self.seen;
+        let console = Arc::clone(&self.console);
+        let (said, end) = wait(seconds, &format!("`{text}` on the console"), || {
+            let bytes = console.lock().ok()?;
+            let new = bytes.get(seen..)?;
+            let at = new
+                .windows(text.len())
+                .position(|window| window == text.as_bytes())?;
+            let said = String::from_utf8_lossy(&new[..at + text.len()]).replace('\r', "");
+            Some((said, seen + at + text.len()))
+        })?;
+        self.seen = end;
+        Ok(said)
+    }
+
+    /// Stops U-Boot's countdown.
+    fn prompt(&mut self) -> Result {
+        self.expect("Hit any key to stop autoboot", 30)?;
+        self.keys.write_all(b" ")?;
+        self.expect("=> ", 10).map(|_| ())
+    }
+
+    /// Types a line at U-Boot's prompt and does not wait for what becomes of it.
+    fn enter(&mut self, line: &str) -> Result {
+        self.keys.write_all(format!("{line}\r").as_bytes())?;
+        Ok(())
+    }
+
+    /// Types a line and returns what U-Boot says until its next prompt.
+    fn command(&mut self, line: &str) -> Result<String> {
+        self.enter(line)?;
+        let said = self.expect("\n=> ", 40).during(line)?;
+        Ok(said
+            .split_once('\n')
+            .map_or(String::new(), |(_, said)| said.to_owned()))
+    }
+
+    /// Our image is up, and everything it serves is served.
+    fn serves(&mut self) -> Result {
+        self.expect("] Ristretto ", 30)?;
+        self.expect(": http://10.0.2.15/", 40)?;
+        self.answers()
+    }
+
+    /// Every service does its work.
+    fn answers(&self) -> Result {
+        let Services {
+            http,
+            echo_tcp: tcp,
+            echo_udp: udp,
+        } = self.services;
+        let page = curl(&[&format!("http://{http}/hello")])?;
+        ensure!(page == "Hello, world!", "curl: `{page}`");
+        (0..20).try_for_each(|number| echo_udp(udp, number))?;
+        echo_tcp(tcp, 100_000)
+    }
+
+    /// Nobody has written to what may belong to the secure firmware: QEMU's memory starts as zeros.
+    fn secure_memory_is_untouched(&self, cx: &Context) -> Result {
+        let file = cx.out.join(format!("{}.secure", cx.name));
+        let arguments = format!(
+            r#"{{"val":{SECURE_AT},"size":{SECURE_BYTES},"filename":"{}"}}"#,
+            file.display()
+        );
+        Qmp::connect(&self.control)?.execute("pmemsave", &arguments)?;
+        let memory = fs::read(&file)?;
+        fs::remove_file(&file)?;
+        ensure!(
+            memory.len() as u64 == SECURE_BYTES,
+            "{} bytes of memory",
+            memory.len()
+        );
+        if let Some(at) = memory.iter().position(|byte| *byte != 0) {
+            fail!("written: {:#x}", SECURE_AT + at as u64);
+        }
+        Ok(())
+    }
+
+    /// The machine has nothing to complain of but what is explained.
+    fn no_complaints(&self) -> Result {
+        let text = fs::read_to_string(&self.complaints).unwrap_or_default();
+        let known = |line: &str| EXPLAINED.iter().any(|(part, _)| line.contains(part));
+        match text.lines().find(|line| !known(line)) {
+            Some(line) => fail!("guest error: {line}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// QEMU's words for the card; what is written to it is forgotten.
+fn drive(card: &Path, place: &str) -> String {
+    format!("file={},format=raw,snapshot=on,if={place}", card.display())
+}
+
+/// A file of the boot partition, by e2fsprogs.
+fn boot_file(cx: &Context, name: &str) -> Result<Vec<u8>> {
+    let partition = format!("{}?offset={BOOT_AT}", card(cx)?.display());
+    let to = cx.out.join(format!("{}.dumped", cx.name));
+    let _ = fs::remove_file(&to);
+    let request = format!("dump {name} {}", to.display());
+    run("/sbin/debugfs", &["-R", &request, &partition])?;
+    fs::read(&to).during(name)
+}
+
+/// The table, both file systems by other people's checkers, the ext4 features, and what is in them.
+fn is_sound(cx: &Context) -> Result {
+    let card = card(cx)?;
+    let bytes = fs::read(&card)?;
+    ensure!(bytes.len() == END, "{} bytes", bytes.len());
+    let table = run("/sbin/sfdisk", &["--dump", &card.display().to_string()])?;
+    let partitions: Vec<String> = table
+        .lines()
+        .filter(|line| line.contains("start="))
+        .map(|line| line.split_whitespace().skip(2).collect())
+        .collect();
+    ensure!(
+        partitions
+            == [
+                "start=2048,size=96256,type=83,bootable",
+                "start=98304,size=32768,type=e"
+            ],
+        "{table}"
+    );
+    for (name, tool, from, to) in [
+        ("ext4", ["/sbin/e2fsck", "-fn"], BOOT_AT, SETTINGS_AT),
+        ("fat", ["/sbin/fsck.fat", "-n"], SETTINGS_AT, END),
+    ] {
+        let part = cx.out.join(format!("{}.{name}", cx.name));
+        fs::write(&part, &bytes[from..to])?;
+        run(tool[0], &[tool[1], &part.display().to_string()]).during(name)?;
+        fs::remove_file(&part)?;
+    }
+
+    // Spec: Linux, Documentation/filesystems/ext4/super.rst: compatible, incompatible, read-only compatible features.
+    let word = |at: usize| {
+        let word = bytes[BOOT_AT + 1024 + at..].first_chunk();
+        word.map_or(u32::MAX, |word| u32::from_le_bytes(*word))
+    };
+    let features = [0x5c, 0x60, 0x64].map(word);
+    const ORPHAN_FILE: u32 = 0x1000;
+    const BITS_64: u32 = 0x80;
+    const METADATA_CSUM: u32 = 0x400;
+    let unreadable = [ORPHAN_FILE, BITS_64, METADATA_CSUM];
+    ensure!(
+        features
+            .iter()
+            .zip(unreadable)
+            .all(|(has, bad)| has & bad == 0),
+        "features that old U-Boots cannot read: {features:#x?}"
+    );
+    // filetype and extents; sparse_super, large_file and extra_isize: nothing else crept in.
+    ensure!(features == [0, 0x42, 0x43], "features {features:#x?}");
+
+    ensure!(
+        boot_file(cx, "/boot/Image")? == fs::read(&cx.image)?,
+        "/boot/Image is another one: `./x sdcard` builds both"
+    );
+    let source = boot_file(cx, "/boot/boot.cmd")?;
+    let script = boot_file(cx, "/boot.scr")?;
+    ensure!(
+        script.get(72..) == Some(&source),
+        "/boot.scr is made of another script"
+    );
+    for tree in ["", "-emmc", "-v7", "-v7-emmc", "-ultra"] {
+        let name = format!("/boot/dtb/marvell/armada-3720-espressobin{tree}.dtb");
+        let tree = boot_file(cx, &name)?;
+        ensure!(tree.starts_with(&[0xd0, 0x0d, 0xfe, 0xed]), "{name}");
+    }
+    for file in [
+        "ristretto.txt",
+        "readme.txt",
+        "licences/mit.txt",
+        "licences/apache.txt",
+        "licences/notices.txt",
+        "licences/devicetrees.txt",
+    ] {
+        let image = format!("{}@@{SETTINGS_AT}", card.display());
+        let text = run("mtype", &["-i", &image, &format!("::/{file}")])?;
+        ensure!(text.lines().count() > 3, "{file} is empty");
+        ensure!(
+            text.matches('\n').count() == text.matches("\r\n").count(),
+            "{file}: some system cannot show its lines"
+        );
+    }
+    Ok(())
+}
+
+/// Untouched, by U-Boot's own distro boot, from a disk of QEMU's unmodified machine.
+fn boots_on_virt(cx: &Context) -> Result {
+    let mut board = Board::virt(cx, &card(cx)?)?;
+    board.expect("Found U-Boot script /boot.scr", 30)?;
+    board.serves()
+}
+
+/// First U-Boot's own driver uses the network by which our image then has to be reached.
+fn boots_on_the_board(cx: &Context) -> Result {
+    let served = cx.image.parent().unwrap_or(Path::new("/"));
+    let network = Network::user(&format!(",tftp={}", served.display()))?;
+    let mut board = Board::espressobin_on(cx, Some(&card(cx)?), "", network)?;
+    board.prompt()?;
+    let said = board.command("mmc info")?;
+    ensure!(said.contains("Capacity: 64 MiB"), "mmc info: {said}");
+    board.command("setenv autoload no")?;
+    let said = board.command("dhcp")?;
+    ensure!(
+        said.contains("DHCP client bound to address 10.0.2.15"),
+        "dhcp: {said}"
+    );
+    let said = board.command("ping 10.0.2.2")?;
+    ensure!(said.contains("host 10.0.2.2 is alive"), "ping: {said}");
+    let said = board.command("tftpboot 0x08000000 10.0.2.2:Image")?;
+    let image = fs::read(&cx.image)?;
+    let transferred = format!("Bytes transferred = {} ", image.len());
+    ensure!(said.contains(&transferred), "tftpboot: {said}");
+    let said = board.command("crc32 0x08000000 ${filesize}")?;
+    let crc = format!("==> {:08x}", crc32(&image));
+    ensure!(said.contains(&crc), "crc32, not {crc}: {said}");
+
+    board.enter("boot")?;
+    board.expect("Found U-Boot script /boot.scr", 30)?;
+    board.serves()?;
+    board.secure_memory_is_untouched(cx)?;
+    board.no_complaints()
+}
+
+/// The checksum that U-Boot's `crc32` shows.
+fn crc32(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(!0, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
+            crc >> 1 ^ (0xedb8_8320 & (crc & 1).wrapping_neg())
+        })
+    })
+}
+
+/// The settings as an editor on some system leaves them, and nothing pressed.
+fn settings_take_effect(cx: &Context) -> Result {
+    let card = OwnCard::new(cx)?;
+    let address = "ip=10.0.2.15::10.0.2.2:255.255.255.0::wan:off";
+    let crlf = format!("# mine\r\nbootargs={address} hostname=windows\r\n\r\nespressobin=\r\n");
+    let bare = format!("\u{feff}# mine\nbootargs={address} hostname=editor loglevel=debug");
+    for (text, name) in [(crlf, "windows"), (bare, "editor")] {
+        card.put(cx, "ristretto.txt", text.as_bytes())?;
+        let mut board = Board::espressobin(cx, &card.0, "")?;
+        board.expect("Found U-Boot script /boot.scr", 30)?;
+        let told = board.expect("Starting kernel", 30)?;
+        let bootargs = format!("Bootargs: {address} hostname={name}");
+        ensure!(told.contains(&bootargs), "not `{bootargs}`: {told}");
+        // A carriage return in the empty `espressobin=` would have asked for a tree that is not there.
+        ensure!(!told.contains("No devicetree"), "{told}");
+        board.expect("wan: address 10.0.2.15/24 (static)", 40)?;
+        board.seen = 0;
+        board.serves()?;
+        let status = curl(&[&format!("http://{}/api/v1/status", board.services.http)])?;
+        let hostname = format!("\"hostname\":\"{name}\"");
+        ensure!(status.contains(&hostname), "not {hostname}: {status}");
+        let console = board.expect("http", 1)?;
+        ensure!(!console.contains("bootargs:"), "{console}");
+        board.no_complaints().during(name)?;
+    }
+    Ok(())
+}
+
+/// By the line in the settings, else by `$fdtfile`, else by what U-Boot finds; what leads nowhere is not the end.
+fn tree_of_the_board(cx: &Context) -> Result {
+    const V5: &str = "marvell/armada-3720-espressobin.dtb";
+    const V7: &str = "marvell/armada-3720-espressobin-v7.dtb";
+    let card = OwnCard::new(cx)?;
+    for (variant, line, typed, tree) in [
+        ("v7", "", "", V7),
+        ("v7", "espressobin=v5\r\n", "", V5),
+        (
+            "v5",
+            "espressobin=v7\r\n",
+            "setenv fdtfile nonsense.dtb",
+            V7,
+        ),
+        (
+            "v5",
+            "espressobin=\r\n",
+            &format!("setenv fdtfile {V7}"),
+            V7,
+        ),
+        ("v5", "", "setenv fdtfile armada-3720-community.dtb", V5),
+    ] {
+        card.put(cx, "ristretto.txt", line.as_bytes())?;
+        let mut board = Board::espressobin(cx, &card.0, &format!(",variant={variant}"))?;
+        if !typed.is_empty() {
+            board.prompt()?;
+            board.command(typed)?;
+            board.enter("boot")?;
+        }
+        let told = board.expect("Starting kernel", 30)?;
+        let what = format!("{variant}, `{}`, `{typed}`", line.trim());
+        let loaded = match typed.contains("community") {
+            true => "taking the one for v5".to_owned(),
+            false => format!("Devicetree: {tree}"),
+        };
+        ensure!(told.contains(&loaded), "{what}: not `{loaded}`: {told}");
+        let model = board
+            .expect("\n", 10)
+            .and(board.expect("MiB of memory", 30))?;
+        ensure!(
+            model.contains("ESPRESSOBin Board V7") == (tree == V7),
+            "{what}: {model}"
+        );
+    }
+    Ok(())
+}
+
+/// An environment of 2017, and the lines that the readme on the card has for it.
+fn old_environment(cx: &Context) -> Result {
+    let readme = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../boards/espressobin/readme.txt"
+    );
+    let readme = fs::read_to_string(readme)?;
+    let lines: Vec<&str> = readme
+        .lines()
+        .map(str::trim)
+        .filter(|line| line.starts_with("setenv "))
+        .collect();
+    ensure!(lines.len() == 2, "lines to type: {lines:?}");
+    let ours = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
+    let ours = fs::read_to_string(ours)?;
+    for line in &lines {
+        ensure!(ours.contains(line), "README.md has not: {line}");
+    }
+
+    let mut board = Board::espressobin(cx, &card(cx)?, "")?;
+    board.prompt()?;
+    // Source: U-Boot 2017.03 of Marvell, include/configs/mvebu_armada-common.h.
+    for line in [
+        "env delete distro_bootcmd boot_targets boot_scripts boot_prefixes board board_name soc vendor",
+        "setenv scriptaddr 0x4d00000",
+        "setenv fdt_addr_r 0x4f00000; setenv fdt_addr 0x4f00000; setenv fdt_high 0xffffffffffffffff",
+        "setenv kernel_addr_r 0x5000000; setenv kernel_addr 0x5000000; setenv loadaddr 0x5000000",
+        "setenv bootargs console=ttyMV0,115200 root=/dev/nfs rw",
+        "setenv bootcmd 'echo of old'",
+    ] {
+        board.command(line)?;
+    }
+    for line in &lines {
+        board.command(line)?;
+    }
+    board.enter("boot")?;
+    let told = board.expect("Starting kernel", 30)?;
+    ensure!(told.contains("Bootargs: \n"), "old bootargs: {told}");
+    board.serves()?;
+    board.secure_memory_is_untouched(cx)?;
+    board.no_complaints()
+}
+
+/// `./x netboot` at the other end of the cable, and at U-Boot's prompt what it says to type.
+fn netboot(cx: &Context) -> Result {
+    let tap = Tap::new("tap0")?;
+    let x = concat!(env!("CARGO_MANIFEST_DIR"), "/../x");
+    let mut server = Command::new("setpriv")
+        .args(["--pdeathsig", "KILL", "--", x, "netboot", tap.name])
+        .args(["--append", "hostname=netbooted"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let Some(output) = server.stdout.take() else {
+        fail!("no output of ./x netboot");
+    };
+    let mut said = BufReader::new(output).lines().map_while(|line| line.ok());
+    let typed: Vec<String> = said
+        .by_ref()
+        .take_while(|line| !line.contains("Ctrl-C"))
+        .filter_map(|line| line.strip_prefix("  ").map(str::to_owned))
+        .collect();
+    ensure!(typed.len() == 5, "commands: {typed:?}");
+    // What else it says has to go somewhere.
+    thread::spawn(move || said.for_each(|line| println!("{line}")));
+
+    let network = Network {
+        netdev: format!("tap,id=n0,ifname={},script=no,downscript=no", tap.name),
+        services: Services::at(tap::GUEST),
+    };
+    let mut board = Board::espressobin_on(cx, None, "", network)?;
+    board.prompt()?;
+    for line in &typed[..4] {
+        board.command(line)?;
+    }
+    board.enter(&typed[4])?;
+    board.expect("] Ristretto ", 30)?;
+    board.expect("wan: address 10.9.0.", 40)?;
+    let rest = board.expect("/24 (dhcp)", 10)?;
+    let host: u8 = match rest.trim_end_matches("/24 (dhcp)").parse() {
+        Ok(host) => host,
+        Err(_) => fail!("not an address of ours: 10.9.0.{rest}"),
+    };
+    board.services = Services::at(Ipv4Addr::new(10, 9, 0, host));
+    board.answers()?;
+    let status = curl(&[&format!("http://{}/api/v1/status", board.services.http)])?;
+    ensure!(status.contains("\"hostname\":\"netbooted\""), "{status}");
+    board.secure_memory_is_untouched(cx)?;
+    board.no_complaints()?;
+
+    run("kill", &["-s", "INT", &server.id().to_string()])?;
+    wait(10, "the end of ./x netboot by Ctrl-C", || {
+        server.try_wait().ok().flatten()
+    })?;
+    Ok(())
+}
