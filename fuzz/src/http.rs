@@ -62,6 +62,7 @@ impl StatusSource for Nothing {
             heap_used_bytes: 0,
             heap_size_bytes: 0,
             interfaces: &[],
+            devices: &[],
             services: &[],
             counters: &[],
             http_answers: &AnswerCounters::default(),

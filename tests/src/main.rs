@@ -6,7 +6,8 @@
 //! machine   a QEMU command line and the guest behind it        qmp   QEMU's control socket
 //! tap       an interface of this (private) machine             wire  a cable whose other end is the test
 //! dt        takes devicetrees apart and puts them together     clients  curl, ping, wrk ...
-//! boot, services, http, echo, addressing, damage, faults, load, espressobin, board_config, sdcard: the tests, by subject
+//! boot, services, http, echo, addressing, damage, faults, load, espressobin, board_config, sdcard,
+//! machine_model: the tests, by subject
 //! ```
 //!
 //! A test is a function that returns; what it started dies with its process. To add one: write the function, and add
@@ -25,6 +26,7 @@ mod faults;
 mod http;
 mod load;
 mod machine;
+mod machine_model;
 mod qmp;
 mod runner;
 mod sdcard;
@@ -108,7 +110,10 @@ fn tests() -> impl Iterator<Item = &'static Test> {
         board_config::TESTS,
         sdcard::TESTS,
     ];
-    let board = espressobin::TESTS.iter().copied();
+    let board = espressobin::TESTS
+        .iter()
+        .chain(machine_model::TESTS)
+        .copied();
     subjects.into_iter().chain(board).flatten()
 }
 

@@ -55,7 +55,8 @@ result stays in the cache: the second time there is nothing to do. The binary al
 QEMU's own machine virt.
 
 `./x qemu doubts` lists what the sources leave open about the hardware, with the readings
-that `-M espressobin,doubts=NAME:READING` takes (the first is in force if none is given);
+that `-M espressobin,doubts=NAME:READING` takes (the first is in force if none is given, and
+`doubts=flipped` is the last one of each);
 `./x qemu faults` lists the misbehaviour that `faults=NAME=VALUE*COUNT` asks for.
 
 `./x qemu linux` boots Debian's unmodified Linux on the machine, with the tree and the drivers

@@ -217,7 +217,7 @@ const IMAGE_CRATES: &str = "--package hal --package boards --package firmware";
 /// every other reading of every doubt.
 fn machine_steps(tier: Tier) -> Result<Vec<Step>> {
     if tier != Tier::Nightly {
-        let proofs = "network dsa bridge isolation vlan ethtool";
+        let proofs = "network dsa bridge isolation termination vlan ethtool";
         let mut steps = Vec::new();
         for command in [proofs, "flap --mib 16"] {
             let words = ["qemu", "linux"].into_iter().chain(command.split(' '));
