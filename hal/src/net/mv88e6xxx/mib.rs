@@ -112,21 +112,11 @@ impl Snapshot {
 }
 
 /// What the counters of one port amount to, over wraps and resets of the chip.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     last: Snapshot,
     sum: Snapshot,
     read_us: Option<u64>,
-}
-
-impl Default for Totals {
-    fn default() -> Self {
-        Totals {
-            last: Snapshot::default(),
-            sum: Snapshot::default(),
-            read_us: None,
-        }
-    }
 }
 
 impl Totals {
