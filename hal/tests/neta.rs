@@ -446,8 +446,8 @@ fn a_transmit_stall_is_found_dumped_and_repaired() {
         let [_, tx] = port.dump();
         assert_eq!((tx.in_flight, tx.oldest, tx.status), (3, 0, 3), "{name}");
         assert!(tx.to_string().starts_with("tx queue 0: 3 of 16 in flight"));
-        wire.faults("");
         port.restart(&mut wire.clone(), &mut pool).unwrap();
+        wire.faults("");
         let counted = port.driver_counters();
         assert_eq!(
             (counted.tx_stalls, counted.tx_lost, counted.restarts),

@@ -29,9 +29,10 @@ use hal::dma::cache::Noncoherent;
 use hal::net::bridge::Stations;
 use hal::net::mdio::{OrionMdio, PhyAddr};
 use hal::net::mv88e6xxx::{self, Bridge, Event, Mailbox, PORTS, PortIndex, PortSet, Smi, Switch};
-use hal::net::neta::{self, Descriptor, Fault, Neta, desc};
+use hal::net::neta::board::{self, RING};
+use hal::net::neta::{self, Descriptor, Fault, desc};
 use hal::net::steps::{self, Stepper};
-use hal::net::tag::{Drop, Drops, Tagger};
+use hal::net::tag::{Drop, Drops, Source, Tagger};
 use hal::net::{Coalescing, Count, Counters, Frame, Link, MacAddr, MacText, Nic, Pool};
 use hal::regs::{Bus, Mmio};
 use hal::soc::armada37xx as soc;
@@ -43,8 +44,6 @@ use crate::bootargs::Wiring;
 use crate::network::{LinkLine, Name};
 use crate::random::Random;
 
-/// Places in each ring.
-const RING: usize = 256;
 /// Frames that one socket keeps for another until its turn.
 const QUEUE: usize = 64;
 /// Frames taken for others before one socket ends its turn.
@@ -64,6 +63,16 @@ const fn bit(port: PortIndex) -> u32 {
     1 << (irq::SLOTS as u32 + port.get() as u32)
 }
 
+/// What sockets ask each other without borrowing the conduit: it is asked for in every round.
+struct Flags {
+    /// Sockets for which there are frames that no interrupt will tell of.
+    waiting: Cell<u32>,
+    /// Sockets whose link may have changed.
+    links: Cell<u32>,
+    /// There is something that the MAC was not told of.
+    unflushed: Cell<bool>,
+}
+
 /// Blocks of the SoC are a page each.
 const PAGE: u64 = 4096;
 /// Marvell's boot loaders give this address to every board. Source: vendor U-Boot, `CONFIG_ETHADDR`.
@@ -78,22 +87,22 @@ const NETA: Block = Block {
 const MAC_LOW: u32 = 0x2414;
 const MAC_HIGH: u32 = 0x2418;
 
-type Mac = Neta<Mmio, Noncoherent, RING, RING>;
 type Wire = Stepper<'static, OrionMdio<Mmio, SystemClock>, SystemClock>;
 
 /// The MAC, shared by the sockets.
 pub(super) struct Conduit {
-    mac: Mac,
+    mac: board::Port,
     /// `None` without a switch: then there is one socket.
     tagger: Option<Tagger>,
     /// The interface that each port belongs to, by its first port.
     owners: [PortIndex; PORTS],
     /// What waits for an interface, and the port it came in by.
     queues: [Deque<(Frame, PortIndex), QUEUE>; PORTS],
-    /// Sockets for which there are frames that no interrupt will tell of.
-    waiting: &'static Cell<u32>,
+    flags: &'static Flags,
     /// The socket that had the last frame: the next one is likely to be its, too.
     last: u32,
+    /// The port that the last frame came in by.
+    came_by: PortIndex,
     space_wanted: PortSet,
     drops: Drops,
     queue_full: u64,
@@ -138,42 +147,88 @@ impl Conduit {
             .or_else(|| port_count(mailbox, self.cpu, index.checked_sub(len)?))
     }
 
-    /// The next frame for the interface of `port`, and the port it came in by.
-    #[inline]
-    fn receive(&mut self, port: PortIndex, pool: &mut Pool) -> Option<(Frame, PortIndex)> {
-        let Some(tagger) = self.tagger else {
-            return self.mac.receive(pool).map(|frame| (frame, port));
-        };
-        if self.waiting.get() & bit(port) != 0 {
-            if let Some(frame) = self.queues[usize::from(port.get())].pop_front() {
-                return Some(frame);
-            }
-            self.waiting.set(self.waiting.get() & !bit(port));
+    /// The next frame for the interface of `port`.
+    #[inline(always)]
+    fn receive(&mut self, port: PortIndex, pool: &mut Pool) -> Option<Frame> {
+        if self.flags.waiting.get() & bit(port) != 0
+            && let Some(frame) = self.take_waiting(port)
+        {
+            return Some(frame);
         }
+        let mut frame = board::receive(&mut self.mac, pool)?;
+        let Some(tagger) = self.tagger else {
+            return Some(frame);
+        };
+        match tagger.take_off(&mut frame) {
+            Ok(source) if self.owners[usize::from(source.port.get())] == port => {
+                self.came_by = source.port;
+                Some(frame)
+            }
+            taken_off => self.receive_after(frame, taken_off, tagger, port, pool),
+        }
+    }
+
+    #[inline(never)]
+    fn take_waiting(&mut self, port: PortIndex) -> Option<Frame> {
+        match self.queues[usize::from(port.get())].pop_front() {
+            Some((frame, came_by)) => {
+                self.came_by = came_by;
+                Some(frame)
+            }
+            None => {
+                self.flags
+                    .waiting
+                    .set(self.flags.waiting.get() & !bit(port));
+                None
+            }
+        }
+    }
+
+    /// Goes on after a frame that was for somebody else, or for nobody.
+    #[inline(never)]
+    fn receive_after(
+        &mut self,
+        frame: Frame,
+        taken_off: Result<Source, Drop>,
+        tagger: Tagger,
+        port: PortIndex,
+        pool: &mut Pool,
+    ) -> Option<Frame> {
+        self.set_aside(frame, taken_off, pool);
         for _ in 0..HARVEST {
-            let mut frame = self.mac.receive(pool)?;
+            let mut frame = board::receive(&mut self.mac, pool)?;
             match tagger.take_off(&mut frame) {
-                Ok(source) => {
-                    let owner = self.owners[usize::from(source.port.get())];
-                    if owner == port {
-                        return Some((frame, source.port));
-                    }
-                    self.waiting.set(self.waiting.get() | bit(owner));
-                    let queue = &mut self.queues[usize::from(owner.get())];
-                    if let Err((frame, _)) = queue.push_back((frame, source.port)) {
-                        self.queue_full += 1;
-                        pool.put(frame);
-                    }
+                Ok(source) if self.owners[usize::from(source.port.get())] == port => {
+                    self.came_by = source.port;
+                    return Some(frame);
                 }
-                Err(reason) => {
-                    self.drops.count(reason);
-                    pool.put(frame);
-                }
+                taken_off => self.set_aside(frame, taken_off, pool),
             }
         }
         // There may be more in the ring; the others first.
-        self.waiting.set(self.waiting.get() | bit(port));
+        self.flags.waiting.set(self.flags.waiting.get() | bit(port));
         None
+    }
+
+    /// Keeps a frame for its owner's turn.
+    fn set_aside(&mut self, frame: Frame, taken_off: Result<Source, Drop>, pool: &mut Pool) {
+        match taken_off {
+            Ok(source) => {
+                let owner = self.owners[usize::from(source.port.get())];
+                self.flags
+                    .waiting
+                    .set(self.flags.waiting.get() | bit(owner));
+                let queue = &mut self.queues[usize::from(owner.get())];
+                if let Err((frame, _)) = queue.push_back((frame, source.port)) {
+                    self.queue_full += 1;
+                    pool.put(frame);
+                }
+            }
+            Err(reason) => {
+                self.drops.count(reason);
+                pool.put(frame);
+            }
+        }
     }
 
     /// Sends by one port, and counts.
@@ -193,7 +248,10 @@ impl Conduit {
         if !fits {
             self.untaggable += 1;
             pool.put(frame);
-        } else if self.mac.send(frame, pool) {
+            return;
+        }
+        self.flags.unflushed.set(true);
+        if board::send(&mut self.mac, frame, pool) {
             counters.tx_frames += 1;
             counters.tx_bytes += bytes;
         } else {
@@ -229,8 +287,7 @@ pub(super) struct Socket {
     /// Of a bridge, the first.
     port: PortIndex,
     members: Option<Box<Members>>,
-    /// Of the conduit, to be had without borrowing it.
-    waiting: &'static Cell<u32>,
+    flags: &'static Flags,
     mac: MacAddr,
     /// The MAC lets in more than is for us, because its filter cannot tell our addresses from others.
     promiscuous: bool,
@@ -256,6 +313,47 @@ impl Socket {
             }
         }
         link
+    }
+
+    /// This frame, or the next one that is ours.
+    #[inline(never)]
+    fn receive_admitted(&mut self, frame: Frame, pool: &mut Pool) -> Option<Frame> {
+        let (mut frame, mut turns) = (frame, HARVEST);
+        while !self.admits(&frame) {
+            pool.put(frame);
+            turns -= 1;
+            if turns == 0 {
+                let waiting = &self.flags.waiting;
+                waiting.set(waiting.get() | bit(self.port));
+                return None;
+            }
+            frame = self.conduit.borrow_mut().receive(self.port, pool)?;
+        }
+        Some(frame)
+    }
+
+    /// Notes where a frame's sender is, and whether the frame is ours at all.
+    fn admits(&mut self, frame: &Frame) -> bool {
+        if let Some(members) = &mut self.members
+            && let Some([.., a, b, c, d, e, f]) = frame.bytes().first_chunk::<12>()
+        {
+            let source = [*a, *b, *c, *d, *e, *f];
+            let came_by = self.conduit.borrow().came_by;
+            members.stations.hear(source, came_by, timer::now_us());
+        }
+        let other = self.promiscuous
+            && destination(frame).is_some_and(|to| to[0] & 1 == 0 && to != self.mac);
+        self.counters.rx_other_station += u64::from(other);
+        !other
+    }
+
+    #[inline(never)]
+    fn look_at_link(&mut self) {
+        self.link = match (self.mailbox, &mut self.members) {
+            (Some(mailbox), Some(members)) => Socket::bridge_link(members, mailbox),
+            (Some(mailbox), None) => mailbox.link(self.port).into(),
+            (None, _) => self.conduit.borrow().mac.link(),
+        };
     }
 
     /// Sends a copy by each port of the bridge that the frame has to leave by but the last, which gets the frame itself.
@@ -299,45 +397,33 @@ impl Nic for Socket {
         self.link
     }
 
+    #[inline]
     fn acknowledge(&mut self) {
-        let mut conduit = self.conduit.borrow_mut();
-        conduit.mac.acknowledge();
-        self.link = match (self.mailbox, &mut self.members) {
-            (Some(mailbox), Some(members)) => Socket::bridge_link(members, mailbox),
-            (Some(mailbox), None) => mailbox.link(self.port).into(),
-            (None, _) => conduit.mac.link(),
-        };
+        let links = self.flags.links.get();
+        if links & bit(self.port) != 0 {
+            self.flags.links.set(links & !bit(self.port));
+            self.look_at_link();
+        }
     }
 
     #[inline]
     fn waiting(&self) -> bool {
-        self.waiting.get() & bit(self.port) != 0
+        self.flags.waiting.get() & bit(self.port) != 0
     }
 
     fn receive(&mut self, pool: &mut Pool) -> Option<Frame> {
-        for _ in 0..HARVEST {
-            let mut conduit = self.conduit.borrow_mut();
-            let (frame, port) = conduit.receive(self.port, pool)?;
-            conduit.last = bit(self.port);
-            if let Some(members) = &mut self.members
-                && let Some([.., a, b, c, d, e, f]) = frame.bytes().first_chunk::<12>()
-            {
-                let source = [*a, *b, *c, *d, *e, *f];
-                members.stations.hear(source, port, timer::now_us());
-            }
-            if self.promiscuous
-                && destination(&frame).is_some_and(|to| to[0] & 1 == 0 && to != self.mac)
-            {
-                self.counters.rx_other_station += 1;
-                pool.put(frame);
-                continue;
-            }
-            self.counters.rx_frames += 1;
-            self.counters.rx_bytes += frame.bytes().len() as u64;
-            return Some(frame);
-        }
-        self.waiting.set(self.waiting.get() | bit(self.port));
-        None
+        let mut conduit = self.conduit.borrow_mut();
+        let frame = conduit.receive(self.port, pool)?;
+        conduit.last = bit(self.port);
+        drop(conduit);
+        self.flags.unflushed.set(true);
+        let frame = match self.promiscuous || self.members.is_some() {
+            true => self.receive_admitted(frame, pool)?,
+            false => frame,
+        };
+        self.counters.rx_frames += 1;
+        self.counters.rx_bytes += frame.bytes().len() as u64;
+        Some(frame)
     }
 
     #[inline]
@@ -359,7 +445,9 @@ impl Nic for Socket {
 
     #[inline]
     fn flush(&mut self) {
-        self.conduit.borrow_mut().mac.flush();
+        if self.flags.unflushed.replace(false) {
+            board::flush(&mut self.conduit.borrow_mut().mac);
+        }
     }
 
     fn interrupt_on_space(&mut self, wanted: bool) {
@@ -483,6 +571,7 @@ impl Supervisor {
 /// What has to be done beside the frames.
 pub(super) struct Watch {
     conduit: &'static RefCell<Conduit>,
+    flags: &'static Flags,
     supervisor: Option<Supervisor>,
     interrupt: u32,
     check_us: u64,
@@ -510,10 +599,12 @@ impl Watch {
     /// another, this one finds the frame for it.
     #[inline]
     pub(super) fn sort(&self, pending: u32) -> u32 {
-        match pending & self.interrupt {
-            0 => pending,
-            own => pending & !own | self.conduit.borrow().last,
+        if pending & self.interrupt == 0 {
+            return pending;
         }
+        let mut conduit = self.conduit.borrow_mut();
+        conduit.mac.acknowledge();
+        pending & !self.interrupt | conduit.last
     }
 
     /// The way back: what may interrupt again when a socket is done.
@@ -545,7 +636,11 @@ impl Watch {
             }
             look |= self.check(now_us, pool);
         }
-        if look { SOCKETS } else { 0 }
+        if !look {
+            return 0;
+        }
+        self.flags.links.set(SOCKETS);
+        SOCKETS
     }
 
     /// Looks at the MAC, and restarts it if it hangs. Whether the interfaces should be looked at.
@@ -593,7 +688,7 @@ struct Interface {
 }
 
 impl Interface {
-    fn first(&self) -> PortIndex {
+    fn first_port(&self) -> PortIndex {
         self.ports.iter().next().unwrap_or(PortIndex::ZERO)
     }
 
@@ -969,7 +1064,7 @@ fn bring_up(
         .map_or(mac_address, |interface| interface.mac);
     let mut config = neta::Config::conduit(base, core_clock_hz);
     config.coalescing = wiring.coalescing.unwrap_or_default();
-    let mut mac = Mac::new(registers, Noncoherent, config, ring(&node)?, ring(&node)?)
+    let mut mac = board::Port::new(registers, Noncoherent, config, ring(&node)?, ring(&node)?)
         .map_err(|error| left_out(&node, error))
         .ok()?;
 
@@ -988,7 +1083,7 @@ fn bring_up(
         .map(|(_, config)| Tagger::new(config.protocol, config.device, config.user_ports()));
     let mut owners = [PortIndex::ZERO; PORTS];
     for interface in &interfaces {
-        let first = interface.first();
+        let first = interface.first_port();
         for port in interface.ports.iter() {
             owners[usize::from(port.get())] = first;
         }
@@ -1001,16 +1096,21 @@ fn bring_up(
         .enable(line.intid(), line.trigger == Trigger::Level)
         .map_err(|error| left_out(&node, error))
         .ok()?;
-    let waiting: &'static Cell<u32> = Box::leak(Box::default());
+    let flags: &'static Flags = Box::leak(Box::new(Flags {
+        waiting: Cell::new(0),
+        links: Cell::new(SOCKETS),
+        unflushed: Cell::new(false),
+    }));
     let conduit: &'static RefCell<Conduit> = Box::leak(Box::new(RefCell::new(Conduit {
         mac,
         tagger,
         owners,
         queues: Default::default(),
-        waiting,
+        flags,
+        came_by: PortIndex::ZERO,
         last: interfaces
             .first()
-            .map_or(0, |interface| bit(interface.first())),
+            .map_or(0, |first| bit(first.first_port())),
         space_wanted: PortSet::EMPTY,
         drops: Drops::default(),
         queue_full: 0,
@@ -1022,8 +1122,7 @@ fn bring_up(
     let supervisor = supervisor.map(|(supervisor, _)| supervisor);
     let mut sockets = heapless::Vec::new();
     for interface in interfaces {
-        let bridge = interface.is_bridge();
-        let first = interface.first();
+        let (bridge, port) = (interface.is_bridge(), interface.first_port());
         let Interface { name, ports, mac } = interface;
         let members = bridge.then(|| {
             Box::new(Members {
@@ -1035,21 +1134,22 @@ fn bring_up(
         let socket = Socket {
             conduit,
             mailbox: supervisor.as_ref().map(|supervisor| supervisor.mailbox),
-            port: first,
+            port,
             members,
-            waiting,
+            flags,
             mac,
             promiscuous,
             link: Link::Down,
             counters: Counters::default(),
         };
         // There is room for every port.
-        let _ = sockets.push((name, bit(first), socket));
+        let _ = sockets.push((name, bit(port), socket));
     }
     Some(Armada {
         sockets,
         watch: Watch {
             conduit,
+            flags,
             supervisor,
             interrupt: slot.mask(),
             check_us: timer::now_us() + CHECK_US,

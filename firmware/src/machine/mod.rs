@@ -420,9 +420,9 @@ fn serve(network: &mut Network<Card>, duties: Duties) -> ! {
     let mut watch_us = 0;
     let mut trial_us = network.latency.trial_us(timer::now_us());
     let mut slept = false;
-    let mut shell_us = u64::MAX;
     // When the network wants to be polled although nothing happened.
     let mut network_us = 0;
+    let mut shell_us = u64::MAX;
     loop {
         let mut pending = irq::take();
         if pending & timer_slot.mask() != 0 {

@@ -56,30 +56,37 @@ impl Frame {
         fits
     }
 
-    /// Cuts `by` bytes out of the frame behind its first `head` bytes, which move up. For taking off a tag in place.
+    /// Cuts `by` bytes out of the frame behind its first `HEAD` bytes, which move up. For taking off a tag in place.
     ///
     /// Does nothing if the frame is shorter than both together.
     #[inline]
-    pub fn cut_front(&mut self, head: usize, by: usize) {
+    pub fn cut_front<const HEAD: usize>(&mut self, by: usize) {
         let bytes = self.bytes_mut();
-        if head + by <= bytes.len() {
-            bytes.copy_within(..head, by);
+        if let Some(head) = bytes.first_chunk::<HEAD>().copied()
+            && let Some(place) = bytes.get_mut(by..by + HEAD)
+        {
+            place.copy_from_slice(&head);
             self.start += by as u16;
             self.len -= by as u16;
         }
     }
 
-    /// Makes room for `by` bytes, of any content, behind the first `head` bytes of the frame, which move down. False, and
-    /// nothing changes, if the frame has less than `head` bytes or the buffer no room in front.
+    /// Makes room for `by` bytes, of any content, behind the first `HEAD` bytes of the frame, which move down. False, and
+    /// nothing changes, if the frame has less than `HEAD` bytes or the buffer no room in front.
     #[inline]
-    pub fn grow_front(&mut self, head: usize, by: usize) -> bool {
-        let fits = by <= usize::from(self.start) && head <= usize::from(self.len);
-        if fits {
-            self.start -= by as u16;
-            self.len += by as u16;
-            self.bytes_mut().copy_within(by..by + head, 0);
+    pub fn grow_front<const HEAD: usize>(&mut self, by: usize) -> bool {
+        let Some(head) = self.bytes().first_chunk::<HEAD>().copied() else {
+            return false;
+        };
+        if by > usize::from(self.start) {
+            return false;
         }
-        fits
+        self.start -= by as u16;
+        self.len += by as u16;
+        if let Some(place) = self.bytes_mut().first_chunk_mut::<HEAD>() {
+            *place = head;
+        }
+        true
     }
 
     /// Appends zeros up to a length. False, and nothing changes, if the buffer is too small.
@@ -179,7 +186,7 @@ mod tests {
     fn a_copy_is_another_frame_with_the_same_bytes() {
         let mut pool = Pool::new(2);
         let mut frame = pool.take().unwrap();
-        assert!(frame.set_len(100) && frame.grow_front(12, 4));
+        assert!(frame.set_len(100) && frame.grow_front::<12>(4));
         frame.bytes_mut().fill(7);
         let mut copy = pool.copy(&frame).unwrap();
         assert!(pool.copy(&frame).is_none());

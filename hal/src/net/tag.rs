@@ -176,7 +176,6 @@ impl Tagger {
     /// # Errors
     ///
     /// Why the frame must be dropped; it is as it was.
-    #[inline]
     pub fn take_off(&self, frame: &mut Frame) -> Result<Source, Drop> {
         let bytes = frame.bytes_mut();
         let tag = match self.protocol {
@@ -200,10 +199,10 @@ impl Tagger {
         let tag = Tag(tag);
         let source = tag.source(self.device, self.ports)?;
         if !tag.is_tagged() {
-            frame.cut_front(ADDRESSES, self.protocol.bytes());
+            frame.cut_front::<ADDRESSES>(self.protocol.bytes());
         } else {
             if self.protocol == Protocol::EtherTypeDsa {
-                frame.cut_front(ADDRESSES, 4);
+                frame.cut_front::<ADDRESSES>(4);
             }
             if let Some(header) = frame.bytes_mut().get_mut(ADDRESSES..ADDRESSES + 4) {
                 header.copy_from_slice(&tag.dot1q().to_be_bytes());
@@ -217,7 +216,6 @@ impl Tagger {
     /// Padded first, so that it is long enough also once the switch has taken the tag off. False, and the frame is as
     /// it was, if it has no EtherType, or no room for padding and tag.
     #[must_use]
-    #[inline]
     pub fn put_on(&self, frame: &mut Frame, port: PortIndex) -> bool {
         let len = frame.bytes().len();
         if len < MIN_LEN && !(len >= ADDRESSES + 2 && frame.pad(MIN_LEN)) {
@@ -229,7 +227,7 @@ impl Tagger {
         let header = u32::from_be_bytes([head[12], head[13], head[14], head[15]]);
         let dot1q = header >> 16 == u32::from(DOT1Q);
         let grows = self.protocol.bytes() - if dot1q { 4 } else { 0 };
-        if grows > 0 && !frame.grow_front(ADDRESSES, grows) {
+        if grows > 0 && !frame.grow_front::<ADDRESSES>(grows) {
             return false;
         }
         let tag = Tag::from_cpu(self.device, port, dot1q.then_some(header as u16));

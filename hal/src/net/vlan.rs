@@ -114,7 +114,7 @@ fn take_off(frame: &mut Frame) -> u16 {
     match frame.bytes().first_chunk::<18>() {
         Some([.., a, b, high, low, _, _]) if [*a, *b] == DOT1Q => {
             let vid = u16::from_be_bytes([*high, *low]) & 0xfff;
-            frame.cut_front(ADDRESSES, TAG);
+            frame.cut_front::<ADDRESSES>(TAG);
             vid
         }
         _ => 0,
@@ -123,7 +123,7 @@ fn take_off(frame: &mut Frame) -> u16 {
 
 /// Puts a tag on. False, and the frame is as it was, if there is no room.
 fn put_on(frame: &mut Frame, vid: u16) -> bool {
-    if frame.bytes().len() < ADDRESSES + 2 || !frame.grow_front(ADDRESSES, TAG) {
+    if frame.bytes().len() < ADDRESSES + 2 || !frame.grow_front::<ADDRESSES>(TAG) {
         return false;
     }
     if let Some(place) = frame.bytes_mut().get_mut(ADDRESSES..ADDRESSES + TAG) {
@@ -252,17 +252,17 @@ impl<N: Nic> Nic for Lane<N> {
     }
 
     fn port_counter(&self, index: usize) -> Option<Count> {
-        (self.vid == 0)
-            .then(|| self.trunk.borrow())?
-            .nic
-            .port_counter(index)
+        match self.vid {
+            0 => self.trunk.borrow().nic.port_counter(index),
+            _ => None,
+        }
     }
 
     fn port_counters_at_us(&self) -> Option<u64> {
-        (self.vid == 0)
-            .then(|| self.trunk.borrow())?
-            .nic
-            .port_counters_at_us()
+        match self.vid {
+            0 => self.trunk.borrow().nic.port_counters_at_us(),
+            _ => None,
+        }
     }
 
     fn device(&self, number: usize) -> Option<&'static str> {
@@ -274,7 +274,9 @@ impl<N: Nic> Nic for Lane<N> {
     }
 
     fn refresh_counters(&self) {
-        self.trunk.borrow().nic.refresh_counters();
+        if self.vid == 0 {
+            self.trunk.borrow().nic.refresh_counters();
+        }
     }
 }
 

@@ -22,6 +22,8 @@
 //! **Source.** Spec: none is public. Inherited, unless a line says otherwise: the order of Linux mvneta.c, cross-read
 //! with U-Boot and FreeBSD. Not yet observed on a board.
 
+#[cfg(target_os = "none")]
+pub mod board;
 pub mod desc;
 mod filter;
 mod mib;
@@ -600,6 +602,8 @@ impl<B: Bus, D: Dma, const RX: usize, const TX: usize> Neta<B, D, RX, TX> {
     /// As [`Neta::bring_up`]; may be called again.
     pub fn restart(&mut self, clock: &mut impl Clock, pool: &mut Pool) -> Result<(), Error> {
         self.counters.restarts += 1;
+        // What was sent is not lost.
+        self.tx.collect(&mut self.bus, pool, &mut self.counters);
         self.stop(clock, pool)?;
         self.mib.collect(&mut self.bus);
         self.set_up(clock, pool)

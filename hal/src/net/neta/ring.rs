@@ -194,6 +194,30 @@ impl<const SIZE: usize> RxQueue<SIZE> {
         }
     }
 
+    /// Whether there are frames to be taken.
+    #[inline]
+    fn look(&mut self, bus: &mut impl Bus, dma: &mut impl Dma, counters: &mut Counters) -> bool {
+        if self.seen > 0 {
+            if self.released >= SIZE as u32 / 2 {
+                // A burst as long as the ring must not starve the MAC until its end.
+                self.update(bus, dma);
+            }
+            return true;
+        }
+        // The status counts what was taken but not yet released.
+        self.update(bus, dma);
+        let occupied = self.occupied(bus);
+        self.seen = occupied.min(self.queue.frames.indices().in_flight());
+        if self.seen != occupied {
+            counters.rx_bad_status += 1;
+        }
+        if self.seen > 0 {
+            // Orders the count read before the descriptors that it covers.
+            dma.observe();
+        }
+        self.seen > 0
+    }
+
     /// The next good frame. Damaged ones are counted, and their buffers given back at once.
     #[inline]
     pub fn harvest(
@@ -205,22 +229,8 @@ impl<const SIZE: usize> RxQueue<SIZE> {
     ) -> Harvest {
         // Bounded: a MAC whose count never falls must not hold us.
         for _ in 0..SIZE {
-            if self.seen == 0 {
-                // The status counts what was taken but not yet released.
-                self.update(bus, dma);
-                let occupied = self.occupied(bus);
-                self.seen = occupied.min(self.queue.frames.indices().in_flight());
-                if self.seen != occupied {
-                    counters.rx_bad_status += 1;
-                }
-                if self.seen == 0 {
-                    return Harvest::Empty;
-                }
-                // Orders the count read before the descriptors that it covers.
-                dma.observe();
-            } else if self.released >= SIZE as u32 / 2 {
-                // A burst as long as the ring must not starve the MAC until its end.
-                self.update(bus, dma);
+            if !self.look(bus, dma, counters) {
+                return Harvest::Empty;
             }
             let Some(fresh) = pool.take() else {
                 return Harvest::NoBuffer;

@@ -1,0 +1,29 @@
+//! The board's port, and what is done to it for every frame.
+//!
+//! Not generic, so that it is compiled with this crate, for speed: the crate that uses it is compiled for size.
+
+use super::Neta;
+use crate::dma::cache::Noncoherent;
+use crate::net::{Frame, Nic, Pool};
+use crate::regs::Mmio;
+
+/// Places in each ring.
+pub const RING: usize = 256;
+
+/// The port.
+pub type Port = Neta<Mmio, Noncoherent, RING, RING>;
+
+/// [`Nic::receive`].
+pub fn receive(port: &mut Port, pool: &mut Pool) -> Option<Frame> {
+    Nic::receive(port, pool)
+}
+
+/// [`Neta::send`].
+pub fn send(port: &mut Port, frame: Frame, pool: &mut Pool) -> bool {
+    port.send(frame, pool)
+}
+
+/// [`Nic::flush`].
+pub fn flush(port: &mut Port) {
+    Nic::flush(port);
+}
