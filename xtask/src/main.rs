@@ -16,6 +16,7 @@ mod notices;
 mod packages;
 mod private_apt;
 mod qemu;
+mod rfc2544;
 mod run;
 mod sdcard;
 mod step;
@@ -36,6 +37,7 @@ const COMMANDS: &[&Command] = &[
     &build::COMMAND,
     &fmt::COMMAND,
     &bench::COMMAND,
+    &rfc2544::COMMAND,
     &sdcard::COMMAND,
     &netboot::COMMAND,
     &qemu::COMMAND,

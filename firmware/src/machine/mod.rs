@@ -352,7 +352,7 @@ impl Machine {
         }
         for device in args.devices() {
             if !ports.iter().any(|port: &Port<Card>| port.name == device) {
-                warn!("bootargs: ip= names {device}, which does not exist");
+                warn!("bootargs: there is no {device}");
             }
         }
         (ports, pool, watch)
@@ -445,6 +445,8 @@ impl Machine {
             heap_bytes: (0, 0),
         };
         let mut network = Network::new(ports, pool, system);
+        network.services.configure(random.draw(), timer::now_ns);
+        network.services.chargen = args.chargen;
         let shell = Shell::new();
         let (used, size) = heap::usage();
         network.system.heap_bytes = (used as u64, size as u64);
@@ -541,7 +543,10 @@ fn port(
     info!("{name}: {}, {}", card.driver(), MacText(card.mac()));
     let config = addressing_config(args, &name, hostname);
     let addressing = Addressing::new(config, EthernetAddress(card.mac()), random.draw());
-    Port::new(name, card, interrupt, addressing, random.draw(), pool)
+    let (serves, reflects) = args.services_on(&name);
+    let mut port = Port::new(name, card, interrupt, addressing, random.draw(), pool);
+    port.bind(serves, reflects);
+    port
 }
 
 /// How an interface gets its addresses, by the command line.

@@ -9,6 +9,7 @@
 
 mod calibrate;
 mod discover;
+mod goodput;
 mod guest;
 mod linux;
 mod load;
@@ -53,6 +54,10 @@ pub const COMMAND: Command = Command {
             "--image",
             "FILE",
             "measure this image instead of building out/Image",
+        ),
+        Opt::switch(
+            "--goodput",
+            "measure instead what a MiB of TCP costs, with iperf3",
         ),
         Opt::value(
             "--profile",
@@ -118,6 +123,15 @@ fn run(parsed: &Parsed) -> Result<()> {
     let bench = find("machine", name, MACHINES, |machine| machine.name)?;
     let mut emulator = (bench.emulator)()?;
     calibrate(&emulator)?;
+    if parsed.has("--goodput") {
+        return goodput::run(
+            &emulator,
+            with_ours,
+            with_linux,
+            parsed.value("--image"),
+            parsed.has("--quick"),
+        );
+    }
 
     if let Some(key) = parsed.value("--profile") {
         return profile_ours(&mut emulator, bench, key, &effort);
