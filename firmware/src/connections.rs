@@ -27,8 +27,9 @@ pub const RECEIVE_BYTES: usize = 8 * 1024;
 /// Bytes under way to the peer: the largest HTTP answer must fit.
 pub const TRANSMIT_BYTES: usize = 16 * 1024;
 
-/// A peer that owes us an acknowledgement, or an answer to a keep-alive, for this long is gone.
-const PEER_TIMEOUT: Duration = Duration::from_secs(60);
+/// A peer that owes us an acknowledgement, or an answer to a keep-alive, for this long is gone. Spec: RFC 1122, 4.2.3.5:
+/// at least 100 s. The pauses between retransmissions double up to a minute: a link that comes and goes can swallow six.
+const PEER_TIMEOUT: Duration = Duration::from_secs(120);
 /// Keep-alive interval of connections that may be silent for as long as they like.
 const KEEP_ALIVE: Duration = Duration::from_secs(25);
 /// A handshake, or a farewell, without progress for this long is given up: smoltcp would wait for ever.

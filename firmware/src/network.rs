@@ -54,8 +54,8 @@ const REPORTS_LAST_US: u64 = 12_000_000;
 const REPORTS_EVERY_US: u64 = 1_000_000;
 /// A request must be complete this long after its first byte. Spec: RFC 9110, 15.5.9.
 const REQUEST_LIMIT_US: u64 = 10_000_000;
-/// A connection without a request is closed after this long. Less than the 60 s after which the stack takes a silent peer
-/// for gone, and forgets its MAC address: the farewell is to be a FIN that arrives.
+/// A connection without a request is closed after this long. Less than the 60 s after which the stack forgets the MAC
+/// address of a silent peer: the farewell is to be a FIN that arrives.
 const IDLE_LIMIT_US: u64 = 50_000_000;
 /// A neighbour that has not answered for this long is given up: on a LAN, one that exists takes a millisecond.
 const NEIGHBOUR_LIMIT_US: u64 = 500_000;

@@ -81,6 +81,10 @@ struct Machine {
     tree: &'static Tree<'static>,
     /// Syndrome of an asynchronous abort that was pending at entry.
     inherited_abort: Option<u64>,
+    /// What was closed before the board's MAC when its switch was stopped.
+    opened: hal::soc::armada37xx::Closed,
+    /// When the switch's ports were stopped, in microseconds since entry.
+    stopped_us: Option<u64>,
 }
 
 /// Starts the system. Never returns: stops with a [`Park`] code if there is not even a console.
@@ -104,6 +108,8 @@ pub fn start(devicetree: usize) -> ! {
         mapper,
         tree,
         inherited_abort,
+        opened: Default::default(),
+        stopped_us: None,
     };
     machine.forbid_reserved();
     machine.run()
@@ -355,6 +361,7 @@ impl Machine {
     fn run(mut self) -> ! {
         let node = self.tree.compatible("arm,armv8-timer").next();
         let hz = timer::init(node.and_then(|node| node.u32("clock-frequency").ok()));
+        armada::stop_ports(&mut self);
         let console = console::start(&mut self);
         let root = self.tree.root();
         let board = root
