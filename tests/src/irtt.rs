@@ -239,7 +239,7 @@ fn malformed(cx: &Context) -> Result {
         refusals == 16,
         "{refusals} of 80 refused, there is room for 64"
     );
-    refused(guest.services.irtt, &[], "Terminated due to receive error")?;
+    refused(guest.services.irtt, &[], "use of closed network connection")?;
     // They were never used, and give way soon.
     std::thread::sleep(Duration::from_secs(6));
     client(guest.services.irtt, &["-d", "1s", "-i", "50ms"])?.all_answered()?;
