@@ -10,7 +10,12 @@
 //! | `hostname=NAME` | name of the machine, up to 63 letters, digits and hyphens |
 //! | `loglevel=0..8`, `=error`, `warn`, `info`, `debug`, `trace` | what reaches the console; numbers are Linux's |
 //! | `panic=reset`, `halt`, `off` | what follows a panic |
+//! | `latency=off`, `on`, `full` | how much is measured, see [`crate::latency`] |
+//! | `admin=TOKEN` | the token that opens what changes something, see [`crate::http::Access`] |
 //! | `exit=semihosting` | hand the exit status to the debugger or emulator |
+//! | `services=NAME,...` | services answer on these interfaces only, see [`Interfaces`] |
+//! | `reflect=NAME,...` | frames of EtherType 0x88b5 are sent back on these interfaces |
+//! | `chargen=on`, `off` | whether UDP datagrams to port 19 get characters |
 //! | `test=NAME` | run a self test |
 //! | `watchdog=SECONDS` | reset by hardware unless the poll loop and the links live |
 //! | `dsa-tag=`, `link=`, `mac=`, `coalesce=`, `bridge=`, `vlan=`, `mtu=` | sockets and wires, see [`wiring`] |
@@ -29,6 +34,9 @@ use core::str::FromStr;
 use heapless::{String, Vec};
 use log::LevelFilter;
 
+use crate::http::MAX_TOKEN;
+use crate::latency;
+
 pub use wiring::Wiring;
 
 /// Interfaces that can have an `ip=` of their own.
@@ -43,7 +51,12 @@ const ITEMS: &[(&str, Reader)] = &[
     ("hostname", BootArgs::read_hostname),
     ("loglevel", BootArgs::read_loglevel),
     ("panic", BootArgs::read_panic),
+    ("latency", BootArgs::read_latency),
+    ("admin", BootArgs::read_admin),
     ("exit", BootArgs::read_exit),
+    ("services", BootArgs::read_services),
+    ("reflect", BootArgs::read_reflect),
+    ("chargen", BootArgs::read_chargen),
     ("test", BootArgs::read_test),
     ("watchdog", BootArgs::read_watchdog),
     ("dsa-tag", BootArgs::read_dsa_tag),
@@ -64,6 +77,10 @@ pub struct BootArgs {
     pub log_level: Option<LevelFilter>,
     /// What follows a panic.
     pub panic: PanicAction,
+    /// How much of latency is measured.
+    pub latency: latency::Mode,
+    /// The token that opens what changes something; without one nothing does.
+    pub admin: Option<String<MAX_TOKEN>>,
     /// The exit status goes out by semihosting. Without a debugger or emulator, that is an exception.
     pub exit_by_semihosting: bool,
     /// The self test to run.
@@ -72,11 +89,20 @@ pub struct BootArgs {
     pub watchdog_s: Option<u32>,
     /// Sockets and wires.
     pub wiring: Wiring,
+    /// Where services answer; on all interfaces if nothing is said.
+    pub services: Option<Interfaces>,
+    /// Where the reflector is on.
+    pub reflect: Option<Interfaces>,
+    /// Whether UDP datagrams get characters.
+    pub chargen: bool,
     /// For every interface without an entry of its own.
     others: InterfaceArgs,
     interfaces: Vec<(String<15>, InterfaceArgs), MAX_INTERFACES>,
     hostname_is_final: bool,
 }
+
+/// Names of interfaces, with commas between them: `lan0,lan1`. A later item replaces an earlier one.
+pub type Interfaces = Vec<String<15>, MAX_INTERFACES>;
 
 /// What follows a panic.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -259,9 +285,23 @@ impl BootArgs {
             .map_or(&self.others, |(_, args)| args)
     }
 
+    /// Whether services answer on the interface `device`, and whether it reflects.
+    pub fn services_on(&self, device: &str) -> (bool, bool) {
+        let names = |list: &Option<Interfaces>| {
+            list.as_ref()
+                .map(|list| list.iter().any(|name| name == device))
+        };
+        (
+            names(&self.services).unwrap_or(true),
+            names(&self.reflect).unwrap_or(false),
+        )
+    }
+
     /// The devices that the line names, so that one which does not exist can be reported.
     pub fn devices(&self) -> impl Iterator<Item = &str> {
-        self.interfaces.iter().map(|(name, _)| name.as_str())
+        let lists = self.services.iter().chain(&self.reflect).flatten();
+        let own = self.interfaces.iter().map(|(name, _)| name);
+        own.chain(lists).map(|name| name.as_str())
     }
 
     fn read_hostname(&mut self, value: &str) -> Result<(), Reason> {
@@ -302,6 +342,32 @@ impl BootArgs {
         Ok(())
     }
 
+    fn read_latency(&mut self, value: &str) -> Result<(), Reason> {
+        self.latency = match value {
+            "off" => latency::Mode::Off,
+            "on" => latency::Mode::On,
+            "full" => latency::Mode::Full,
+            _ => {
+                return Err(Reason::UnknownValue {
+                    expected: "off, on or full",
+                });
+            }
+        };
+        Ok(())
+    }
+
+    /// What may stand in a bearer token: RFC 6750, 2.1.
+    fn read_admin(&mut self, value: &str) -> Result<(), Reason> {
+        let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte);
+        if value.is_empty() || !value.bytes().all(is_token) {
+            return Err(Reason::UnknownValue {
+                expected: "letters, digits and -._~+/=",
+            });
+        }
+        self.admin = Some(copied(value)?);
+        Ok(())
+    }
+
     fn read_exit(&mut self, value: &str) -> Result<(), Reason> {
         if value != "semihosting" {
             return Err(Reason::UnknownValue {
@@ -309,6 +375,29 @@ impl BootArgs {
             });
         }
         self.exit_by_semihosting = true;
+        Ok(())
+    }
+
+    fn read_services(&mut self, value: &str) -> Result<(), Reason> {
+        self.services = Some(interfaces(value)?);
+        Ok(())
+    }
+
+    fn read_reflect(&mut self, value: &str) -> Result<(), Reason> {
+        self.reflect = Some(interfaces(value)?);
+        Ok(())
+    }
+
+    fn read_chargen(&mut self, value: &str) -> Result<(), Reason> {
+        self.chargen = match value {
+            "on" => true,
+            "off" => false,
+            _ => {
+                return Err(Reason::UnknownValue {
+                    expected: "on or off",
+                });
+            }
+        };
         Ok(())
     }
 
@@ -480,6 +569,19 @@ fn device_name(text: &str) -> Result<String<15>, Reason> {
         return Err(Reason::Device);
     }
     copied(text)
+}
+
+fn interfaces(text: &str) -> Result<Interfaces, Reason> {
+    let mut names = Vec::new();
+    for name in text.split(',') {
+        if name.is_empty() {
+            return Err(Reason::Device);
+        }
+        names
+            .push(device_name(name)?)
+            .map_err(|_| Reason::Devices)?;
+    }
+    Ok(names)
 }
 
 /// Where addresses come from if not from the command line.

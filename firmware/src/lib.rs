@@ -11,12 +11,14 @@ pub mod connections;
 pub mod echo;
 pub mod fast_path;
 pub mod http;
+pub mod latency;
 #[cfg(target_os = "none")]
 pub mod machine;
 pub mod metrics;
 pub mod network;
 pub mod page;
 pub mod random;
+pub mod services;
 pub mod shell;
 pub mod snapshot;
 pub mod status;

@@ -36,6 +36,8 @@ use crate::connections::{
 use crate::echo;
 use crate::fast_path::{self, Flows, Verdict};
 use crate::http;
+use crate::latency::{Answers, InPlace, Kind, Latency, clock};
+use crate::services::{self, Outcome, Services};
 use crate::snapshot::{Snapshot, System};
 
 /// Frames one interface may have handled before the others, the timers and the services get their turn.
@@ -53,8 +55,8 @@ const REPORTS_LAST_US: u64 = 12_000_000;
 const REPORTS_EVERY_US: u64 = 1_000_000;
 /// A request must be complete this long after its first byte. Spec: RFC 9110, 15.5.9.
 const REQUEST_LIMIT_US: u64 = 10_000_000;
-/// A connection without a request is closed after this long. Less than the 60 s after which the stack takes a silent peer
-/// for gone, and forgets its MAC address: the farewell is to be a FIN that arrives.
+/// A connection without a request is closed after this long. Less than the 60 s after which the stack forgets the MAC
+/// address of a silent peer: the farewell is to be a FIN that arrives.
 const IDLE_LIMIT_US: u64 = 50_000_000;
 /// A neighbour that has not answered for this long is given up: on a LAN, one that exists takes a millisecond.
 const NEIGHBOUR_LIMIT_US: u64 = 500_000;
@@ -128,11 +130,16 @@ pub struct Port<N: Nic> {
     pub addressing: Addressing,
     /// What was counted above the driver.
     pub counters: StackCounters,
+    answers: Answers,
     sockets: SocketSet<'static>,
     udp_echo: SocketHandle,
     /// Since when the UDP echo service has an answer that cannot leave, in microseconds.
     udp_stuck_us: Option<u64>,
     flows: Flows,
+    /// Whether services answer here; pings and addresses are no service.
+    serves: bool,
+    /// Whether frames of the experimental EtherType are sent back.
+    reflects: bool,
     link: Option<Link>,
     /// Frames may be waiting.
     backlog: bool,
@@ -190,16 +197,27 @@ impl<N: Nic> Port<N> {
             iface,
             addressing,
             counters: StackCounters::default(),
+            answers: Answers::default(),
             sockets,
             udp_echo,
             udp_stuck_us: None,
             flows,
+            serves: true,
+            reflects: false,
             link: None,
             backlog: true,
             touched: true,
             blocked: false,
             reports_until_us: 0,
             deadline_us: 0,
+        }
+    }
+
+    /// Whether services answer here (they do unless told otherwise), and whether the reflector does.
+    pub fn bind(&mut self, serves: bool, reflects: bool) {
+        (self.serves, self.reflects) = (serves, reflects);
+        if !serves {
+            self.sockets.get_mut::<udp::Socket>(self.udp_echo).close();
         }
     }
 
@@ -246,6 +264,12 @@ pub struct Network<N: Nic> {
     pub system: System,
     /// What HTTP answered.
     pub answers: http::AnswerCounters,
+    /// The measuring services.
+    pub services: Services,
+    /// Who may change something by HTTP.
+    pub access: http::Access,
+    /// How long answers take.
+    pub latency: Latency,
     input: Box<[u8; RECEIVE_BYTES]>,
     output: Box<[u8; TRANSMIT_BYTES]>,
 }
@@ -263,6 +287,9 @@ impl<N: Nic> Network<N> {
             connections: Connections::new(),
             system,
             answers: http::AnswerCounters::default(),
+            services: Services::default(),
+            access: http::Access::default(),
+            latency: Latency::off(),
             input: Box::new([0; RECEIVE_BYTES]),
             output: Box::new([0; TRANSMIT_BYTES]),
         }
@@ -270,10 +297,21 @@ impl<N: Nic> Network<N> {
 
     /// One bounded round. `pending` are the interrupts taken since the last round; `done` gets each that may fire again.
     pub fn poll(&mut self, now_us: u64, pending: u32, mut done: impl FnMut(u32)) -> Next {
+        // In a register, so that who measures nothing pays for a few branches that never change.
+        let stamped = self.latency.is_on() && {
+            if let Some(port) = self.latency.awaits() {
+                self.latency
+                    .look(&mut self.ports[port].nic, &mut self.pool, now_us);
+            }
+            self.latency.begin(now_us)
+        };
+        // Bit by bit the interfaces that have answered.
+        let mut answered = 0;
         for index in 0..self.ports.len() {
             let port = &self.ports[index];
             if pending & port.interrupt != 0 || port.backlog || port.nic.waiting() {
-                self.poll_port(index, now_us, pending, &mut done);
+                self.poll_port(index, now_us, pending, stamped, &mut done);
+                answered |= u32::from(!self.ports[index].answers.is_empty()) << index;
             }
         }
         self.connections.expire(now_us);
@@ -284,11 +322,21 @@ impl<N: Nic> Network<N> {
         }
         let mut next_us = self.connections.earliest_us();
         let mut again = self.connections.any_touched();
-        for port in &mut self.ports {
+        if self.services.iperf3.sends_datagrams() {
+            let due_us = self.send_datagrams(now_us);
+            again |= due_us <= now_us;
+            next_us = next_us.min(due_us);
+        }
+        answered |= self.latency.replied();
+        for (index, port) in self.ports.iter_mut().enumerate() {
             if port.touched || port.deadline_us <= now_us {
                 poll_sockets(port, &mut self.pool, &mut self.input[..], now_us);
             }
             port.nic.flush();
+            if answered >> index & 1 != 0 {
+                let (answers, nic) = (&mut port.answers, &mut port.nic);
+                self.latency.rang(answers, index, nic, &mut self.pool);
+            }
             if port.blocked && port.nic.transmit_space(&mut self.pool) > 0 {
                 // There was room before there could be an interrupt for it.
                 port.backlog = true;
@@ -306,9 +354,19 @@ impl<N: Nic> Network<N> {
 
     /// Takes frames from one interface that interrupted, or had more than its budget last time.
     #[inline(never)]
-    fn poll_port(&mut self, index: usize, now_us: u64, pending: u32, done: &mut impl FnMut(u32)) {
+    fn poll_port(
+        &mut self,
+        index: usize,
+        now_us: u64,
+        pending: u32,
+        stamped: bool,
+        done: &mut impl FnMut(u32),
+    ) {
         let port = &mut self.ports[index];
         let interrupted = pending & port.interrupt != 0;
+        if stamped {
+            self.latency.start(&mut port.answers, interrupted);
+        }
         if interrupted || port.link.is_none() {
             port.nic.acknowledge();
             port.backlog = true;
@@ -337,7 +395,7 @@ impl<N: Nic> Network<N> {
                 break;
             };
             budget -= 1;
-            self.receive(index, frame, now_us);
+            self.receive(index, frame, now_us, stamped);
         }
         let port = &mut self.ports[index];
         if port.blocked && port.nic.transmit_space(&mut self.pool) > 0 {
@@ -355,22 +413,33 @@ impl<N: Nic> Network<N> {
 
     /// One received frame: answered in place, or handed on.
     #[inline]
-    fn receive(&mut self, index: usize, mut frame: Frame, now_us: u64) {
+    fn receive(&mut self, index: usize, mut frame: Frame, now_us: u64, stamped: bool) {
+        let harvest = if stamped { clock::cycles() } else { 0 };
         let port = &mut self.ports[index];
-        let answered = match fast_path::answer(frame.bytes_mut(), port.nic.mac(), &port.flows) {
+        let verdict = match port.serves {
+            true => fast_path::answer(frame.bytes_mut(), port.nic.mac(), &port.flows),
+            false => Verdict::Pass,
+        };
+        let answered = match verdict {
             Verdict::Icmp(len) => {
                 port.counters.icmp_echoes += 1;
-                Some(len)
+                Some((len, Kind::Icmp))
             }
             Verdict::Udp(len) => {
                 port.counters.udp_echoes += 1;
-                Some(len)
+                Some((len, Kind::Udp))
+            }
+            Verdict::Pass
+                if port.reflects && services::reflect(frame.bytes_mut(), port.nic.mac()) =>
+            {
+                self.services.reflected += 1;
+                Some((frame.bytes().len(), Kind::Reflected))
             }
             Verdict::Pass => None,
         };
-        if let Some(len) = answered {
+        if let Some((len, kind)) = answered {
             frame.set_len(len);
-            port.nic.transmit(frame, &mut self.pool);
+            self.answer_in_place(index, frame, kind, stamped.then_some(harvest));
             return;
         }
         let class = classify(frame.bytes(), index as u8);
@@ -382,15 +451,42 @@ impl<N: Nic> Network<N> {
             _ => None,
         };
         match connection {
-            Some(connection) => self.receive_for(connection, index, &frame, now_us),
-            None => self.receive_unconnected(index, &frame, &class, now_us),
+            Some(connection) => self.receive_for(connection, index, &frame, harvest, now_us),
+            None if self.receive_unconnected(index, &mut frame, &class, harvest, now_us) => {
+                self.answer_in_place(index, frame, Kind::Udp, stamped.then_some(harvest));
+                return;
+            }
+            None => {}
         }
         self.pool.put(frame);
     }
 
+    /// Sends a received frame back as its own answer, and notes when, if it was stamped at harvest.
+    #[inline(always)]
+    fn answer_in_place(&mut self, index: usize, frame: Frame, kind: Kind, harvest: Option<u32>) {
+        let port = &mut self.ports[index];
+        port.nic.transmit(frame, &mut self.pool);
+        if let Some(harvest) = harvest {
+            let reply = clock::cycles();
+            port.answers.push(InPlace {
+                harvest,
+                reply,
+                kind,
+            });
+        }
+    }
+
     /// A frame for a connection.
     #[inline]
-    fn receive_for(&mut self, connection: usize, index: usize, frame: &Frame, now_us: u64) {
+    fn receive_for(
+        &mut self,
+        connection: usize,
+        index: usize,
+        frame: &Frame,
+        harvest: u32,
+        now_us: u64,
+    ) {
+        let stack = self.latency.stamp();
         let port = &mut self.ports[index];
         let mut lent = Lent {
             nic: &mut port.nic,
@@ -401,12 +497,26 @@ impl<N: Nic> Network<N> {
         let sockets = self.connections.get(connection).sockets();
         port.iface
             .poll_ingress_single(instant(now_us), &mut lent, sockets);
+        if let Some(stack) = stack
+            && self.connections.get(connection).socket().recv_queue() > 0
+        {
+            let answers = &self.ports[index].answers;
+            self.latency.asked(connection, answers, harvest, stack);
+        }
         self.connections.touch(connection);
     }
 
-    /// A frame that belongs to no connection: it opens one, or is for the interface itself, or for nobody.
+    /// A frame that belongs to no connection: it opens one, or is for the interface itself, or for nobody. Whether it is
+    /// now an answer, to be sent.
     #[inline(never)]
-    fn receive_unconnected(&mut self, index: usize, frame: &Frame, class: &Class, now_us: u64) {
+    fn receive_unconnected(
+        &mut self,
+        index: usize,
+        frame: &mut Frame,
+        class: &Class,
+        harvest: u32,
+        now_us: u64,
+    ) -> bool {
         let port = &mut self.ports[index];
         let now = instant(now_us);
         if addressing::concerns(frame.bytes()) {
@@ -415,22 +525,37 @@ impl<N: Nic> Network<N> {
         }
         if !admission::admits(frame.bytes(), port.nic.mac(), &port.iface) {
             port.counters.refused += 1;
-            return;
+            return false;
         }
         match class {
-            Class::Tcp(segment) if segment.opens && segment.service().is_some() => {
+            Class::Tcp(segment) if segment.opens && port.serves && segment.service().is_some() => {
                 // If there is no place, no reset either: the peer asks again in a second, and by then somebody is idle.
                 if let Some(connection) = self.open(segment, frame.bytes(), now_us) {
-                    self.receive_for(connection, index, frame, now_us);
+                    self.latency.forget(connection);
+                    self.receive_for(connection, index, frame, harvest, now_us);
                 }
-                return;
+                return false;
             }
             Class::Fragment => port.counters.fragments += 1,
             _ if may_be_group_query(frame.bytes()) => {
                 port.reports_until_us = now_us + REPORTS_LAST_US;
             }
+            Class::Other if port.serves => {
+                let mac = port.nic.mac();
+                let outcome = self
+                    .services
+                    .datagram(frame, index as u8, mac, &port.iface, now_us);
+                if outcome != Outcome::Pass {
+                    if self.services.iperf3.is_complete() {
+                        self.connections.touch(self.services.iperf3.control_place());
+                    }
+                    return outcome == Outcome::Answer;
+                }
+            }
             _ => {}
         }
+        let sent_before = port.nic.counters().tx_frames;
+        let stack = self.latency.stamp();
         let mut lent = Lent {
             nic: &mut port.nic,
             pool: &mut self.pool,
@@ -440,15 +565,26 @@ impl<N: Nic> Network<N> {
         port.iface
             .poll_ingress_single(now, &mut lent, &mut port.sockets);
         port.touched = true;
+        let mut service = 0;
         if port.sockets.get::<udp::Socket>(port.udp_echo).can_recv() {
+            service = self.latency.stamp().unwrap_or(0);
             // At once: the answer teaches the fast path the way, and the rest of a burst does not pile up here.
             poll_sockets(port, &mut self.pool, &mut self.input[..], now_us);
+        }
+        if let Some(stack) = stack
+            && port.nic.counters().tx_frames != sent_before
+            && let Some(kind) = Kind::of(frame.bytes())
+        {
+            let stamps = [harvest, stack, service];
+            self.latency
+                .answered_by_stack(&port.answers, kind, index, stamps);
         }
         let port = &mut self.ports[index];
         if port.flows.asked && is_neighbour_answer(frame.bytes()) {
             port.flows.asked = false;
             self.connections.touch_all(index);
         }
+        false
     }
 
     /// A place for a new connection, its socket listening for the SYN in `frame`.
@@ -460,8 +596,9 @@ impl<N: Nic> Network<N> {
         if self.connections.is_full() && !admission::is_sound_segment(frame) {
             return None;
         }
-        let (ports, pool) = (&mut self.ports, &mut self.pool);
+        let (ports, pool, services) = (&mut self.ports, &mut self.pool, &mut self.services);
         self.connections.open_for(segment, now_us, |victim| {
+            services.iperf3.gone(victim.iperf3);
             if let Some(port) = ports.get_mut(victim.interface()) {
                 let mut lent = Lent {
                     nic: &mut port.nic,
@@ -482,7 +619,12 @@ impl<N: Nic> Network<N> {
         let mut service_deadline_us = self.connections.patience_us(index, now_us);
         let connection = self.connections.get(index);
         let interface = connection.interface();
-        match connection.service {
+        let began = match self.latency.is_asked(index) {
+            true => Some((clock::cycles(), connection.socket().send_queue())),
+            false => None,
+        };
+        let service = connection.service;
+        match service {
             None => return,
             Some(Service::Echo) => {
                 if echo::serve_tcp(connection.socket(), &mut self.input[..]) {
@@ -492,9 +634,26 @@ impl<N: Nic> Network<N> {
             Some(Service::Http) => {
                 service_deadline_us = service_deadline_us.min(self.serve_http(index, now_us));
             }
+            Some(Service::Iperf3) => {
+                service_deadline_us = service_deadline_us.min(self.serve_iperf3(index, now_us));
+            }
+            Some(Service::Discard) => {
+                if services::discard(connection.socket()) {
+                    connection.active_us = now_us;
+                }
+            }
+            Some(Service::Chargen) => {
+                let mut position = connection.chargen_at;
+                if services::generate(connection.socket(), &mut position) {
+                    connection.active_us = now_us;
+                }
+                connection.chargen_at = position;
+            }
         }
         let port = &mut self.ports[interface];
         let connection = self.connections.get(index);
+        // Only what the service wrote is an answer: an acknowledgement is none.
+        let answers = began.filter(|(_, queued)| connection.socket().send_queue() > *queued);
         let mut lent = Lent {
             nic: &mut port.nic,
             pool: &mut self.pool,
@@ -506,13 +665,30 @@ impl<N: Nic> Network<N> {
         let at = loop {
             budget -= 1;
             let sent = port.iface.poll_egress(now, &mut lent, connection.sockets());
+            if budget == SEGMENTS - 1
+                && sent != PollResult::None
+                && let Some((began, _)) = answers
+            {
+                let kind = match service {
+                    Some(Service::Http) => Some(Kind::Http),
+                    Some(Service::Echo) => Some(Kind::TcpEcho),
+                    _ => None,
+                };
+                if let Some(kind) = kind {
+                    self.latency.answered(index, kind, interface, began);
+                }
+            }
             let at = port.iface.poll_at(now, connection.sockets());
             if sent == PollResult::None || budget == 0 || at.is_none_or(|at| at > now) {
                 break at;
             }
         };
         if matches!(connection.note_progress(), State::Closed | State::Listen) {
+            let role = connection.iperf3;
             self.connections.release(index);
+            if self.services.iperf3.gone(role) {
+                self.touch_streams();
+            }
             return;
         }
         if budget == 0 {
@@ -521,6 +697,53 @@ impl<N: Nic> Network<N> {
         let stack_us = port.deadline(at, now_us, &mut self.pool);
         self.connections
             .set_deadline(index, stack_us.min(service_deadline_us));
+    }
+
+    /// Lets a connection of iperf3 read and write. Returns when it wants to go on, in microseconds.
+    #[inline(never)]
+    fn serve_iperf3(&mut self, index: usize, now_us: u64) -> u64 {
+        let turn = services::iperf3::tcp::serve(
+            &mut self.services.iperf3,
+            index,
+            self.connections.get(index),
+            &mut self.input[..],
+            &mut self.output[..],
+            now_us,
+        );
+        if turn.others {
+            self.touch_streams();
+            self.connections.touch(self.services.iperf3.control_place());
+        }
+        turn.deadline_us
+    }
+
+    fn touch_streams(&mut self) {
+        for place in self.services.iperf3.places() {
+            self.connections.touch(place);
+        }
+    }
+
+    /// Sends the datagrams of an iperf3 test that are due. Returns when the next one is, in microseconds.
+    #[inline(never)]
+    fn send_datagrams(&mut self, now_us: u64) -> u64 {
+        let iperf3 = &mut self.services.iperf3;
+        for _ in 0..SEGMENTS {
+            let Some(datagram) = iperf3.next_datagram(now_us) else {
+                break;
+            };
+            let Some(port) = self.ports.get_mut(datagram.interface()) else {
+                break;
+            };
+            let space = port.nic.transmit_space(&mut self.pool);
+            let frame = if space > 0 { self.pool.take() } else { None };
+            let Some(mut frame) = frame else {
+                port.block();
+                return now_us + RETRY_BLOCKED_US;
+            };
+            datagram.write(&mut frame);
+            port.nic.transmit(frame, &mut self.pool);
+        }
+        iperf3.datagrams_due_us()
     }
 
     /// Answers the requests that have arrived. Returns when patience with the peer ends, in microseconds.
@@ -555,7 +778,10 @@ impl<N: Nic> Network<N> {
                 open,
                 connections: counters,
                 answers: &self.answers,
+                services: &self.services,
                 system,
+                access: &self.access,
+                latency: &self.latency,
                 now_us,
             };
             let contiguous = socket.peek(waiting).map_or(0, <[u8]>::len);
@@ -582,6 +808,9 @@ impl<N: Nic> Network<N> {
             let _ = socket.send_slice(&self.output[..step.written]);
             if let Some(code) = step.answered {
                 self.answers.count(code);
+            }
+            if step.action == Some(http::Action::ResetLatency) {
+                self.latency.reset(now_us);
             }
             if step.consumed > 0 || step.written > 0 {
                 connection.active_us = now_us;
@@ -635,14 +864,14 @@ fn poll_sockets<N: Nic>(port: &mut Port<N>, pool: &mut Pool, scratch: &mut [u8],
     port.touched = false;
     port.flows.now_us = now_us;
     let up = port.link.is_some_and(Link::is_up);
-    let (name, flows) = (&port.name, &mut port.flows);
+    let (name, flows, serves) = (&port.name, &mut port.flows, port.serves);
     port.addressing
         .poll(now, up, &mut port.iface, &mut port.sockets, &mut |event| {
             if event.changes_routing() {
                 // What was learnt about flows came from the addresses and routes that were.
                 flows.clear();
             }
-            report(name, &event);
+            report(name, &event, serves);
         });
     while pool.available() > 0 {
         let Some(mut frame) = pool.take() else { break };
@@ -705,7 +934,7 @@ fn drop_undeliverable_echoes<N: Nic>(port: &mut Port<N>, now_us: u64) -> u64 {
     u64::MAX
 }
 
-fn report(name: &Name, event: &Event) {
+fn report(name: &Name, event: &Event, serves: bool) {
     match event {
         Event::Conflict { .. }
         | Event::NameConflict { .. }
@@ -714,6 +943,9 @@ fn report(name: &Name, event: &Event) {
             warn!("{name}: {event}");
         }
         _ => info!("{name}: {event}"),
+    }
+    if !serves {
+        return;
     }
     if let Event::AddressAdded { cidr, .. } = event {
         match cidr.address() {

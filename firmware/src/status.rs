@@ -3,7 +3,8 @@
 //! Owns the shape of the facts, not the facts. New counters of a driver or service appear everywhere by being listed in
 //! a [`Table`] of [`Counter`]s; nothing about HTTP changes, and answers may be of any length.
 
-use crate::http::AnswerCounters;
+use crate::http::{AnswerCounters, Verdict};
+use crate::latency::Latency;
 use core::net::IpAddr;
 
 pub use crate::addressing::Origin;
@@ -19,6 +20,11 @@ pub const MAX_COUNTERS: usize = 32;
 pub trait StatusSource {
     /// Collects the facts and hands them to `show`, once.
     fn with_status(&self, show: &mut dyn FnMut(&Status<'_>));
+
+    /// Whether a request with this `Authorization` field may change something.
+    fn judge(&self, _authorization: Option<&[u8]>) -> Verdict {
+        Verdict::NotConfigured
+    }
 }
 
 /// The running machine at one moment.
@@ -54,6 +60,8 @@ pub struct Status<'a> {
     pub http_answers: &'a AnswerCounters,
     /// The addresses under which this page can be reached.
     pub urls: &'a [&'a str],
+    /// How long answers take.
+    pub latency: &'a Latency,
 }
 
 /// One network interface.

@@ -67,6 +67,7 @@ impl StatusSource for Nothing {
             counters: &[],
             http_answers: &AnswerCounters::default(),
             urls: &[],
+            latency: &firmware::latency::Latency::off(),
         });
     }
 }

@@ -1,10 +1,12 @@
 //! The model of the board: whatever software does to its registers and cables does to it, it neither falls over nor
 //! hangs. What it does not know is logged and counted.
 //!
-//! An input is a program: one byte says what to do, the bytes behind it are the operands (see [`step`]).
+//! An input is a program: one byte says what to do, the bytes behind it are the operands (see [`step`]). The first byte
+//! chooses the readings of the doubts as well.
 
 use espressobin_model::board::{Board, Config};
 use espressobin_model::bus::{Dma, Env, Ram};
+use espressobin_model::doubts::{self, Doubts};
 use espressobin_model::phy::Partner;
 
 use crate::Target;
@@ -107,7 +109,9 @@ pub fn target(data: &[u8]) {
         ram_bytes: RAM_BYTES as u64,
         ..Config::default()
     };
-    let mut board = Board::new(config, Env::default());
+    let mut env = Env::default();
+    env.doubts = readings(data.first().map_or(0, |first| first >> 4 & 7));
+    let mut board = Board::new(config, env);
     let mut rest = data;
     while let Some((operation, operands)) = rest.split_first() {
         rest = operands;
@@ -121,6 +125,21 @@ pub fn target(data: &[u8]) {
     board.read(&mut ram, 0x0100_0000, 4);
     board.write(&mut ram, 0x0100_0000, 4, 1);
     assert_eq!(board.env.guest_error_count(), before + 2);
+}
+
+/// The default reading of every doubt for 0, the last of each for 7, and of every sixth for those between.
+fn readings(choice: u8) -> Doubts {
+    let mut doubts = Doubts::default();
+    for (n, doubt) in doubts::all().enumerate() {
+        if let (true, Some(last)) = (
+            choice == 7 || n % 6 + 1 == usize::from(choice),
+            doubt.readings.last(),
+        ) {
+            // Its own name and reading are known to it.
+            let _ = doubts.set(doubt.name, last);
+        }
+    }
+    doubts
 }
 
 fn step(board: &mut Board, ram: &mut Ram, operation: u8, rest: &mut &[u8]) {
@@ -252,8 +271,11 @@ fn mutate(input: &mut Vec<u8>, rng: &mut Rng) {
     const BLOCKS: [u32; 8] = [
         0x3_0000, 0x3_2000, 0x3_2400, 0x3_1400, 0x1_2000, 0x1_3800, 0x0_8300, 0x1_8600,
     ];
-    if rng.below(4) == 0 {
-        input.push(START);
+    match rng.below(4) {
+        0 => input.push(START),
+        // A reset as the first step does nothing but choose readings.
+        1 => input.insert(0, RESET | (rng.below(8) as u8) << 4),
+        _ => {}
     }
     for _ in 0..1 + rng.below(32) {
         let block = BLOCKS[rng.below(BLOCKS.len())];

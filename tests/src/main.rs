@@ -6,7 +6,7 @@
 //! machine   a QEMU command line and the guest behind it        qmp   QEMU's control socket
 //! tap       an interface of this (private) machine             wire  a cable whose other end is the test
 //! dt        takes devicetrees apart and puts them together     clients  curl, ping, wrk ...
-//! boot, services, http, echo, addressing, damage, faults, load, espressobin, board_config, sdcard,
+//! boot, services, http, echo, irtt, iperf3, chargen, addressing, damage, faults, load, espressobin, board_config, sdcard,
 //! machine_model: the tests, by subject
 //! ```
 //!
@@ -16,6 +16,7 @@
 mod addressing;
 mod board_config;
 mod boot;
+mod chargen;
 mod check;
 mod clients;
 mod damage;
@@ -24,6 +25,9 @@ mod echo;
 mod espressobin;
 mod faults;
 mod http;
+mod iperf3;
+mod irtt;
+mod latency;
 mod load;
 mod machine;
 mod machine_model;
@@ -104,6 +108,10 @@ fn tests() -> impl Iterator<Item = &'static Test> {
         damage::TESTS,
         services::TESTS,
         http::TESTS,
+        irtt::TESTS,
+        iperf3::TESTS,
+        chargen::TESTS,
+        latency::TESTS,
         addressing::TESTS,
         faults::TESTS,
         boot::TESTS,
@@ -121,6 +129,8 @@ fn tests() -> impl Iterator<Item = &'static Test> {
 const PACKAGES: &[(&str, &str, &str)] = &[
     ("curl", "curl", "an HTTP client that is not ours"),
     ("wrk", "wrk", "many HTTP clients at once"),
+    ("irtt", "irtt", "a round-trip tester"),
+    ("iperf3", "iperf3", "a throughput tester"),
     ("iputils-ping", "ping", "ICMP echo over IPv4 and IPv6"),
     (
         "iproute2",

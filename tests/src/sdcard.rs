@@ -37,6 +37,7 @@ pub const TESTS: &[Test] = &[
     test("sdcard-boots-by-newer-u-boots", 180, boots_by_newer_u_boots),
     test("sdcard-settings-take-effect", 180, settings_take_effect),
     test("sdcard-tree-of-the-board", 240, tree_of_the_board),
+    test("sdcard-extlinux-example", 120, extlinux_example),
     test("sdcard-old-environment", 120, old_environment),
     Test {
         needs: Needs::Tap,
@@ -289,6 +290,7 @@ impl Board {
             http,
             echo_tcp: tcp,
             echo_udp: udp,
+            ..
         } = self.services;
         let page = curl(&[&format!("http://{http}/hello")])?;
         ensure!(page == "Hello, world!", "curl: `{page}`");
@@ -422,6 +424,7 @@ fn is_sound(cx: &Context) -> Result {
         "readme.txt",
         "licences/mit.txt",
         "licences/apache.txt",
+        "licences/gpl-2.txt",
         "licences/notices.txt",
         "licences/devicetrees.txt",
     ] {
@@ -571,6 +574,24 @@ fn tree_of_the_board(cx: &Context) -> Result {
         );
     }
     Ok(())
+}
+
+/// The example of an extlinux file, put where U-Boot looks for one, is what boots.
+fn extlinux_example(cx: &Context) -> Result {
+    let card = OwnCard::new(cx)?;
+    let example = boot_file(cx, "/extlinux/extlinux.conf.example")?;
+    let file = cx.out.join(format!("{}.extlinux.conf", cx.name));
+    fs::write(&file, example)?;
+    let partition = format!("{}?offset={BOOT_AT}", card.0.display());
+    let commands = cx.out.join(format!("{}.debugfs", cx.name));
+    let copy = format!("cd /extlinux\nwrite {} extlinux.conf\n", file.display());
+    fs::write(&commands, copy)?;
+    let commands = commands.display().to_string();
+    run("/sbin/debugfs", &["-w", "-f", &commands, &partition])?;
+    let mut board = Board::espressobin(cx, &card.0, "")?;
+    board.expect("Found /extlinux/extlinux.conf", 30)?;
+    board.serves()?;
+    board.no_complaints()
 }
 
 /// An environment of 2017, and the lines that the readme on the card has for it.

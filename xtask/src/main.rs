@@ -10,12 +10,14 @@ mod errata;
 mod error;
 mod fmt;
 mod image;
+mod latency;
 mod linux;
 mod netboot;
 mod notices;
 mod packages;
 mod private_apt;
 mod qemu;
+mod rfc2544;
 mod run;
 mod sdcard;
 mod step;
@@ -36,6 +38,8 @@ const COMMANDS: &[&Command] = &[
     &build::COMMAND,
     &fmt::COMMAND,
     &bench::COMMAND,
+    &rfc2544::COMMAND,
+    &latency::COMMAND,
     &sdcard::COMMAND,
     &netboot::COMMAND,
     &qemu::COMMAND,

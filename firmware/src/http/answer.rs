@@ -4,7 +4,7 @@ use super::out::{Out, Written};
 use super::refusal::{Code, Refusal};
 use super::request::{Persistence, Resource};
 use crate::status::{Status, StatusSource};
-use crate::{api, metrics, page};
+use crate::{api, latency, metrics, page};
 use core::ops::Range;
 
 /// Most of an answer that is written at once, head included; the size of a connection's transmit buffer. What is longer
@@ -66,6 +66,10 @@ const HEALTH: Ready = ready!(
     "Content-Type: text/plain\r\nCache-Control: no-store\r\nContent-Length: 3\r\n",
     "ok\n"
 );
+const DONE: Ready = ready!(
+    "Content-Type: application/json\r\nCache-Control: no-store\r\nContent-Length: 14\r\n",
+    "{\"done\":true}\n"
+);
 
 /// What is to be answered, once the request is whole.
 #[derive(Clone, Copy, Debug)]
@@ -85,9 +89,11 @@ impl Answer {
     #[inline]
     pub fn room(&self) -> usize {
         match self.content {
-            Ok(Resource::Page | Resource::Metrics | Resource::Api) if self.part > 0 => PIECE,
-            Ok(Resource::Page | Resource::Metrics | Resource::Api) => MAX_ANSWER,
-            Ok(Resource::Hello | Resource::Health) | Err(_) => SMALL_ANSWER,
+            Ok(Resource::Hello | Resource::Health | Resource::ResetLatency) | Err(_) => {
+                SMALL_ANSWER
+            }
+            Ok(_) if self.part > 0 => PIECE,
+            Ok(_) => MAX_ANSWER,
         }
     }
 
@@ -98,6 +104,7 @@ impl Answer {
         match self.content {
             Ok(Resource::Hello) => (Code::Ok, self.write_ready(out, &HELLO)),
             Ok(Resource::Health) => (Code::Ok, self.write_ready(out, &HEALTH)),
+            Ok(Resource::ResetLatency) => (Code::Ok, self.write_ready(out, &DONE)),
             Ok(resource) => {
                 let mut written = None;
                 let goes_on = self.part > 0;
@@ -149,8 +156,8 @@ impl Answer {
             common_fields!(),
             match resource {
                 Resource::Metrics => "Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n",
-                Resource::Api => "Content-Type: application/json\r\n",
-                Resource::Page | Resource::Hello | Resource::Health => {
+                Resource::Api | Resource::Latency => "Content-Type: application/json\r\n",
+                Resource::Page | Resource::Hello | Resource::Health | Resource::ResetLatency => {
                     "Content-Type: text/html; charset=utf-8\r\n\
                      Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'\r\n"
                 }
@@ -231,7 +238,7 @@ impl Answer {
     #[inline(never)]
     pub fn write_refusal(&mut self, out: &mut [u8], refusal: Refusal) -> (Code, usize) {
         let code = refusal.code();
-        if !matches!(refusal, Refusal::NotFound | Refusal::MethodNotAllowed) {
+        if !matches!(code, Code::NotFound | Code::MethodNotAllowed) {
             self.persistence = Persistence::Close;
         }
         let body = [code.text(), ": ", refusal.reason(), "\n"];
@@ -244,12 +251,14 @@ impl Answer {
             "Content-Type: text/plain\r\nContent-Length: ",
         ]);
         out.decimal(body.iter().map(|piece| piece.len() as u64).sum());
-        let allow = if code == Code::MethodNotAllowed {
-            "\r\nAllow: GET, HEAD\r\n"
-        } else {
-            "\r\n"
+        let more = match refusal {
+            Refusal::MethodNotAllowed => "\r\nAllow: GET, HEAD\r\n",
+            Refusal::OnlyPost => "\r\nAllow: POST\r\n",
+            Refusal::Unauthorized => "\r\nWWW-Authenticate: Bearer realm=\"ristretto\"\r\n",
+            Refusal::TooManyGuesses => "\r\nRetry-After: 1\r\n",
+            _ => "\r\n",
         };
-        out.texts(&[allow, self.connection_field(), "\r\n"]);
+        out.texts(&[more, self.connection_field(), "\r\n"]);
         if !self.is_head_only {
             out.texts(&body);
         }
@@ -273,9 +282,20 @@ fn write_body(out: &mut [u8], resource: Resource, part: u16, status: &Status) ->
     };
     let mut body = Out::from_part(room, part);
     match resource {
-        Resource::Metrics => metrics::write(&mut body, status),
+        Resource::Metrics => {
+            metrics::write(&mut body, status);
+            latency::prometheus(&mut body, status.latency);
+        }
         Resource::Api => api::write(&mut body, status),
-        Resource::Page | Resource::Hello | Resource::Health => page::write(&mut body, status),
+        Resource::Latency => latency::json(
+            &mut body,
+            status.latency,
+            status.interfaces,
+            status.uptime_us,
+        ),
+        Resource::Page | Resource::Hello | Resource::Health | Resource::ResetLatency => {
+            page::write(&mut body, status);
+        }
     }
     body.finish_parts()
 }

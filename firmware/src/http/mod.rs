@@ -19,10 +19,12 @@
 //! | `request` | request line, fields, targets |
 //! | `body` | skipping bodies, chunked or not |
 //! | `answer` | what is sent |
+//! | `access` | who may change something |
 //! | `refusal` | status codes and the reasons for them |
 //! | `memo` | not parsing what was parsed before |
 //! | `out` | writing text into a fixed buffer |
 
+mod access;
 mod answer;
 mod body;
 mod head;
@@ -39,8 +41,9 @@ use body::Body;
 use head::Scan;
 use memo::Memo;
 use refusal::Refusal;
-use request::{Persistence, Request, RequestLine};
+use request::{Persistence, Request, RequestLine, Resource};
 
+pub use access::{Access, MAX_TOKEN, Verdict};
 pub use answer::{MAX_ANSWER, SMALL_ANSWER};
 pub use body::MAX_BODY;
 pub use head::{MAX_HEAD, MAX_REQUEST_LINE};
@@ -57,8 +60,17 @@ pub struct Step {
     pub written: usize,
     /// The code of the final answer, if this step wrote one (for [`AnswerCounters`]).
     pub answered: Option<Code>,
+    /// What the caller has to do, because this step answered that it is done.
+    pub action: Option<Action>,
     /// What to do after sending.
     pub next: Next,
+}
+
+/// Something that a request makes happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// The accounts of latency start anew.
+    ResetLatency,
 }
 
 /// What a connection needs next.
@@ -112,7 +124,7 @@ impl Connection {
         let before = (self.phase, self.scan);
         let mut consumed = 0;
         if let Phase::Head = self.phase {
-            match self.read_head(input) {
+            match self.read_head(input, status) {
                 Ok(Some((len, request))) => {
                     consumed = len;
                     self.scan = Scan::default();
@@ -155,10 +167,15 @@ impl Connection {
                 consumed: 0,
                 written,
                 answered: is_begin.then_some(code),
+                action: None,
                 next: Next::Room(answer.room()),
             };
         }
         consumed += usize::from(answer.held);
+        let action = match answer.content {
+            Ok(Resource::ResetLatency) => Some(Action::ResetLatency),
+            _ => None,
+        };
         let next = if answer.persistence == Persistence::Close {
             self.phase = Phase::Closed;
             consumed = input.len();
@@ -175,6 +192,7 @@ impl Connection {
             consumed,
             written,
             answered: is_begin.then_some(code),
+            action,
             next,
         }
     }
@@ -207,7 +225,11 @@ impl Connection {
     ///
     /// The request line is judged as soon as it is whole, before anything after it is looked at: an HTTP/0.9 client
     /// sends nothing more, and the verdict must not depend on how the bytes arrived.
-    fn read_head(&mut self, input: &[u8]) -> Result<Option<(usize, Request)>, Refusal> {
+    fn read_head(
+        &mut self,
+        input: &[u8],
+        status: &impl StatusSource,
+    ) -> Result<Option<(usize, Request)>, Refusal> {
         if self.scan.is_idle()
             && let Some(known) = self.memo.recall(input)
         {
@@ -229,7 +251,9 @@ impl Connection {
             return Ok(None);
         };
         let line = early.map_or_else(|| RequestLine::parse(line), Ok)?;
-        let request = Request::parse(line, self.scan.fields(input, end))?;
+        let request = Request::parse(line, self.scan.fields(input, end), |authorization| {
+            status.judge(authorization)
+        })?;
         self.memo.remember(&input[..end], request);
         Ok(Some((end, request)))
     }
@@ -254,6 +278,7 @@ impl Step {
             consumed,
             written,
             answered: None,
+            action: None,
             next,
         }
     }

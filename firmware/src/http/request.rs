@@ -1,5 +1,6 @@
 //! What a request asks for: the request line and the fields that matter, as strictly as RFC 9110 and 9112 allow.
 
+use super::access::{Verdict, is_own_origin};
 use super::answer::Answer;
 use super::body::{Body, MAX_BODY};
 use super::refusal::Refusal;
@@ -15,6 +16,8 @@ pub(super) enum Resource {
     Hello,
     Metrics,
     Api,
+    Latency,
+    ResetLatency,
 }
 
 impl Resource {
@@ -25,8 +28,23 @@ impl Resource {
             b"/healthz" => Self::Health,
             b"/metrics" => Self::Metrics,
             b"/api/v1/status" => Self::Api,
+            b"/api/v1/latency" => Self::Latency,
+            b"/api/v1/latency/reset" => Self::ResetLatency,
             _ => return None,
         })
+    }
+
+    /// Whether asking for it changes something: then it wants POST, and somebody who may.
+    fn changes(self) -> bool {
+        self == Self::ResetLatency
+    }
+
+    fn by(self, method: Method) -> Result<Self, Refusal> {
+        match (self.changes(), method) {
+            (false, Method::Get | Method::Head) | (true, Method::Post) => Ok(self),
+            (false, _) => Err(Refusal::MethodNotAllowed),
+            (true, _) => Err(Refusal::OnlyPost),
+        }
     }
 }
 
@@ -44,6 +62,7 @@ pub(super) enum Persistence {
 enum Method {
     Get,
     Head,
+    Post,
     Options,
     Connect,
     /// Known, and not for us.
@@ -85,7 +104,8 @@ impl RequestLine {
             b"HEAD" => Method::Head,
             b"OPTIONS" => Method::Options,
             b"CONNECT" => Method::Connect,
-            b"POST" | b"PUT" | b"DELETE" | b"TRACE" | b"PATCH" => Method::Other,
+            b"POST" => Method::Post,
+            b"PUT" | b"DELETE" | b"TRACE" | b"PATCH" => Method::Other,
             token if !token.is_empty() && token.iter().all(|&byte| is_token(byte)) => {
                 Method::Unknown
             }
@@ -99,8 +119,7 @@ impl RequestLine {
         };
         let resource = match (method, Resource::at(target)) {
             (Method::Unknown, _) => return Err(Refusal::UnknownMethod),
-            (Method::Get | Method::Head, Some(resource)) => Ok(resource),
-            (_, Some(_)) => Err(Refusal::MethodNotAllowed),
+            (method, Some(resource)) => resource.by(method),
             (method, None) => look_closer(method, target)?,
         };
         let is_head = method == Method::Head;
@@ -141,7 +160,7 @@ fn look_closer(method: Method, target: &[u8]) -> Result<Result<Resource, Refusal
     };
     let path = local.split(|&byte| byte == b'?').next().unwrap_or_default();
     // One byte longer than the longest resource, so that a longer path cannot match.
-    let mut plain = [0; 15];
+    let mut plain = [0; 22];
     let mut len = 0;
     let mut rest = if path.is_empty() { b"/" } else { path };
     while let Some((&first, after)) = rest.split_first() {
@@ -163,8 +182,7 @@ fn look_closer(method: Method, target: &[u8]) -> Result<Result<Resource, Refusal
     }
     Ok(match Resource::at(&plain[..len]) {
         None => Err(Refusal::NotFound),
-        Some(resource) if matches!(method, Method::Get | Method::Head) => Ok(resource),
-        Some(_) => Err(Refusal::MethodNotAllowed),
+        Some(resource) => resource.by(method),
     })
 }
 
@@ -188,16 +206,24 @@ struct Fields {
     says_keep_alive: bool,
     expects_continue: bool,
     expects_other: bool,
+    /// Why the request may not change what it asks to change.
+    refused: Option<Refusal>,
 }
 
 impl Request {
-    /// Reads the field lines after `line`, up to and with the empty line.
+    /// Reads the field lines after `line`, up to and with the empty line. `judge` is asked about the `Authorization`
+    /// field, if one is needed.
     ///
     /// # Errors
     ///
     /// Everything after which the connection cannot go on.
-    pub fn parse(line: RequestLine, lines: &[u8]) -> Result<Self, Refusal> {
-        let fields = Fields::parse(lines)?;
+    pub fn parse(
+        line: RequestLine,
+        lines: &[u8],
+        judge: impl FnOnce(Option<&[u8]>) -> Verdict,
+    ) -> Result<Self, Refusal> {
+        let changes = line.resource.is_ok_and(Resource::changes);
+        let fields = Fields::parse(lines, changes.then_some(judge))?;
         if !fields.has_host && !line.is_old {
             return Err(Refusal::NoHost);
         }
@@ -214,7 +240,11 @@ impl Request {
             () if fields.says_keep_alive => Persistence::KeepAndSay,
             () => Persistence::Close,
         };
-        match line.resource {
+        let resource = match fields.refused {
+            Some(refusal) => Err(refusal),
+            None => line.resource,
+        };
+        match resource {
             // The client may send the body or not, now that it has its answer: nobody knows what the next byte is.
             Err(refusal) if expects_continue => Err(refusal),
             content => {
@@ -236,7 +266,10 @@ impl Request {
 }
 
 impl Fields {
-    fn parse(lines: &[u8]) -> Result<Self, Refusal> {
+    fn parse(
+        lines: &[u8],
+        judge: Option<impl FnOnce(Option<&[u8]>) -> Verdict>,
+    ) -> Result<Self, Refusal> {
         let mut headers = [httparse::EMPTY_HEADER; MAX_FIELDS];
         let headers = match httparse::parse_headers(lines, &mut headers) {
             Ok(httparse::Status::Complete((len, headers))) if len == lines.len() => headers,
@@ -259,6 +292,9 @@ impl Fields {
                 }
                 _ => {}
             }
+        }
+        if let Some(judge) = judge {
+            fields.refused = refused(headers, judge);
         }
         Ok(fields)
     }
@@ -332,6 +368,37 @@ impl Fields {
             (false, Some(length)) => Ok(Body::of_length(length as u32)),
             (false, None) => Ok(Body::Done),
         }
+    }
+}
+
+/// Why a request that changes something is refused: a page of another site sent it, or nobody who may. One field too many
+/// counts as none.
+#[cold]
+fn refused(
+    headers: &[httparse::Header<'_>],
+    judge: impl FnOnce(Option<&[u8]>) -> Verdict,
+) -> Option<Refusal> {
+    let [mut host, mut origin, mut authorization] = [None; 3];
+    for header in headers {
+        let field = match header.name {
+            name if name.eq_ignore_ascii_case("host") => &mut host,
+            name if name.eq_ignore_ascii_case("origin") => &mut origin,
+            name if name.eq_ignore_ascii_case("authorization") => &mut authorization,
+            _ => continue,
+        };
+        *field = match field {
+            None => Some(header.value),
+            Some(_) => Some(b"".as_slice()),
+        };
+    }
+    if origin.is_some_and(|origin| !is_own_origin(origin, host)) {
+        return Some(Refusal::ForeignOrigin);
+    }
+    match judge(authorization) {
+        Verdict::Allowed => None,
+        Verdict::NotConfigured => Some(Refusal::NoToken),
+        Verdict::Unknown => Some(Refusal::Unauthorized),
+        Verdict::TooOften => Some(Refusal::TooManyGuesses),
     }
 }
 

@@ -53,7 +53,7 @@ impl Nic for Card {
         each!(self, nic => nic.waiting())
     }
 
-    #[inline]
+    #[inline(always)] // one caller
     fn receive(&mut self, pool: &mut Pool) -> Option<Frame> {
         each!(self, nic => nic.receive(pool))
     }
@@ -66,6 +66,10 @@ impl Nic for Card {
     #[inline]
     fn transmit(&mut self, frame: Frame, pool: &mut Pool) {
         each!(self, nic => nic.transmit(frame, pool));
+    }
+
+    fn sent(&mut self, pool: &mut Pool) -> Option<(u64, u64)> {
+        each!(self, nic => nic.sent(pool))
     }
 
     #[inline]

@@ -22,7 +22,10 @@ impl StatusSource for Desk<'_> {
             open,
             connections,
             answers: &self.network.answers,
+            services: &self.network.services,
             system: &self.network.system,
+            access: &self.network.access,
+            latency: &self.network.latency,
             now_us: timer::now_us(),
         };
         snapshot.with_status(show);

@@ -15,6 +15,7 @@ mod dma;
 mod fatal;
 mod heap;
 mod self_test;
+mod stamps;
 mod virtio;
 mod watchdog;
 
@@ -39,6 +40,8 @@ use self::desk::Desk;
 use crate::addressing::{Addressing, Config, Ipv4Config, Ipv6Config};
 use crate::bootargs::{BootArgs, Method};
 use crate::connections::{CONNECTIONS, RECEIVE_BYTES, TRANSMIT_BYTES};
+use crate::http::Access;
+use crate::latency::Latency;
 use crate::network::{Name, Network, Next, Port};
 use crate::random::Random;
 use crate::shell::Shell;
@@ -50,7 +53,8 @@ const HEAP_PER_PORT: usize = 620 << 10;
 /// The same for a VLAN, which has no buffers or rings of its own.
 const HEAP_PER_VLAN: usize = 96 << 10;
 /// What the connections and services need after the interfaces, rounded up.
-const HEAP_AFTER_PORTS: usize = CONNECTIONS * (RECEIVE_BYTES + TRANSMIT_BYTES + 1024) + (64 << 10);
+const HEAP_AFTER_PORTS: usize =
+    CONNECTIONS * (RECEIVE_BYTES + TRANSMIT_BYTES + 1024) + (64 << 10) + Latency::HEAP;
 
 /// What is known of a register block before it is touched.
 struct Block {
@@ -77,6 +81,10 @@ struct Machine {
     tree: &'static Tree<'static>,
     /// Syndrome of an asynchronous abort that was pending at entry.
     inherited_abort: Option<u64>,
+    /// What was closed before the board's MAC when its switch was stopped.
+    opened: hal::soc::armada37xx::Closed,
+    /// When the switch's ports were stopped, in microseconds since entry.
+    stopped_us: Option<u64>,
 }
 
 /// Starts the system. Never returns: stops with a [`Park`] code if there is not even a console.
@@ -100,6 +108,8 @@ pub fn start(devicetree: usize) -> ! {
         mapper,
         tree,
         inherited_abort,
+        opened: Default::default(),
+        stopped_us: None,
     };
     machine.forbid_reserved();
     machine.run()
@@ -274,6 +284,8 @@ impl Machine {
     fn run(mut self) -> ! {
         let node = self.tree.compatible("arm,armv8-timer").next();
         let hz = timer::init(node.and_then(|node| node.u32("clock-frequency").ok()));
+        armada::stop_ports(&mut self);
+        let stamps = stamps::start();
         let console = console::start(&mut self);
         let root = self.tree.root();
         let board = root
@@ -358,6 +370,10 @@ impl Machine {
         };
         let feeder = watchdog::start(&mut self, args.watchdog_s);
         let mut network = Network::new(ports, pool, system);
+        network.services.configure(random.draw(), timer::now_ns);
+        network.services.chargen = args.chargen;
+        network.access = Access::new(args.admin.clone());
+        network.latency = stamps.latency(args.latency, hz, self.tree);
         let shell = Shell::new();
         let (used, size) = heap::usage();
         network.system.heap_bytes = (used as u64, size as u64);
@@ -402,13 +418,18 @@ fn serve(network: &mut Network<Card>, duties: Duties) -> ! {
         tree,
     } = duties;
     let mut watch_us = 0;
+    let mut trial_us = network.latency.trial_us(timer::now_us());
+    let mut slept = false;
     let mut shell_us = u64::MAX;
     // When the network wants to be polled although nothing happened.
     let mut network_us = 0;
     loop {
         let mut pending = irq::take();
         if pending & timer_slot.mask() != 0 {
-            timer::set_alarm(None);
+            network.latency.timer_was_late(timer::overdue(), slept);
+            // A trial goes on while the core is busy: that is when it is worth most.
+            trial_us = network.latency.trial_us(timer::now_us());
+            timer::set_alarm((trial_us != u64::MAX).then_some(trial_us));
             irq::done(timer_slot);
         }
         let now_us = timer::now_us();
@@ -447,8 +468,8 @@ fn serve(network: &mut Network<Card>, duties: Duties) -> ! {
             };
         }
         if network_us > 0 {
-            let at_us = network_us.min(watch_us).min(shell_us);
-            irq::wait(|| timer::set_alarm((at_us != u64::MAX).then_some(at_us)));
+            let at_us = network_us.min(watch_us).min(shell_us).min(trial_us);
+            slept = irq::wait(|| timer::set_alarm((at_us != u64::MAX).then_some(at_us)));
         }
     }
 }
@@ -494,7 +515,9 @@ impl Interfaces<'_> {
         let config = addressing_config(self.args, &name, self.hostname);
         let addressing = Addressing::new(config, EthernetAddress(card.mac()), self.random.draw());
         let (seed, pool) = (self.random.draw(), &mut self.pool);
-        let port = Port::new(name, card, interrupt, addressing, seed, pool);
+        let (serves, reflects) = self.args.services_on(&name);
+        let mut port = Port::new(name, card, interrupt, addressing, seed, pool);
+        port.bind(serves, reflects);
         self.ports.push(port);
     }
 
@@ -506,7 +529,7 @@ impl Interfaces<'_> {
     fn name_unknown(&self) {
         let missing = |name: &str| !self.ports.iter().any(|port| port.name == name);
         for device in self.args.devices().filter(|device| missing(device)) {
-            warn!("bootargs: ip= names {device}, which does not exist");
+            warn!("bootargs: there is no {device}");
         }
         for vlan in &self.args.wiring.vlans {
             if missing(&vlan.parent) {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::http::{Code, Connection, MAX_ANSWER, Next};
+use crate::latency::Latency;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Eight interfaces at their longest, or one of everything for people to look at.
@@ -217,6 +218,7 @@ impl StatusSource for Sample {
             }],
             http_answers: &http_answers,
             urls: &["http://10.0.2.15/", "http://espressobin.local/"],
+            latency: &Latency::off(),
         });
     }
 }

@@ -9,11 +9,12 @@
 //! which [`redistributor`] finds by its affinity. Whatever a boot loader left enabled, pending or active is cleared
 //! first, because an interrupt that is active already would never be signalled again.
 
+use super::pmu;
 use arm_gic::gicv3::registers::{Gicd, GicdCtlr, GicrSgi};
 use arm_gic::gicv3::{GicCpuInterface, GicDistributor, GicRedistributor, Group};
 use arm_gic::{IntId, Trigger, UniqueMmioPointer};
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 
 /// Interrupt sources that can be told apart: the low bits of [`take`]. Those above are free for whoever tells apart what
 /// shares a source.
@@ -51,6 +52,8 @@ static INTID_OF: [AtomicU32; SLOTS] = [const { AtomicU32::new(0) }; SLOTS];
 static PENDING: AtomicU32 = AtomicU32::new(0);
 static TAKEN: AtomicU32 = AtomicU32::new(0);
 static UNEXPECTED: AtomicU32 = AtomicU32::new(0);
+static STAMPED: AtomicBool = AtomicBool::new(false);
+static ENTERED: AtomicU32 = AtomicU32::new(0);
 
 /// Why an interrupt could not be routed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -315,6 +318,10 @@ unsafe fn start_interface() {
 /// Claims all pending interrupts: called by the vector, and by [`wait`] right after waking.
 #[inline]
 pub(super) fn service() {
+    // The first of those that will be taken together: the others have not waited longer.
+    if STAMPED.load(Ordering::Relaxed) && PENDING.load(Ordering::Relaxed) == 0 {
+        ENTERED.store(pmu::cycles(), Ordering::Relaxed);
+    }
     loop {
         let intid: u64;
         // SAFETY: acknowledging has no effect on memory.
@@ -342,6 +349,18 @@ pub(super) fn service() {
             core::arch::asm!("msr S3_0_C12_C12_1, {}", "isb", in(reg) intid, options(nostack))
         };
     }
+}
+
+/// From now on each interrupt's entry is stamped by the cycle counter, which [`pmu::start`] has started.
+pub fn stamp() {
+    STAMPED.store(true, Ordering::Relaxed);
+}
+
+/// When the first interrupt came in of those that the last [`take`] returned, or of those since. In cycles; 0 without
+/// [`stamp`].
+#[inline]
+pub fn entered() -> u32 {
+    ENTERED.load(Ordering::Relaxed)
 }
 
 /// Reads and clears the set of sources that fired.
@@ -374,6 +393,12 @@ pub fn done_mask(mut slots: u32) {
     }
 }
 
+/// Interrupts taken.
+#[inline]
+pub fn taken() -> u32 {
+    TAKEN.load(Ordering::Relaxed)
+}
+
 /// Interrupts taken, and those that nobody had asked for.
 pub fn counts() -> (u32, u32) {
     (
@@ -383,17 +408,19 @@ pub fn counts() -> (u32, u32) {
 }
 
 /// Sleeps until an interrupt, unless one is flagged already. `arm` runs with interrupts masked, right
-/// before sleeping: it programs the timer.
+/// before sleeping: it programs the timer. Whether the core slept.
 #[inline]
-pub fn wait(arm: impl FnOnce()) {
+pub fn wait(arm: impl FnOnce()) -> bool {
     masked(|| {
-        if PENDING.load(Ordering::Relaxed) == 0 {
+        let sleeps = PENDING.load(Ordering::Relaxed) == 0;
+        if sleeps {
             arm();
             // SAFETY: WFI returns on a pending interrupt although it is masked. Without ISB the timer may not be set yet.
             unsafe { core::arch::asm!("isb", "dsb sy", "wfi", options(nostack)) };
             service();
         }
-    });
+        sleeps
+    })
 }
 
 /// Runs `f` with interrupts masked.

@@ -12,6 +12,7 @@ pub mod exceptions;
 pub mod irq;
 mod mem;
 pub mod mmu;
+pub mod pmu;
 pub mod psci;
 pub mod timer;
 

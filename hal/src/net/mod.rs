@@ -191,6 +191,11 @@ pub trait Nic {
     /// Puts a frame into the transmit ring; a full ring puts it back into `pool` and counts it.
     /// The device may not look before [`Nic::flush`].
     fn transmit(&mut self, frame: Frame, pool: &mut Pool);
+    /// Frames handed to the device since start, and how many of them it is known to have sent, after collecting those
+    /// into `pool`. `None` from a device that does not tell.
+    fn sent(&mut self, _pool: &mut Pool) -> Option<(u64, u64)> {
+        None
+    }
     /// Rings the doorbells, once for all that was queued.
     fn flush(&mut self);
     /// Whether to interrupt when the transmit ring has room again.

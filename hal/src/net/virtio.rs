@@ -327,6 +327,14 @@ impl<H: Hal, T: Transport> Nic for VirtioNic<H, T> {
         }
     }
 
+    fn sent(&mut self, pool: &mut Pool) -> Option<(u64, u64)> {
+        self.collect(pool);
+        let queued = self.counters.tx_frames;
+        // A frame is one descriptor.
+        let in_flight = RING - self.transmit.queue.available_desc();
+        Some((queued, queued.saturating_sub(in_flight as u64)))
+    }
+
     #[inline]
     fn flush(&mut self) {
         self.receive.ring(&mut self.transport, RECEIVE);

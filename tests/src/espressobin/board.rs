@@ -2,7 +2,6 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -396,22 +395,9 @@ pub fn address(id: usize, name: &str) -> String {
 
 /// A user-mode network with the services forwarded.
 pub fn user(id: usize, net: &str) -> Result<(Services, String)> {
-    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let (http, echo) = (TcpListener::bind(any)?, TcpListener::bind(any)?);
-    let udp = UdpSocket::bind(any)?;
-    let (http, echo_tcp) = (http.local_addr()?, echo.local_addr()?);
-    let echo_udp = udp.local_addr()?;
-    let netdev = format!(
-        "user,id=n{id},net={net}.0/24,hostfwd=tcp:{http}-:80,hostfwd=tcp:{echo_tcp}-:7,hostfwd=udp:{echo_udp}-:7"
-    );
-    Ok((
-        Services {
-            http,
-            echo_tcp,
-            echo_udp,
-        },
-        netdev,
-    ))
+    let services = Services::forwarded()?;
+    let netdev = format!("user,id=n{id},net={net}.0/24{}", services.forwards());
+    Ok((services, netdev))
 }
 
 /// Carries out the script, notes the counter, and enters the image.

@@ -24,7 +24,7 @@ pub const TESTS: &[Test] = &[
         name: "machine-model-faults-from-the-command-line",
         tier: Tier::Ci,
         needs: Needs::Qemu,
-        limit_s: 180,
+        limit_s: 400,
         run: faults_from_the_command_line,
     },
 ];
@@ -34,6 +34,7 @@ const REQUESTS: usize = 20;
 /// When the first one comes: the link has been up for seconds.
 const FIRST_NS: u64 = 6_000_000_000;
 const GAP_NS: u64 = 20_000;
+const END_NS: u64 = 9_000_000_000;
 /// Where the model puts the only MAC of its tree.
 const MAC_NODE: &str = "/soc/internal-regs/ethernet@30000";
 
@@ -88,7 +89,7 @@ fn script(gap_ns: u64) -> String {
     for number in 0..REQUESTS {
         add(FIRST_NS + gap_ns * number as u64, &request(number));
     }
-    let _ = writeln!(text, "{} end", 2 * FIRST_NS);
+    let _ = writeln!(text, "{END_NS} end");
     text
 }
 
@@ -136,7 +137,7 @@ fn run(cx: &Context, id: usize, script: &str, options: &[(&str, &str)]) -> Resul
         .option("script", &input.display().to_string())
         .option("trace", &trace.display().to_string())
         // QEMU writes seeds of its own into the tree, from this one.
-        .args(&["-seed", "1", "-icount", "shift=2,sleep=off"]);
+        .args(&["-seed", "1", "-icount", "shift=4,sleep=off"]);
     for socket in 0..board::SOCKETS.len() {
         machine = machine.end(socket, End::Nothing);
     }
@@ -144,7 +145,7 @@ fn run(cx: &Context, id: usize, script: &str, options: &[(&str, &str)]) -> Resul
         machine = machine.option(name, value);
     }
     let mut running = machine.boot()?;
-    running.ended(60)?;
+    running.ended(120)?;
     Ok(Run {
         trace: fs::read_to_string(trace)?,
         console: running.console(),
@@ -161,7 +162,7 @@ fn same_script_same_trace(cx: &Context) -> Result {
         "not every request has its answer: {replies:?}"
     );
     ensure!(
-        first.trace.ends_with(&format!("{} end\n", 2 * FIRST_NS)),
+        first.trace.ends_with(&format!("{END_NS} end\n")),
         "the trace has no end"
     );
     for (id, script) in [(1, &plain), (2, &plain), (3, &first.trace)] {
@@ -258,10 +259,9 @@ const CASES: &[Case] = &[
     ("switch-reset-stuck", |_, run| {
         run.says("switch: does not come up")
     }),
-    // The bus is silent for a while.
-    ("switch-silent-reset*1", |plain, run| {
-        let ready = |run: &Run| stamp(&run.console, "ports separate");
-        ready(run) > ready(plain) + 0.002
+    // Again and again.
+    ("switch-silent-reset", |_, run| {
+        run.says("switch: ") && !run.says("wan: link up")
     }),
     ("switch-vanish", |_, run| {
         run.says("switch: does not come up") && run.sent().is_empty()
@@ -272,15 +272,6 @@ const CASES: &[Case] = &[
 fn later(plain: &Run, run: &Run, ns: u64) -> bool {
     let limit = plain.patience_ns().map(|plain| plain + ns);
     run.replies().len() == REQUESTS && run.patience_ns() >= limit
-}
-
-/// Seconds on the console's clock of the first line with this text.
-fn stamp(console: &str, text: &str) -> f64 {
-    let line = console.lines().find(|line| line.contains(text));
-    let stamp = line.and_then(|line| line.trim_start_matches('[').split_once(']'));
-    stamp
-        .and_then(|(stamp, _)| stamp.trim().parse().ok())
-        .unwrap_or_default()
 }
 
 fn faults_from_the_command_line(cx: &Context) -> Result {

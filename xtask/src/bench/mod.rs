@@ -9,6 +9,7 @@
 
 mod calibrate;
 mod discover;
+mod goodput;
 mod guest;
 mod linux;
 mod load;
@@ -53,6 +54,15 @@ pub const COMMAND: Command = Command {
             "--image",
             "FILE",
             "measure this image instead of building out/Image",
+        ),
+        Opt::switch(
+            "--goodput",
+            "measure instead what a MiB of TCP costs, with iperf3",
+        ),
+        Opt::value(
+            "--append",
+            "BOOTARGS",
+            "bootargs for ours, such as latency=off",
         ),
         Opt::value(
             "--profile",
@@ -118,9 +128,12 @@ fn run(parsed: &Parsed) -> Result<()> {
     let bench = find("machine", name, MACHINES, |machine| machine.name)?;
     let mut emulator = (bench.emulator)()?;
     calibrate(&emulator)?;
+    if parsed.has("--goodput") {
+        return goodput::run(&emulator, with_ours, with_linux, parsed);
+    }
 
     if let Some(key) = parsed.value("--profile") {
-        return profile_ours(&mut emulator, bench, key, &effort);
+        return profile_ours(&mut emulator, bench, key, parsed, &effort);
     }
     let mut results = Vec::new();
     if with_ours {
@@ -131,7 +144,7 @@ fn run(parsed: &Parsed) -> Result<()> {
                 (built.image, Some(built.elf))
             }
         };
-        let mut subject = ours(image);
+        let mut subject = ours(image, parsed);
         subject.elf = elf;
         results.push((bench.measure)(&mut emulator, &subject, &effort)?);
     }
@@ -212,13 +225,17 @@ struct Subject {
     memory_limit: Duration,
 }
 
-fn ours(kernel: PathBuf) -> Subject {
+fn ours(kernel: PathBuf, parsed: &Parsed) -> Subject {
+    // As long as we live: there is one of it.
+    let append = parsed
+        .value("--append")
+        .map(|text| &*text.to_owned().leak());
     Subject {
         system: System {
             name: "Ristretto".to_owned(),
             kernel,
             initrd: None,
-            append: None,
+            append,
         },
         ours: true,
         elf: None,
@@ -411,10 +428,16 @@ fn serving(emulator: &Emulator, system: &System) -> Result<Guest> {
 }
 
 /// Prints where the instructions of a boot, or of a unit of work, are executed.
-fn profile_ours(emulator: &mut Emulator, bench: &Bench, key: &str, effort: &Effort) -> Result<()> {
+fn profile_ours(
+    emulator: &mut Emulator,
+    bench: &Bench,
+    key: &str,
+    parsed: &Parsed,
+    effort: &Effort,
+) -> Result<()> {
     let row = find("figure", key, bench.rows, |row| row.key)?;
     let built = build::sound_image()?;
-    let system = ours(built.image).system;
+    let system = ours(built.image, parsed).system;
     let table = with_blocks(emulator, |emulator, blocks| {
         let (before, after, units) = match row.figure {
             Figure::Boot => {

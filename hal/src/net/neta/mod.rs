@@ -912,6 +912,13 @@ impl<B: Bus, D: Dma, const RX: usize, const TX: usize> Nic for Neta<B, D, RX, TX
         self.send(frame, pool);
     }
 
+    fn sent(&mut self, pool: &mut Pool) -> Option<(u64, u64)> {
+        if self.running {
+            self.tx.collect(&mut self.bus, pool, &mut self.counters);
+        }
+        Some(self.tx.totals())
+    }
+
     #[inline]
     fn flush(&mut self) {
         if !self.running {

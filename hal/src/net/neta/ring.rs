@@ -428,6 +428,12 @@ impl<const SIZE: usize> TxQueue<SIZE> {
         (status.read(TxqStatus::PENDING), sent)
     }
 
+    /// Frames queued since start, and how many of them were taken back.
+    pub fn totals(&self) -> (u64, u64) {
+        let in_flight = self.queue.frames.indices().in_flight() as u64;
+        (self.collected + in_flight, self.collected)
+    }
+
     /// Takes all frames back from a MAC whose DMA engine is in reset. Returns how many were not known to be sent.
     pub fn empty(&mut self, pool: &mut Pool) -> u64 {
         self.queued = 0;

@@ -1,0 +1,167 @@
+//! Who may change something, or see other people's traffic: the holder of the token that `admin=` gives.
+//!
+//! A request says so by `Authorization: Bearer TOKEN` (RFC 6750, 2.1). Nothing here is encrypted: whoever sees the
+//! request has the token. Without `admin=` nobody may. A browser that a foreign page sent here says where it comes from
+//! (RFC 6454, 7), and is turned away whatever it knows.
+
+use core::cell::Cell;
+
+use heapless::String;
+
+/// Longest token.
+pub const MAX_TOKEN: usize = 64;
+/// Wrong tokens that may come in a burst.
+const BURST: u64 = 8;
+/// Time after which one more may.
+const REST_US: u64 = 1_000_000;
+
+/// The answer to somebody who wants to change something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Go ahead.
+    Allowed,
+    /// There is no token that would open this.
+    NotConfigured,
+    /// No token, or a wrong one.
+    Unknown,
+    /// Too many wrong ones lately: not even looked at.
+    TooOften,
+}
+
+/// The token, and how often it was guessed wrong.
+#[derive(Debug, Default)]
+pub struct Access {
+    token: String<MAX_TOKEN>,
+    /// When the last of the wrong ones so far will be forgotten, in microseconds.
+    forgotten_us: Cell<u64>,
+}
+
+impl Access {
+    /// Access for who knows this token; for nobody if it is `None`.
+    pub fn new(token: Option<String<MAX_TOKEN>>) -> Self {
+        Self {
+            token: token.unwrap_or_default(),
+            forgotten_us: Cell::new(0),
+        }
+    }
+
+    /// Judges the value of an `Authorization` field, or its absence.
+    pub fn judge(&self, authorization: Option<&[u8]>, now_us: u64) -> Verdict {
+        if self.token.is_empty() {
+            return Verdict::NotConfigured;
+        }
+        let Some(given) = authorization.and_then(bearer) else {
+            // Who says nothing guesses nothing.
+            return Verdict::Unknown;
+        };
+        let forgotten_us = self.forgotten_us.get().max(now_us);
+        if forgotten_us - now_us > (BURST - 1) * REST_US {
+            return Verdict::TooOften;
+        }
+        if is_same(self.token.as_bytes(), given) {
+            return Verdict::Allowed;
+        }
+        self.forgotten_us.set(forgotten_us + REST_US);
+        Verdict::Unknown
+    }
+}
+
+/// The token in an `Authorization` field; the scheme's name is in any case.
+fn bearer(value: &[u8]) -> Option<&[u8]> {
+    let (scheme, token) = value.split_at_checked(7)?;
+    scheme
+        .eq_ignore_ascii_case(b"bearer ")
+        .then(|| token.trim_ascii())
+}
+
+/// Compares in a time that depends on nothing but the length of what was given.
+fn is_same(token: &[u8], given: &[u8]) -> bool {
+    let mut difference = token.len() ^ given.len();
+    for (at, byte) in given.iter().enumerate() {
+        let ours = token.get(at % token.len().max(1)).copied().unwrap_or(0);
+        difference |= usize::from(core::hint::black_box(ours ^ byte));
+    }
+    difference == 0
+}
+
+/// Whether a request comes from one of our own pages, as far as its fields say: the origin's host is the one asked.
+pub(super) fn is_own_origin(origin: &[u8], host: Option<&[u8]>) -> bool {
+    match (origin.strip_prefix(b"http://"), host) {
+        (Some(origin), Some(host)) => origin.eq_ignore_ascii_case(host),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn access() -> Access {
+        Access::new(Some(String::try_from("s3cret").unwrap()))
+    }
+
+    #[test]
+    fn only_the_token_opens() {
+        let cases: [(&[u8], bool); 8] = [
+            (b"Bearer s3cret", true),
+            (b"bEARER   s3cret ", true),
+            (b"Bearer s3cre", false),
+            (b"Bearer s3crets3cret", false),
+            (b"Bearer ", false),
+            (b"Bearer", false),
+            (b"Basic s3cret", false),
+            (b"s3cret", false),
+        ];
+        for (value, opens) in cases {
+            let verdict = access().judge(Some(value), 0);
+            assert_eq!(verdict == Verdict::Allowed, opens, "{value:?}");
+        }
+        assert_eq!(access().judge(None, 0), Verdict::Unknown);
+    }
+
+    #[test]
+    fn without_a_token_nothing_opens() {
+        for value in [None, Some(b"Bearer ".as_slice()), Some(b"Bearer x")] {
+            assert_eq!(Access::default().judge(value, 0), Verdict::NotConfigured);
+        }
+    }
+
+    #[test]
+    fn guessing_is_slow_and_the_owner_gets_in_again() {
+        let access = access();
+        let (right, wrong) = (
+            Some(b"Bearer s3cret".as_slice()),
+            Some(b"Bearer x".as_slice()),
+        );
+        for guess in 0..BURST {
+            assert_eq!(access.judge(wrong, 5), Verdict::Unknown, "guess {guess}");
+        }
+        assert_eq!(access.judge(wrong, 5), Verdict::TooOften);
+        assert_eq!(access.judge(right, 5), Verdict::TooOften);
+        assert_eq!(access.judge(None, 5), Verdict::Unknown);
+        let later = 5 + REST_US;
+        assert_eq!(access.judge(right, later), Verdict::Allowed);
+        let guesses = (0..60)
+            .filter(|second| access.judge(wrong, later + second * REST_US) == Verdict::Unknown);
+        assert!(guesses.count() <= 60);
+        let in_a_burst =
+            (0..1000).filter(|_| access.judge(wrong, later + 60 * REST_US) == Verdict::Unknown);
+        assert!(in_a_burst.count() <= BURST as usize);
+    }
+
+    #[test]
+    fn origins_are_compared_with_the_host() {
+        let host = Some(b"10.0.0.2:80".as_slice());
+        assert!(is_own_origin(b"http://10.0.0.2:80", host));
+        for foreign in [
+            "http://10.0.0.3:80",
+            "https://10.0.0.2:80",
+            "null",
+            "",
+            "http://10.0.0.2:80.evil",
+        ] {
+            assert!(!is_own_origin(foreign.as_bytes(), host), "{foreign}");
+        }
+        assert!(!is_own_origin(b"http://", None));
+    }
+}

@@ -1,0 +1,210 @@
+//! The accounts as JSON and for Prometheus.
+
+use super::{
+    Event, Histogram, KIND_NAMES, Latency, Mode, ONE_IN, PERCENTILES, STAGE_NAMES, STAGES, Stage,
+};
+use crate::http::Out;
+use crate::status::Interface;
+
+/// Shown as `null`; larger than any time.
+const UNKNOWN: u64 = u64::MAX;
+const TIMER_NAMES: [&str; 2] = ["asleep", "at_work"];
+
+/// `/api/v1/latency`: one object. Times are in cycles of the core, whose rate stands with them.
+#[inline(never)]
+pub fn json(out: &mut Out<'_>, latency: &Latency, interfaces: &[Interface<'_>], uptime_us: u64) {
+    let mode = match latency.mode {
+        Mode::Off => "off",
+        Mode::On => "on",
+        Mode::Full => "full",
+    };
+    let facts = &latency.facts;
+    let (time, why) = match facts.emulated {
+        why if latency.mode == Mode::Off => ("none", why.unwrap_or("latency=off")),
+        Some(why) => ("emulated", why),
+        None => ("silicon", "the core's monitors count its caches"),
+    };
+    out.texts(&["{\"latency\":\"", mode, "\",\"time\":\"", time, "\""]);
+    out.texts(&[",\"why\":\"", why, "\",\"unit\":\"cycles\""]);
+    out.text(",\"source\":\"PMCCNTR_EL0\",\"resolution\":\"1 cycle\"");
+    numbers(out, &[("hz", facts.cycles_hz)]);
+    out.text(",\"across_sleep\":{\"source\":\"CNTVCT_EL0\",\"resolution\":\"1 tick\"");
+    numbers(out, &[("hz", facts.ticks_hz)]);
+    out.text("}");
+    numbers(
+        out,
+        &[
+            ("rounds_one_in", u64::from(latency.chosen) + 1),
+            ("uptime_seconds", uptime_us / 1_000_000),
+            ("since_seconds", latency.since_us / 1_000_000),
+        ],
+    );
+    out.text(",\"timer\":");
+    summaries(out, &TIMER_NAMES, &latency.timer);
+    out.text(",\"kinds\":{");
+    let mut comma = "";
+    for (kind, stages) in KIND_NAMES.iter().zip(latency.stages.chunks(STAGES)) {
+        out.texts(&[comma, "\"", kind, "\":"]);
+        summaries(out, &STAGE_NAMES, stages);
+        comma = ",";
+    }
+    out.text("},\"worst\":[");
+    comma = "";
+    let mut below = u64::MAX;
+    // Largest first; with their places behind them no two are equal.
+    let rank = |(place, event): (usize, &Event)| u64::from(event.total) << 8 | place as u64;
+    loop {
+        let ranks = latency.worst.iter().enumerate().map(rank);
+        let next = ranks.filter(|&rank| rank < below && rank >> 8 != 0).max();
+        let Some(event) = next.and_then(|next| latency.worst.get(next as usize & 0xff)) else {
+            break;
+        };
+        below = next.unwrap_or(0);
+        out.text(comma);
+        worst(out, event, interfaces);
+        comma = ",";
+    }
+    out.text("]}\n");
+}
+
+/// `,"name":value` for each.
+#[inline(never)]
+fn numbers(out: &mut Out<'_>, numbers: &[(&str, u64)]) {
+    for (name, value) in numbers {
+        out.texts(&[",\"", name, "\":"]);
+        match *value {
+            UNKNOWN => out.text("null"),
+            value => out.decimal(value),
+        }
+    }
+}
+
+/// An object with a member for each histogram that has values.
+#[inline(never)]
+fn summaries(out: &mut Out<'_>, names: &[&str], histograms: &[Histogram]) {
+    out.text("{");
+    let mut comma = "";
+    for (name, histogram) in names.iter().zip(histograms) {
+        let summary = histogram.summary();
+        if summary.count == 0 {
+            continue;
+        }
+        out.texts(&[comma, "\"", name, "\":{\"count\":"]);
+        comma = ",";
+        out.decimal(summary.count);
+        numbers(out, &[("min", summary.min.into())]);
+        for ((percentile, _), value) in PERCENTILES.iter().zip(summary.percentiles) {
+            numbers(out, &[(percentile.key, value.into())]);
+        }
+        numbers(out, &[("max", summary.max.into())]);
+        out.text("}");
+    }
+    out.text("}");
+}
+
+#[inline(never)]
+fn worst(out: &mut Out<'_>, event: &Event, interfaces: &[Interface<'_>]) {
+    let kind = KIND_NAMES.get(usize::from(event.kind));
+    let interface = interfaces.get(usize::from(event.port));
+    out.texts(&[
+        "{\"kind\":\"",
+        kind.unwrap_or(&""),
+        "\",\"interface\":\"",
+        // Ours: letters and digits.
+        interface.map_or("", |interface| interface.name),
+        "\",\"uptime_seconds\":",
+    ]);
+    out.seconds(event.at_us);
+    numbers(
+        out,
+        &[
+            ("total", event.total.into()),
+            ("batch", event.batch.into()),
+            (
+                "transmit_ring",
+                event.transmit_ring.map_or(UNKNOWN, u64::from),
+            ),
+            ("interrupts", event.interrupts.into()),
+        ],
+    );
+    out.text(",\"stamps\":{\"interrupt\":0");
+    for (name, stamp) in STAGE_NAMES.iter().zip(event.stamps) {
+        numbers(out, &[(name, stamp.map_or(UNKNOWN, u64::from))]);
+    }
+    out.text("}}");
+}
+
+/// For `/metrics`: summaries of what was measured from interrupt to doorbell, and of the timer.
+#[inline(never)]
+pub fn prometheus(out: &mut Out<'_>, latency: &Latency) {
+    let hz = latency.facts.cycles_hz.max(1);
+    let totals = latency.stages.chunks(STAGES).filter_map(<[_]>::last);
+    out.part(|out| {
+        let texts = [
+            "latency_seconds",
+            "kind",
+            "From the interrupt to the doorbell of the answer.",
+        ];
+        family(out, texts, hz, &mut KIND_NAMES.into_iter().zip(totals));
+    });
+    out.part(|out| {
+        let texts = [
+            "timer_lateness_seconds",
+            "core",
+            "From when the timer was due to the entry of its interrupt.",
+        ];
+        let members = &mut TIMER_NAMES.into_iter().zip(&latency.timer);
+        family(out, texts, hz, members);
+    });
+}
+
+#[inline(never)]
+fn family(
+    out: &mut Out<'_>,
+    [name, label, help]: [&str; 3],
+    hz: u64,
+    members: &mut dyn Iterator<Item = (&'static str, &Histogram)>,
+) {
+    let mut is_first = true;
+    for (member, histogram) in members {
+        let summary = histogram.summary();
+        if summary.count == 0 {
+            continue;
+        }
+        if is_first {
+            out.texts(&["# HELP ristretto_", name, " ", help]);
+            out.texts(&["\n# TYPE ristretto_", name, " summary\n"]);
+            is_first = false;
+        }
+        let sample = |out: &mut Out<'_>, suffix: &str, quantile: &[&str]| {
+            out.texts(&["ristretto_", name, suffix, "{", label, "=\"", member, "\""]);
+            out.texts(quantile);
+            out.text("} ");
+        };
+        for ((percentile, _), value) in PERCENTILES.iter().zip(summary.percentiles) {
+            sample(out, "", &[",quantile=\"", percentile.quantile, "\""]);
+            seconds(out, value.into(), hz);
+        }
+        sample(out, "_sum", &[]);
+        seconds(out, summary.sum, hz);
+        sample(out, "_count", &[]);
+        out.decimal(summary.count);
+        out.text("\n");
+    }
+}
+
+/// Cycles as seconds with nine decimals, and the end of a line.
+#[inline(never)]
+fn seconds(out: &mut Out<'_>, cycles: u64, hz: u64) {
+    let mut rest = cycles % hz;
+    out.decimal(cycles / hz);
+    out.text(".");
+    for _ in 0..9 {
+        rest *= 10;
+        out.decimal(rest / hz);
+        rest %= hz;
+    }
+    out.text("\n");
+}
+
+const _: () = assert!(Stage::Total as usize == STAGES - 1 && ONE_IN.is_power_of_two());
