@@ -6,7 +6,7 @@ use crate::network::Network;
 use crate::shell::Bench;
 use crate::snapshot::Snapshot;
 use crate::status::{Status, StatusSource};
-use hal::arch::{irq, psci, timer};
+use hal::arch::{irq, timer};
 use hal::devicetree::Tree;
 
 pub(super) struct Desk<'a> {
