@@ -2,7 +2,7 @@
 # environments are taught to (see readme.txt). What people change is in ristretto.txt on the other partition.
 #
 # Only commands that U-Boot has had since 2015 are used, and no address of its environment: in environments of that
-# time they lie in memory of the secure firmware, 0x04000000 to 0x05400000. Spec: docs/decisions/0013-sd-card.md.
+# time they lie in memory of the secure firmware, 0x04000000 to 0x05400000. Why: docs/decisions/0013-sd-card.md.
 
 # By hand there may be no distro boot that says where the card is: then it is in the board's slot.
 if test -z "${devtype}"; then
@@ -13,6 +13,7 @@ fi
 if test "${board}" = qemu-arm; then
     # Not this board at all, but QEMU's machine virt. Its memory is elsewhere, and it comes with its own devicetree.
     setenv image_at ${kernel_addr_r}
+    setenv tree_at ${fdtcontroladdr}
 else
     setenv image_at 0x08000000
     setenv tree_at 0x07000000
@@ -28,10 +29,7 @@ fi
 
 # Which tree: the line in ristretto.txt, else what the environment says, else what U-Boot finds out about the board,
 # which is the default of $fdtfile. A name that leads nowhere is not the end: v5's tree differs in the sockets' names.
-setenv tree
-if test "${board}" = qemu-arm; then
-    setenv tree_at ${fdtcontroladdr}
-else
+if test "${board}" != qemu-arm; then
     if test "${espressobin}" = v5; then
         setenv tree marvell/armada-3720-espressobin.dtb
     elif test -n "${espressobin}"; then

@@ -13,6 +13,9 @@
 //! | `latency=off`, `on`, `full` | how much is measured, see [`crate::latency`] |
 //! | `admin=TOKEN` | the token that opens what changes something, see [`crate::http::Access`] |
 //! | `exit=semihosting` | hand the exit status to the debugger or emulator |
+//! | `services=NAME,...` | services answer on these interfaces only, see [`Interfaces`] |
+//! | `reflect=NAME,...` | frames of EtherType 0x88b5 are sent back on these interfaces |
+//! | `chargen=on`, `off` | whether UDP datagrams to port 19 get characters |
 //! | `test=NAME` | run a self test |
 //!
 //! To add an item: a field of [`BootArgs`], a function that fills it, a line in `ITEMS`.
@@ -45,6 +48,9 @@ const ITEMS: &[(&str, Reader)] = &[
     ("latency", BootArgs::read_latency),
     ("admin", BootArgs::read_admin),
     ("exit", BootArgs::read_exit),
+    ("services", BootArgs::read_services),
+    ("reflect", BootArgs::read_reflect),
+    ("chargen", BootArgs::read_chargen),
     ("test", BootArgs::read_test),
 ];
 
@@ -65,11 +71,20 @@ pub struct BootArgs {
     pub exit_by_semihosting: bool,
     /// The self test to run.
     pub test: Option<String<32>>,
+    /// Where services answer; on all interfaces if nothing is said.
+    pub services: Option<Interfaces>,
+    /// Where the reflector is on.
+    pub reflect: Option<Interfaces>,
+    /// Whether UDP datagrams get characters.
+    pub chargen: bool,
     /// For every interface without an entry of its own.
     others: InterfaceArgs,
     interfaces: Vec<(String<15>, InterfaceArgs), MAX_INTERFACES>,
     hostname_is_final: bool,
 }
+
+/// Names of interfaces, with commas between them: `lan0,lan1`. A later item replaces an earlier one.
+pub type Interfaces = Vec<String<15>, MAX_INTERFACES>;
 
 /// What follows a panic.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -238,9 +253,23 @@ impl BootArgs {
             .map_or(&self.others, |(_, args)| args)
     }
 
+    /// Whether services answer on the interface `device`, and whether it reflects.
+    pub fn services_on(&self, device: &str) -> (bool, bool) {
+        let names = |list: &Option<Interfaces>| {
+            list.as_ref()
+                .map(|list| list.iter().any(|name| name == device))
+        };
+        (
+            names(&self.services).unwrap_or(true),
+            names(&self.reflect).unwrap_or(false),
+        )
+    }
+
     /// The devices that the line names, so that one which does not exist can be reported.
     pub fn devices(&self) -> impl Iterator<Item = &str> {
-        self.interfaces.iter().map(|(name, _)| name.as_str())
+        let lists = self.services.iter().chain(&self.reflect).flatten();
+        let own = self.interfaces.iter().map(|(name, _)| name);
+        own.chain(lists).map(|name| name.as_str())
     }
 
     fn read_hostname(&mut self, value: &str) -> Result<(), Reason> {
@@ -314,6 +343,29 @@ impl BootArgs {
             });
         }
         self.exit_by_semihosting = true;
+        Ok(())
+    }
+
+    fn read_services(&mut self, value: &str) -> Result<(), Reason> {
+        self.services = Some(interfaces(value)?);
+        Ok(())
+    }
+
+    fn read_reflect(&mut self, value: &str) -> Result<(), Reason> {
+        self.reflect = Some(interfaces(value)?);
+        Ok(())
+    }
+
+    fn read_chargen(&mut self, value: &str) -> Result<(), Reason> {
+        self.chargen = match value {
+            "on" => true,
+            "off" => false,
+            _ => {
+                return Err(Reason::UnknownValue {
+                    expected: "on or off",
+                });
+            }
+        };
         Ok(())
     }
 
@@ -485,6 +537,19 @@ fn device_name(text: &str) -> Result<String<15>, Reason> {
         return Err(Reason::Device);
     }
     copied(text)
+}
+
+fn interfaces(text: &str) -> Result<Interfaces, Reason> {
+    let mut names = Vec::new();
+    for name in text.split(',') {
+        if name.is_empty() {
+            return Err(Reason::Device);
+        }
+        names
+            .push(device_name(name)?)
+            .map_err(|_| Reason::Devices)?;
+    }
+    Ok(names)
 }
 
 /// Where addresses come from if not from the command line.

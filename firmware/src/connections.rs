@@ -16,6 +16,7 @@ use smoltcp::time::Duration;
 use smoltcp::wire::IpAddress;
 
 use crate::http;
+use crate::services::iperf3;
 
 /// Connections at once, of all services together: 64 for each of two, and a few that are just closing.
 pub const CONNECTIONS: usize = 136;
@@ -26,8 +27,9 @@ pub const RECEIVE_BYTES: usize = 8 * 1024;
 /// Bytes under way to the peer: the largest HTTP answer must fit.
 pub const TRANSMIT_BYTES: usize = 16 * 1024;
 
-/// A peer that owes us an acknowledgement, or an answer to a keep-alive, for this long is gone.
-const PEER_TIMEOUT: Duration = Duration::from_secs(60);
+/// A peer that owes us an acknowledgement, or an answer to a keep-alive, for this long is gone. Spec: RFC 1122, 4.2.3.5:
+/// at least 100 s. The pauses between retransmissions double up to a minute: a link that comes and goes can swallow six.
+const PEER_TIMEOUT: Duration = Duration::from_secs(120);
 /// Keep-alive interval of connections that may be silent for as long as they like.
 const KEEP_ALIVE: Duration = Duration::from_secs(25);
 /// A handshake, or a farewell, without progress for this long is given up: smoltcp would wait for ever.
@@ -53,14 +55,26 @@ pub enum Service {
     Echo,
     /// Port 80.
     Http,
+    /// Port 5201.
+    Iperf3,
+    /// Port 9, RFC 863.
+    Discard,
+    /// Port 19, RFC 864.
+    Chargen,
 }
+
+/// How many services there are.
+pub const SERVICES: usize = 5;
 
 impl Service {
     /// The service at a port, if any.
     pub fn at(port: u16) -> Option<Self> {
         match port {
             7 => Some(Service::Echo),
+            9 => Some(Service::Discard),
+            19 => Some(Service::Chargen),
             80 => Some(Service::Http),
+            iperf3::PORT => Some(Service::Iperf3),
             _ => None,
         }
     }
@@ -206,6 +220,10 @@ pub struct Connection {
     pub service: Option<Service>,
     /// State of the HTTP service.
     pub http: http::Connection,
+    /// What it is to the iperf3 service.
+    pub iperf3: iperf3::Role,
+    /// Where the characters of the chargen service go on.
+    pub chargen_at: u32,
     /// When the connection last made progress, in microseconds: data moved, or its state changed.
     pub active_us: u64,
     /// State and bytes under way when it was last looked at: what tells progress.
@@ -266,7 +284,7 @@ pub struct Connections {
     places: Vec<Connection>,
     buckets: [u8; BUCKETS],
     dirty: [u64; CONNECTIONS.div_ceil(64)],
-    open: [usize; 2],
+    open: [usize; SERVICES],
     /// No deadline is earlier than this.
     earliest_us: u64,
     /// Counted events.
@@ -293,6 +311,8 @@ impl Connections {
                 next: NONE,
                 service: None,
                 http: http::Connection::default(),
+                iperf3: iperf3::Role::Fresh,
+                chargen_at: 0,
                 active_us: 0,
                 seen: (State::Closed, 0),
                 request_since_us: None,
@@ -303,7 +323,7 @@ impl Connections {
             places: core::iter::repeat_with(place).take(CONNECTIONS).collect(),
             buckets: [NONE; BUCKETS],
             dirty: [0; CONNECTIONS.div_ceil(64)],
-            open: [0; 2],
+            open: [0; SERVICES],
             earliest_us: u64::MAX,
             counters: ConnectionCounters::default(),
         }
@@ -312,6 +332,11 @@ impl Connections {
     /// The place with this number.
     pub fn get(&mut self, index: usize) -> &mut Connection {
         &mut self.places[index]
+    }
+
+    /// Connections that each service has now.
+    pub fn open_by_service(&self) -> [usize; SERVICES] {
+        self.open
     }
 
     /// Connections a service has now.
@@ -365,7 +390,9 @@ impl Connections {
         };
         let place = &mut self.places[index];
         let socket = place.sockets.get_mut::<Socket>(place.handle);
-        socket.set_keep_alive((service == Service::Echo).then_some(KEEP_ALIVE));
+        let may_be_silent = !matches!(service, Service::Http | Service::Iperf3);
+        socket.set_keep_alive(may_be_silent.then_some(KEEP_ALIVE));
+        socket.set_timeout(Some(PEER_TIMEOUT));
         // Fails only for port 0, which is not served, or an open socket, which a free place has not.
         socket
             .listen((segment.local, segment.key.local_port))
@@ -373,6 +400,8 @@ impl Connections {
         place.key = segment.key;
         place.service = Some(service);
         place.http = http::Connection::default();
+        place.iperf3 = iperf3::Role::Fresh;
+        place.chargen_at = 0;
         place.active_us = now_us;
         place.request_since_us = None;
         place.deadline_us = u64::MAX;

@@ -37,6 +37,7 @@ use crate::echo;
 use crate::fast_path::{self, Flows, Verdict};
 use crate::http;
 use crate::latency::{Answers, InPlace, Kind, Latency, clock};
+use crate::services::{self, Outcome, Services};
 use crate::snapshot::{Snapshot, System};
 
 /// Frames one interface may have handled before the others, the timers and the services get their turn.
@@ -54,8 +55,8 @@ const REPORTS_LAST_US: u64 = 12_000_000;
 const REPORTS_EVERY_US: u64 = 1_000_000;
 /// A request must be complete this long after its first byte. Spec: RFC 9110, 15.5.9.
 const REQUEST_LIMIT_US: u64 = 10_000_000;
-/// A connection without a request is closed after this long. Less than the 60 s after which the stack takes a silent peer
-/// for gone, and forgets its MAC address: the farewell is to be a FIN that arrives.
+/// A connection without a request is closed after this long. Less than the 60 s after which the stack forgets the MAC
+/// address of a silent peer: the farewell is to be a FIN that arrives.
 const IDLE_LIMIT_US: u64 = 50_000_000;
 /// A neighbour that has not answered for this long is given up: on a LAN, one that exists takes a millisecond.
 const NEIGHBOUR_LIMIT_US: u64 = 500_000;
@@ -135,6 +136,10 @@ pub struct Port<N: Nic> {
     /// Since when the UDP echo service has an answer that cannot leave, in microseconds.
     udp_stuck_us: Option<u64>,
     flows: Flows,
+    /// Whether services answer here; pings and addresses are no service.
+    serves: bool,
+    /// Whether frames of the experimental EtherType are sent back.
+    reflects: bool,
     link: Option<Link>,
     /// Frames may be waiting.
     backlog: bool,
@@ -197,12 +202,22 @@ impl<N: Nic> Port<N> {
             udp_echo,
             udp_stuck_us: None,
             flows,
+            serves: true,
+            reflects: false,
             link: None,
             backlog: true,
             touched: true,
             blocked: false,
             reports_until_us: 0,
             deadline_us: 0,
+        }
+    }
+
+    /// Whether services answer here (they do unless told otherwise), and whether the reflector does.
+    pub fn bind(&mut self, serves: bool, reflects: bool) {
+        (self.serves, self.reflects) = (serves, reflects);
+        if !serves {
+            self.sockets.get_mut::<udp::Socket>(self.udp_echo).close();
         }
     }
 
@@ -253,6 +268,8 @@ pub struct Network<N: Nic> {
     pub access: http::Access,
     /// How long answers take.
     pub latency: Latency,
+    /// The measuring services.
+    pub services: Services,
     input: Box<[u8; RECEIVE_BYTES]>,
     output: Box<[u8; TRANSMIT_BYTES]>,
 }
@@ -272,6 +289,7 @@ impl<N: Nic> Network<N> {
             answers: http::AnswerCounters::default(),
             access: http::Access::default(),
             latency: Latency::off(),
+            services: Services::default(),
             input: Box::new([0; RECEIVE_BYTES]),
             output: Box::new([0; TRANSMIT_BYTES]),
         }
@@ -304,6 +322,11 @@ impl<N: Nic> Network<N> {
         }
         let mut next_us = self.connections.earliest_us();
         let mut again = self.connections.any_touched();
+        if self.services.iperf3.sends_datagrams() {
+            let due_us = self.send_datagrams(now_us);
+            again |= due_us <= now_us;
+            next_us = next_us.min(due_us);
+        }
         answered |= self.latency.replied();
         for (index, port) in self.ports.iter_mut().enumerate() {
             if port.touched || port.deadline_us <= now_us {
@@ -393,7 +416,11 @@ impl<N: Nic> Network<N> {
     fn receive(&mut self, index: usize, mut frame: Frame, now_us: u64, stamped: bool) {
         let harvest = if stamped { clock::cycles() } else { 0 };
         let port = &mut self.ports[index];
-        let answered = match fast_path::answer(frame.bytes_mut(), port.nic.mac(), &port.flows) {
+        let verdict = match port.serves {
+            true => fast_path::answer(frame.bytes_mut(), port.nic.mac(), &port.flows),
+            false => Verdict::Pass,
+        };
+        let answered = match verdict {
             Verdict::Icmp(len) => {
                 port.counters.icmp_echoes += 1;
                 Some((len, Kind::Icmp))
@@ -401,6 +428,12 @@ impl<N: Nic> Network<N> {
             Verdict::Udp(len) => {
                 port.counters.udp_echoes += 1;
                 Some((len, Kind::Udp))
+            }
+            Verdict::Pass
+                if port.reflects && services::reflect(frame.bytes_mut(), port.nic.mac()) =>
+            {
+                self.services.reflected += 1;
+                Some((frame.bytes().len(), Kind::Reflected))
             }
             Verdict::Pass => None,
         };
@@ -427,7 +460,20 @@ impl<N: Nic> Network<N> {
         };
         match connection {
             Some(connection) => self.receive_for(connection, index, &frame, harvest, now_us),
-            None => self.receive_unconnected(index, &frame, &class, harvest, now_us),
+            None if self.receive_unconnected(index, &mut frame, &class, harvest, now_us) => {
+                let port = &mut self.ports[index];
+                port.nic.transmit(frame, &mut self.pool);
+                if stamped {
+                    let (reply, kind) = (clock::cycles(), Kind::Udp);
+                    port.answers.push(InPlace {
+                        harvest,
+                        reply,
+                        kind,
+                    });
+                }
+                return;
+            }
+            None => {}
         }
         self.pool.put(frame);
     }
@@ -453,8 +499,11 @@ impl<N: Nic> Network<N> {
         let sockets = self.connections.get(connection).sockets();
         port.iface
             .poll_ingress_single(instant(now_us), &mut lent, sockets);
+        let place = self.connections.get(connection);
+        // The others stream: no segment of theirs is the answer to another.
         if let Some(stack) = stack
-            && self.connections.get(connection).socket().recv_queue() > 0
+            && matches!(place.service, Some(Service::Echo | Service::Http))
+            && place.socket().recv_queue() > 0
         {
             let answers = &self.ports[index].answers;
             self.latency.asked(connection, answers, harvest, stack);
@@ -462,16 +511,17 @@ impl<N: Nic> Network<N> {
         self.connections.touch(connection);
     }
 
-    /// A frame that belongs to no connection: it opens one, or is for the interface itself, or for nobody.
+    /// A frame that belongs to no connection: it opens one, or is for the interface itself, or for nobody. Whether it is
+    /// now an answer, to be sent.
     #[inline(never)]
     fn receive_unconnected(
         &mut self,
         index: usize,
-        frame: &Frame,
+        frame: &mut Frame,
         class: &Class,
         harvest: u32,
         now_us: u64,
-    ) {
+    ) -> bool {
         let port = &mut self.ports[index];
         let now = instant(now_us);
         if addressing::concerns(frame.bytes()) {
@@ -480,20 +530,32 @@ impl<N: Nic> Network<N> {
         }
         if !admission::admits(frame.bytes(), port.nic.mac(), &port.iface) {
             port.counters.refused += 1;
-            return;
+            return false;
         }
         match class {
-            Class::Tcp(segment) if segment.opens && segment.service().is_some() => {
+            Class::Tcp(segment) if segment.opens && port.serves && segment.service().is_some() => {
                 // If there is no place, no reset either: the peer asks again in a second, and by then somebody is idle.
                 if let Some(connection) = self.open(segment, frame.bytes(), now_us) {
                     self.latency.forget(connection);
                     self.receive_for(connection, index, frame, harvest, now_us);
                 }
-                return;
+                return false;
             }
             Class::Fragment => port.counters.fragments += 1,
             _ if may_be_group_query(frame.bytes()) => {
                 port.reports_until_us = now_us + REPORTS_LAST_US;
+            }
+            Class::Other if port.serves => {
+                let mac = port.nic.mac();
+                let outcome = self
+                    .services
+                    .datagram(frame, index as u8, mac, &port.iface, now_us);
+                if outcome != Outcome::Pass {
+                    if self.services.iperf3.is_complete() {
+                        self.connections.touch(self.services.iperf3.control_place());
+                    }
+                    return outcome == Outcome::Answer;
+                }
             }
             _ => {}
         }
@@ -527,6 +589,7 @@ impl<N: Nic> Network<N> {
             port.flows.asked = false;
             self.connections.touch_all(index);
         }
+        false
     }
 
     /// A place for a new connection, its socket listening for the SYN in `frame`.
@@ -538,8 +601,9 @@ impl<N: Nic> Network<N> {
         if self.connections.is_full() && !admission::is_sound_segment(frame) {
             return None;
         }
-        let (ports, pool) = (&mut self.ports, &mut self.pool);
+        let (ports, pool, services) = (&mut self.ports, &mut self.pool, &mut self.services);
         self.connections.open_for(segment, now_us, |victim| {
+            services.iperf3.gone(victim.iperf3);
             if let Some(port) = ports.get_mut(victim.interface()) {
                 let mut lent = Lent {
                     nic: &mut port.nic,
@@ -575,6 +639,21 @@ impl<N: Nic> Network<N> {
             Some(Service::Http) => {
                 service_deadline_us = service_deadline_us.min(self.serve_http(index, now_us));
             }
+            Some(Service::Iperf3) => {
+                service_deadline_us = service_deadline_us.min(self.serve_iperf3(index, now_us));
+            }
+            Some(Service::Discard) => {
+                if services::discard(connection.socket()) {
+                    connection.active_us = now_us;
+                }
+            }
+            Some(Service::Chargen) => {
+                let mut position = connection.chargen_at;
+                if services::generate(connection.socket(), &mut position) {
+                    connection.active_us = now_us;
+                }
+                connection.chargen_at = position;
+            }
         }
         let port = &mut self.ports[interface];
         let connection = self.connections.get(index);
@@ -607,7 +686,11 @@ impl<N: Nic> Network<N> {
             }
         };
         if matches!(connection.note_progress(), State::Closed | State::Listen) {
+            let role = connection.iperf3;
             self.connections.release(index);
+            if self.services.iperf3.gone(role) {
+                self.touch_streams();
+            }
             return;
         }
         if budget == 0 {
@@ -616,6 +699,53 @@ impl<N: Nic> Network<N> {
         let stack_us = port.deadline(at, now_us, &mut self.pool);
         self.connections
             .set_deadline(index, stack_us.min(service_deadline_us));
+    }
+
+    /// Lets a connection of iperf3 read and write. Returns when it wants to go on, in microseconds.
+    #[inline(never)]
+    fn serve_iperf3(&mut self, index: usize, now_us: u64) -> u64 {
+        let turn = services::iperf3::tcp::serve(
+            &mut self.services.iperf3,
+            index,
+            self.connections.get(index),
+            &mut self.input[..],
+            &mut self.output[..],
+            now_us,
+        );
+        if turn.others {
+            self.touch_streams();
+            self.connections.touch(self.services.iperf3.control_place());
+        }
+        turn.deadline_us
+    }
+
+    fn touch_streams(&mut self) {
+        for place in self.services.iperf3.places() {
+            self.connections.touch(place);
+        }
+    }
+
+    /// Sends the datagrams of an iperf3 test that are due. Returns when the next one is, in microseconds.
+    #[inline(never)]
+    fn send_datagrams(&mut self, now_us: u64) -> u64 {
+        let iperf3 = &mut self.services.iperf3;
+        for _ in 0..SEGMENTS {
+            let Some(datagram) = iperf3.next_datagram(now_us) else {
+                break;
+            };
+            let Some(port) = self.ports.get_mut(datagram.interface()) else {
+                break;
+            };
+            let space = port.nic.transmit_space(&mut self.pool);
+            let frame = if space > 0 { self.pool.take() } else { None };
+            let Some(mut frame) = frame else {
+                port.block();
+                return now_us + RETRY_BLOCKED_US;
+            };
+            datagram.write(&mut frame);
+            port.nic.transmit(frame, &mut self.pool);
+        }
+        iperf3.datagrams_due_us()
     }
 
     /// Answers the requests that have arrived. Returns when patience with the peer ends, in microseconds.
@@ -650,6 +780,7 @@ impl<N: Nic> Network<N> {
                 open,
                 connections: counters,
                 answers: &self.answers,
+                services: &self.services,
                 system,
                 access: &self.access,
                 latency: &self.latency,
@@ -735,14 +866,14 @@ fn poll_sockets<N: Nic>(port: &mut Port<N>, pool: &mut Pool, scratch: &mut [u8],
     port.touched = false;
     port.flows.now_us = now_us;
     let up = port.link.is_some_and(Link::is_up);
-    let (name, flows) = (&port.name, &mut port.flows);
+    let (name, flows, serves) = (&port.name, &mut port.flows, port.serves);
     port.addressing
         .poll(now, up, &mut port.iface, &mut port.sockets, &mut |event| {
             if event.changes_routing() {
                 // What was learnt about flows came from the addresses and routes that were.
                 flows.clear();
             }
-            report(name, &event);
+            report(name, &event, serves);
         });
     while pool.available() > 0 {
         let Some(mut frame) = pool.take() else { break };
@@ -805,7 +936,7 @@ fn drop_undeliverable_echoes<N: Nic>(port: &mut Port<N>, now_us: u64) -> u64 {
     u64::MAX
 }
 
-fn report(name: &Name, event: &Event) {
+fn report(name: &Name, event: &Event, serves: bool) {
     match event {
         Event::Conflict { .. }
         | Event::NameConflict { .. }
@@ -814,6 +945,9 @@ fn report(name: &Name, event: &Event) {
             warn!("{name}: {event}");
         }
         _ => info!("{name}: {event}"),
+    }
+    if !serves {
+        return;
     }
     if let Event::AddressAdded { cidr, .. } = event {
         match cidr.address() {

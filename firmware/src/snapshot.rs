@@ -6,10 +6,11 @@ use hal::net::{Count, Nic};
 use heapless::{String, Vec};
 use smoltcp::wire::IpAddress;
 
-use crate::connections::{Connections, Service as TcpService};
+use crate::connections::{Connections, SERVICES};
 use crate::http::{Access, AnswerCounters, Verdict};
 use crate::latency::Latency;
 use crate::network::Port;
+use crate::services::Services;
 use crate::status::{
     Address, Counter, Device, Duplex, Interface, Link, MAX_ADDRESSES, MAX_COUNTERS, MAX_INTERFACES,
     Service, Status, StatusSource, Table,
@@ -36,12 +37,14 @@ pub struct System {
 pub struct Snapshot<'a, N: Nic> {
     /// The interfaces.
     pub ports: &'a [Port<N>],
-    /// TCP connections by service: echo, HTTP.
-    pub open: [usize; 2],
+    /// TCP connections by service.
+    pub open: [usize; SERVICES],
     /// What happened to connections.
     pub connections: crate::connections::ConnectionCounters,
     /// HTTP answers by code.
     pub answers: &'a AnswerCounters,
+    /// The measuring services.
+    pub services: &'a Services,
     /// The rest.
     pub system: &'a System,
     /// Who may change something.
@@ -56,14 +59,8 @@ impl<'a, N: Nic> Snapshot<'a, N> {
     /// Counts of the connection pool, taken before one of its connections is borrowed to be answered.
     pub fn counts(
         connections: &Connections,
-    ) -> ([usize; 2], crate::connections::ConnectionCounters) {
-        (
-            [
-                connections.open(TcpService::Echo),
-                connections.open(TcpService::Http),
-            ],
-            connections.counters,
-        )
+    ) -> ([usize; SERVICES], crate::connections::ConnectionCounters) {
+        (connections.open_by_service(), connections.counters)
     }
 }
 
@@ -142,6 +139,7 @@ impl<N: Nic> StatusSource for Snapshot<'_, N> {
             })
             .collect();
         let count = |name, help, value| Counter { name, help, value };
+        let (iperf3, irtt) = (&self.services.iperf3.counters, &self.services.irtt.counters);
         let services = [
             Service {
                 name: "echo",
@@ -152,6 +150,52 @@ impl<N: Nic> StatusSource for Snapshot<'_, N> {
                 name: "http",
                 connections: Some(self.open[1] as u32),
                 counters: &[],
+            },
+            Service {
+                name: "iperf3",
+                connections: Some(self.open[2] as u32),
+                counters: &[
+                    count(
+                        "completed",
+                        "Tests that ended with results",
+                        iperf3.completed,
+                    ),
+                    count("aborted", "Tests refused or given up", iperf3.aborted),
+                    count(
+                        "denied",
+                        "Connections turned away while a test was on",
+                        iperf3.denied,
+                    ),
+                ],
+            },
+            Service {
+                name: "discard",
+                connections: Some(self.open[3] as u32),
+                counters: &[],
+            },
+            Service {
+                name: "chargen",
+                connections: Some(self.open[4] as u32),
+                counters: &[],
+            },
+            Service {
+                name: "reflector",
+                connections: None,
+                counters: &[count("frames", "Frames sent back", self.services.reflected)],
+            },
+            Service {
+                name: "irtt",
+                connections: None,
+                counters: &[
+                    count("opened", "Sessions opened", irtt.opened),
+                    count("refused", "Sessions refused", irtt.refused),
+                    count("echoes", "Requests answered", irtt.echoes),
+                    count(
+                        "dropped",
+                        "Datagrams dropped: malformed, of no session, too many",
+                        irtt.dropped,
+                    ),
+                ],
             },
         ];
         let own = [

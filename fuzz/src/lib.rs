@@ -11,6 +11,8 @@ pub mod bootargs;
 pub mod devicetree;
 pub mod frames;
 pub mod http;
+pub mod iperf3;
+pub mod irtt;
 pub mod mdns;
 pub mod model;
 pub mod mutate;
@@ -22,6 +24,8 @@ pub const TARGETS: &[Target] = &[
     devicetree::TARGET,
     bootargs::TARGET,
     http::TARGET,
+    iperf3::TARGET,
+    irtt::TARGET,
     mdns::TARGET,
     frames::TARGET,
     model::TARGET,

@@ -80,6 +80,7 @@ struct EspressobinMachine {
     QEMUTimer *timer;
     qemu_irq line[MAX_LINES];
     uint32_t levels;
+    uint64_t due; /* of the timer; all ones while it is off */
     bool syncing, sync_again, stopped;
     struct arm_boot_info boot;
     uint8_t frame[FRAME_MAX];
@@ -110,10 +111,10 @@ static void espressobin_sync(EspressobinMachine *s)
         size_t len;
 
         s->sync_again = false;
-        for (uint32_t n = 0; n < espressobin_line_count(); n++) {
-            if ((levels ^ s->levels) & (1u << n)) {
-                qemu_set_irq(s->line[n], levels >> n & 1);
-            }
+        for (uint32_t changed = levels ^ s->levels; changed; changed &= changed - 1) {
+            int n = ctz32(changed);
+
+            qemu_set_irq(s->line[n], levels >> n & 1);
         }
         s->levels = levels;
         while ((len = espressobin_take_console(s->model, s->frame, sizeof(s->frame)))) {
@@ -142,10 +143,13 @@ static void espressobin_sync(EspressobinMachine *s)
         qemu_system_reset_request(SHUTDOWN_CAUSE_GUEST_RESET);
     }
     uint64_t due = espressobin_next_event(s->model);
-    if (due == UINT64_MAX) {
-        timer_del(s->timer);
-    } else {
-        timer_mod(s->timer, due);
+    if (due != s->due) {
+        s->due = due;
+        if (due == UINT64_MAX) {
+            timer_del(s->timer);
+        } else {
+            timer_mod(s->timer, due);
+        }
     }
 }
 
@@ -153,6 +157,7 @@ static void espressobin_timer(void *opaque)
 {
     EspressobinMachine *s = opaque;
 
+    s->due = UINT64_MAX;
     espressobin_advance(s->model, now());
     espressobin_sync(s);
 }
@@ -402,6 +407,7 @@ static void create_model(EspressobinMachine *s, bool sd_card)
     for (uint32_t n = 0; n < espressobin_line_count(); n++) {
         s->line[n] = qdev_get_gpio_in(s->gic, espressobin_line_spi(n));
     }
+    s->due = UINT64_MAX;
     s->timer = timer_new_ns(QEMU_CLOCK_VIRTUAL, espressobin_timer, s);
 }
 

@@ -217,6 +217,16 @@ pub fn metric(address: SocketAddr, sample: &str) -> Result<u64> {
     }
 }
 
+/// The sum of a family of `/metrics` over all its labels, 0 if it has no samples; `name` without `ristretto_`.
+pub fn family(metrics: &str, name: &str) -> u64 {
+    let samples = metrics.lines().filter_map(|line| {
+        let (sample, value) = line.strip_prefix("ristretto_")?.rsplit_once(' ')?;
+        let family = sample.split('{').next()?;
+        (family == name).then(|| value.parse::<u64>().ok())?
+    });
+    samples.sum()
+}
+
 /// Whether the other side has closed: nothing more comes.
 pub fn is_closed(stream: &mut TcpStream) -> Result<bool> {
     let mut rest = [0; 512];

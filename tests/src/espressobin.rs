@@ -25,3 +25,20 @@ pub const TESTS: &[&[Test]] = &[
     damage::TESTS,
     trees::TESTS,
 ];
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_checklist_for_silicon_has_every_doubt() {
+        let checklist = include_str!("../../docs/bring-up.md");
+        for doubt in espressobin_model::doubts::all() {
+            let name = format!("| `{}`", doubt.name);
+            let second = format!(", `{}` |", doubt.name);
+            assert!(
+                checklist.contains(&name) || checklist.contains(&second),
+                "{}",
+                doubt.name
+            );
+        }
+    }
+}

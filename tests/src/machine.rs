@@ -34,6 +34,10 @@ pub struct Services {
     pub echo_tcp: SocketAddr,
     /// Echo by UDP.
     pub echo_udp: SocketAddr,
+    /// iperf3, by TCP.
+    pub iperf3: SocketAddr,
+    /// irtt.
+    pub irtt: SocketAddr,
 }
 
 impl Services {
@@ -45,7 +49,37 @@ impl Services {
             http: port(80),
             echo_tcp: port(7),
             echo_udp: port(7),
+            iperf3: port(5201),
+            irtt: port(2112),
         }
+    }
+}
+
+impl Services {
+    /// Free ports of this machine.
+    pub fn forwarded() -> Result<Self> {
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        // All are held until all are found.
+        let tcp = [(); 3].map(|()| TcpListener::bind(any));
+        let udp = [(); 2].map(|()| UdpSocket::bind(any));
+        let [http, echo_tcp, iperf3] = tcp.map(|socket| socket?.local_addr());
+        let [echo_udp, irtt] = udp.map(|socket| socket?.local_addr());
+        Ok(Self {
+            http: http?,
+            echo_tcp: echo_tcp?,
+            echo_udp: echo_udp?,
+            iperf3: iperf3?,
+            irtt: irtt?,
+        })
+    }
+
+    /// What QEMU's user-mode network must be told to forward them.
+    pub fn forwards(&self) -> String {
+        let tcp = [(self.http, 80), (self.echo_tcp, 7), (self.iperf3, 5201)];
+        let udp = [(self.echo_udp, 7), (self.irtt, 2112)];
+        let tcp = tcp.map(|(from, to)| format!(",hostfwd=tcp:{from}-:{to}"));
+        let udp = udp.map(|(from, to)| format!(",hostfwd=udp:{from}-:{to}"));
+        [tcp.concat(), udp.concat()].concat()
     }
 }
 
@@ -74,6 +108,7 @@ pub struct Machine<'c> {
     args: Vec<String>,
     services: Services,
     ready: &'static str,
+    captures: bool,
 }
 
 impl<'c> Machine<'c> {
@@ -93,6 +128,7 @@ impl<'c> Machine<'c> {
             args: Vec::new(),
             services: Services::at(Ipv4Addr::UNSPECIFIED),
             ready: "sealed",
+            captures: true,
         }
     }
 
@@ -135,32 +171,22 @@ impl<'c> Machine<'c> {
         self
     }
 
+    /// No capture of the packets: for tests that move more than anybody wants to read.
+    pub fn without_capture(mut self) -> Self {
+        self.captures = false;
+        self
+    }
+
     /// A network device on QEMU's user-mode network, its services forwarded from free ports of this machine.
     pub fn user(mut self) -> Result<Self> {
         // Fails where this is not our own namespace, and then the loopback is up.
         let _ = tap::loopback();
-        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let (http, echo, udp) = (
-            TcpListener::bind(any)?,
-            TcpListener::bind(any)?,
-            UdpSocket::bind(any)?,
-        );
-        self.services = Services {
-            http: http.local_addr()?,
-            echo_tcp: echo.local_addr()?,
-            echo_udp: udp.local_addr()?,
-        };
-        let Services {
-            http,
-            echo_tcp,
-            echo_udp,
-        } = self.services;
+        self.services = Services::forwarded()?;
         // A connection that comes earlier is tried again by QEMU after six seconds only.
         self.ready = "http://10.0.2.15/";
         let id = self.netdevs.len();
-        Ok(self.netdev(format!(
-            "user,id=n{id},hostfwd=tcp:{http}-:80,hostfwd=tcp:{echo_tcp}-:7,hostfwd=udp:{echo_udp}-:7"
-        )))
+        let forwards = self.services.forwards();
+        Ok(self.netdev(format!("user,id=n{id}{forwards}")))
     }
 
     /// A network device on a TAP interface; the guest has its address from bootargs.
@@ -326,7 +352,8 @@ impl<'c> Machine<'c> {
     pub fn boot(self) -> Result<Guest> {
         let socket = self.socket("qmp");
         let mut args = self.hardware("");
-        for (id, _) in self.netdevs.iter().enumerate() {
+        let captured = if self.captures { self.netdevs.len() } else { 0 };
+        for id in 0..captured {
             let file = self.file(&format!("n{id}.pcap"));
             args.push("-object".into());
             args.push(format!(

@@ -6,7 +6,8 @@
 //! machine   a QEMU command line and the guest behind it        qmp   QEMU's control socket
 //! tap       an interface of this (private) machine             wire  a cable whose other end is the test
 //! dt        takes devicetrees apart and puts them together     clients  curl, ping, wrk ...
-//! boot, services, http, echo, addressing, damage, faults, load, espressobin, sdcard: the tests, by subject
+//! boot, services, http, echo, irtt, iperf3, chargen, addressing, damage, faults, load, espressobin, sdcard,
+//! machine_model: the tests, by subject
 //! ```
 //!
 //! A test is a function that returns; what it started dies with its process. To add one: write the function, and add
@@ -14,6 +15,7 @@
 
 mod addressing;
 mod boot;
+mod chargen;
 mod check;
 mod clients;
 mod damage;
@@ -22,9 +24,12 @@ mod echo;
 mod espressobin;
 mod faults;
 mod http;
+mod iperf3;
+mod irtt;
 mod latency;
 mod load;
 mod machine;
+mod machine_model;
 mod qmp;
 mod runner;
 mod sdcard;
@@ -103,12 +108,18 @@ fn tests() -> impl Iterator<Item = &'static Test> {
         services::TESTS,
         http::TESTS,
         latency::TESTS,
+        irtt::TESTS,
+        iperf3::TESTS,
+        chargen::TESTS,
         addressing::TESTS,
         faults::TESTS,
         boot::TESTS,
         sdcard::TESTS,
     ];
-    let board = espressobin::TESTS.iter().copied();
+    let board = espressobin::TESTS
+        .iter()
+        .chain(machine_model::TESTS)
+        .copied();
     subjects.into_iter().chain(board).flatten()
 }
 
@@ -116,6 +127,8 @@ fn tests() -> impl Iterator<Item = &'static Test> {
 const PACKAGES: &[(&str, &str, &str)] = &[
     ("curl", "curl", "an HTTP client that is not ours"),
     ("wrk", "wrk", "many HTTP clients at once"),
+    ("irtt", "irtt", "a round-trip tester"),
+    ("iperf3", "iperf3", "a throughput tester"),
     ("iputils-ping", "ping", "ICMP echo over IPv4 and IPv6"),
     (
         "iproute2",

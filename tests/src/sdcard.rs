@@ -4,7 +4,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -12,7 +12,7 @@ use std::thread;
 
 use crate::check::{During, Failure, Result, ensure, fail, wait};
 use crate::clients::{curl, run};
-use crate::espressobin::board::{cached, qemu};
+use crate::espressobin::board::{cached, qemu, user};
 use crate::espressobin::services::{echo_tcp, echo_udp};
 use crate::machine::{Services, record};
 use crate::qmp::Qmp;
@@ -34,8 +34,10 @@ pub const TESTS: &[Test] = &[
     test("sdcard-is-sound", 60, is_sound),
     test("sdcard-boots-on-virt", 90, boots_on_virt),
     test("sdcard-boots-on-the-board", 120, boots_on_the_board),
+    test("sdcard-boots-by-newer-u-boots", 180, boots_by_newer_u_boots),
     test("sdcard-settings-take-effect", 180, settings_take_effect),
     test("sdcard-tree-of-the-board", 240, tree_of_the_board),
+    test("sdcard-extlinux-example", 120, extlinux_example),
     test("sdcard-old-environment", 120, old_environment),
     Test {
         needs: Needs::Tap,
@@ -57,6 +59,16 @@ const EXPLAINED: &[(&str, &str)] = &[(
     "SDHC wr_4b @0x40 <- 0x25fac8b2 read-only",
     "the capability register can be written on Marvell's controller only",
 )];
+
+/// The release of Debian whose U-Boot, 2023.01, is in use unless a test says otherwise.
+const RELEASE: &str = "bookworm";
+/// The next one: 2025.01.
+const NEWER: &str = "trixie";
+
+/// A release's U-Boot.
+fn uboot(release: &str, name: &str) -> Result<PathBuf> {
+    cached(&format!("uboot/{release}"), name)
+}
 
 /// The card that `./x sdcard` made.
 fn card(cx: &Context) -> Result<PathBuf> {
@@ -108,23 +120,8 @@ impl Network {
     /// QEMU's user-mode network, with more options.
     fn user(options: &str) -> Result<Self> {
         let _ = tap::loopback();
-        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        // Free now, and taken by QEMU in a moment.
-        let (http, echo) = (TcpListener::bind(any)?, TcpListener::bind(any)?);
-        let udp = UdpSocket::bind(any)?;
-        let services = Services {
-            http: http.local_addr()?,
-            echo_tcp: echo.local_addr()?,
-            echo_udp: udp.local_addr()?,
-        };
-        let Services {
-            http,
-            echo_tcp,
-            echo_udp,
-        } = services;
-        let netdev = format!(
-            "user,id=n0,hostfwd=tcp:{http}-:80,hostfwd=tcp:{echo_tcp}-:7,hostfwd=udp:{echo_udp}-:7{options}"
-        );
+        let (services, netdev) = user(0, "10.0.2")?;
+        let netdev = format!("{netdev}{options}");
         Ok(Self { netdev, services })
     }
 }
@@ -152,24 +149,30 @@ impl Drop for Board {
 
 impl Board {
     /// QEMU's machine virt, its U-Boot, and the card as a disk.
-    fn virt(cx: &Context, card: &Path) -> Result<Self> {
+    fn virt(cx: &Context, card: &Path, release: &str) -> Result<Self> {
         let mut qemu = Command::new("qemu-system-aarch64");
         qemu.args(["-M", "virt,gic-version=3", "-cpu", "cortex-a53"])
             .args(["-m", "256M", "-drive"])
             .arg(drive(card, "none,id=card"))
             .args(["-device", "virtio-blk-device,drive=card"])
             .args(["-device", "virtio-net-device,netdev=n0"]);
-        Self::start(cx, qemu, "qemu_arm64.bin", Network::user("")?)
+        Self::start(
+            cx,
+            qemu,
+            &uboot(release, "qemu_arm64.bin")?,
+            Network::user("")?,
+        )
     }
 
     /// The board, its U-Boot, the card in its slot, and QEMU's user-mode network behind `wan`.
     fn espressobin(cx: &Context, card: &Path, options: &str) -> Result<Self> {
-        Self::espressobin_on(cx, Some(card), options, Network::user("")?)
+        Self::espressobin_on(cx, RELEASE, Some(card), options, Network::user("")?)
     }
 
     /// The board, perhaps without a card, on another network.
     fn espressobin_on(
         cx: &Context,
+        release: &str,
         card: Option<&Path>,
         options: &str,
         network: Network,
@@ -182,10 +185,10 @@ impl Board {
         if let Some(card) = card {
             qemu.arg("-drive").arg(drive(card, "sd"));
         }
-        Self::start(cx, qemu, "mvebu_espressobin.bin", network)
+        Self::start(cx, qemu, &uboot(release, "mvebu_espressobin.bin")?, network)
     }
 
-    fn start(cx: &Context, mut qemu: Command, uboot: &str, network: Network) -> Result<Self> {
+    fn start(cx: &Context, mut qemu: Command, uboot: &Path, network: Network) -> Result<Self> {
         let file = |end: &str| cx.out.join(format!("{}.{end}", cx.name));
         // Relative: shorter than a socket's name can be.
         let control = PathBuf::from(format!("{}.qmp", cx.name));
@@ -194,7 +197,7 @@ impl Board {
         let mut child = qemu
             .args(["-nodefaults", "-display", "none", "-serial", "stdio"])
             .arg("-bios")
-            .arg(cached("uboot", uboot)?)
+            .arg(uboot)
             .args(["-netdev", &network.netdev])
             .args([
                 "-object",
@@ -287,6 +290,7 @@ impl Board {
             http,
             echo_tcp: tcp,
             echo_udp: udp,
+            ..
         } = self.services;
         let page = curl(&[&format!("http://{http}/hello")])?;
         ensure!(page == "Hello, world!", "curl: `{page}`");
@@ -394,6 +398,16 @@ fn is_sound(cx: &Context) -> Result {
         boot_file(cx, "/boot/Image")? == fs::read(&cx.image)?,
         "/boot/Image is another one: `./x sdcard` builds both"
     );
+    // Nobody's, and of no time: it would not be the same card elsewhere.
+    let partition = format!("{}?offset={BOOT_AT}", card.display());
+    let image = run("/sbin/debugfs", &["-R", "stat /boot/Image", &partition])?;
+    for part in [
+        "Mode:  0644",
+        "User:     0   Group:     0",
+        "ctime: 0x5e0be100",
+    ] {
+        ensure!(image.contains(part), "not `{part}`: {image}");
+    }
     let source = boot_file(cx, "/boot/boot.cmd")?;
     let script = boot_file(cx, "/boot.scr")?;
     ensure!(
@@ -410,6 +424,7 @@ fn is_sound(cx: &Context) -> Result {
         "readme.txt",
         "licences/mit.txt",
         "licences/apache.txt",
+        "licences/gpl-2.txt",
         "licences/notices.txt",
         "licences/devicetrees.txt",
     ] {
@@ -426,16 +441,31 @@ fn is_sound(cx: &Context) -> Result {
 
 /// Untouched, by U-Boot's own distro boot, from a disk of QEMU's unmodified machine.
 fn boots_on_virt(cx: &Context) -> Result {
-    let mut board = Board::virt(cx, &card(cx)?)?;
+    let mut board = Board::virt(cx, &card(cx)?, RELEASE)?;
     board.expect("Found U-Boot script /boot.scr", 30)?;
     board.serves()
+}
+
+/// U-Boot's newer way to find what to boot, on virt, and a v7 board. Nothing is pressed.
+fn boots_by_newer_u_boots(cx: &Context) -> Result {
+    let card = card(cx)?;
+    let mut virt = Board::virt(cx, &card, NEWER)?;
+    virt.expect("/boot.scr", 40)?;
+    virt.serves().during("virt")?;
+    drop(virt);
+    let network = Network::user("")?;
+    let mut board = Board::espressobin_on(cx, NEWER, Some(&card), ",variant=v7", network)?;
+    board.expect("Found U-Boot script /boot.scr", 40)?;
+    board.serves().during("the board")?;
+    board.secure_memory_is_untouched(cx)?;
+    board.no_complaints()
 }
 
 /// First U-Boot's own driver uses the network by which our image then has to be reached.
 fn boots_on_the_board(cx: &Context) -> Result {
     let served = cx.image.parent().unwrap_or(Path::new("/"));
     let network = Network::user(&format!(",tftp={}", served.display()))?;
-    let mut board = Board::espressobin_on(cx, Some(&card(cx)?), "", network)?;
+    let mut board = Board::espressobin_on(cx, RELEASE, Some(&card(cx)?), "", network)?;
     board.prompt()?;
     let said = board.command("mmc info")?;
     ensure!(said.contains("Capacity: 64 MiB"), "mmc info: {said}");
@@ -546,6 +576,24 @@ fn tree_of_the_board(cx: &Context) -> Result {
     Ok(())
 }
 
+/// The example of an extlinux file, put where U-Boot looks for one, is what boots.
+fn extlinux_example(cx: &Context) -> Result {
+    let card = OwnCard::new(cx)?;
+    let example = boot_file(cx, "/extlinux/extlinux.conf.example")?;
+    let file = cx.out.join(format!("{}.extlinux.conf", cx.name));
+    fs::write(&file, example)?;
+    let partition = format!("{}?offset={BOOT_AT}", card.0.display());
+    let commands = cx.out.join(format!("{}.debugfs", cx.name));
+    let copy = format!("cd /extlinux\nwrite {} extlinux.conf\n", file.display());
+    fs::write(&commands, copy)?;
+    let commands = commands.display().to_string();
+    run("/sbin/debugfs", &["-w", "-f", &commands, &partition])?;
+    let mut board = Board::espressobin(cx, &card.0, "")?;
+    board.expect("Found /extlinux/extlinux.conf", 30)?;
+    board.serves()?;
+    board.no_complaints()
+}
+
 /// An environment of 2017, and the lines that the readme on the card has for it.
 fn old_environment(cx: &Context) -> Result {
     let readme = concat!(
@@ -616,7 +664,7 @@ fn netboot(cx: &Context) -> Result {
         netdev: format!("tap,id=n0,ifname={},script=no,downscript=no", tap.name),
         services: Services::at(tap::GUEST),
     };
-    let mut board = Board::espressobin_on(cx, None, "", network)?;
+    let mut board = Board::espressobin_on(cx, RELEASE, None, "", network)?;
     board.prompt()?;
     for line in &typed[..4] {
         board.command(line)?;

@@ -95,7 +95,12 @@ pub const PROOFS: &[Proof] = &[
     ),
     proof(
         "isolation",
-        "sockets on their own: nothing is forwarded, what is for Linux arrives",
+        "sockets on their own, and beside a bridge: nothing is forwarded",
+        Cables::Peers,
+    ),
+    proof(
+        "termination",
+        "what is for Linux arrives there, and only that",
         Cables::Peers,
     ),
     proof(
@@ -189,7 +194,8 @@ struct Session<'a> {
 #[derive(Default)]
 struct Report {
     log: String,
-    ended: bool,
+    /// The script's exit status, once it ended.
+    status: Option<String>,
     failed: usize,
 }
 
@@ -281,8 +287,14 @@ impl Session<'_> {
         if report.failed > 0 {
             failures.push(format!("{} checks", report.failed));
         }
-        if outcome != Outcome::Success || !report.ended {
-            failures.push("Linux did not come to the end of its script".to_owned());
+        match report.status.as_deref() {
+            Some("0") if outcome == Outcome::Success => {}
+            // Checks have failed, and were counted.
+            Some("1") if outcome == Outcome::Success && report.failed > 0 => {}
+            Some(status) if outcome == Outcome::Success => {
+                failures.push(format!("the script ended with status {status}"));
+            }
+            _ => failures.push("Linux did not come to the end of its script".to_owned()),
         }
         failures.extend(judge_guest_errors(&guest_errors));
         if let Some(streams) = &streams {
@@ -337,7 +349,9 @@ impl Host {
             report.log.push('\n');
             if let Some(proof) = line.strip_prefix("proof: ") {
                 println!("  {proof}");
-                report.ended |= proof.starts_with("end ");
+                if let Some(status) = proof.strip_prefix("end ") {
+                    report.status = Some(status.to_owned());
+                }
                 report.failed += usize::from(proof.starts_with("FAILED"));
             }
             if let Some(ask) = line.strip_prefix("ask: ") {

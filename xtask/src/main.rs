@@ -17,6 +17,7 @@ mod notices;
 mod packages;
 mod private_apt;
 mod qemu;
+mod rfc2544;
 mod run;
 mod sdcard;
 mod step;
@@ -38,6 +39,7 @@ const COMMANDS: &[&Command] = &[
     &fmt::COMMAND,
     &bench::COMMAND,
     &latency::COMMAND,
+    &rfc2544::COMMAND,
     &sdcard::COMMAND,
     &netboot::COMMAND,
     &qemu::COMMAND,

@@ -55,7 +55,8 @@ result stays in the cache: the second time there is nothing to do. The binary al
 QEMU's own machine virt.
 
 `./x qemu doubts` lists what the sources leave open about the hardware, with the readings
-that `-M espressobin,doubts=NAME:READING` takes (the first is in force if none is given);
+that `-M espressobin,doubts=NAME:READING` takes (the first is in force if none is given, and
+`doubts=flipped` is the last one of each);
 `./x qemu faults` lists the misbehaviour that `faults=NAME=VALUE*COUNT` asks for.
 
 `./x qemu linux` boots Debian's unmodified Linux on the machine, with the tree and the drivers
@@ -218,8 +219,8 @@ pub fn devicetree() -> Result<PathBuf> {
     Ok(devicetrees(TREE_SUITES[0])?.join(TREE))
 }
 
-/// What the package says about the trees' licence, beside them.
-pub const TREES_LICENCE: &str = "copyright";
+/// Whence the trees are and what the package says about their licence, beside them.
+pub const TREES_LICENCE: &str = "licence";
 
 /// A directory with the trees of all ESPRESSObins, from the kernel package of a release, and [`TREES_LICENCE`].
 ///
@@ -236,8 +237,17 @@ pub fn devicetrees(suite: &str) -> Result<PathBuf> {
         };
         let package = apt.download_deb(kernel)?;
         extract_deb(&package, &["*/marvell/armada-3720-espressobin*.dtb"], &into)?;
-        // Last: it says that all is there.
         extract_deb(&package, &["./usr/share/doc/*/copyright"], &into)?;
+        let copyright = into.join("copyright");
+        let copyright = fs::read_to_string(&copyright).map_err(at(&copyright))?;
+        let name = package.file_name().unwrap_or_default().to_string_lossy();
+        let whence = format!(
+            "The devicetrees are from Debian's package {name}. Their source is in Debian's source package\n\
+             linux of that version, which https://snapshot.debian.org/package/linux/ keeps; each says at its\n\
+             top that it is under GPL-2.0-or-later or MIT, as you like. The package's own words follow.\n\n"
+        );
+        // Last: it says that all is there.
+        write_whole(&into.join(TREES_LICENCE), (whence + &copyright).as_bytes())?;
     }
     Ok(into)
 }

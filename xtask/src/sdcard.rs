@@ -167,15 +167,18 @@ fn assemble(work: &Path, image: &Path, trees: &Path) -> Result<PathBuf> {
     let put = |bytes: &[u8], offset| file.write_all_at(bytes, offset).map_err(at(&card));
     file.set_len(END).map_err(at(&card))?;
     put(&mbr::sector(DISK_ID, &partitions), 0)?;
-    put(&fs::read(&ext4_image).map_err(at(&ext4_image))?, BOOT_AT)?;
-    put(&fs::read(&fat_image).map_err(at(&fat_image))?, SETTINGS_AT)?;
+    put(&read(&ext4_image)?, BOOT_AT)?;
+    put(&read(&fat_image)?, SETTINGS_AT)?;
     Ok(card)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).map_err(at(path))
 }
 
 /// A file of `boards/espressobin`.
 fn ours(name: &str) -> Result<Vec<u8>> {
-    let path = root().join("boards/espressobin").join(name);
-    fs::read(&path).map_err(at(&path))
+    read(&root().join("boards/espressobin").join(name))
 }
 
 /// What the first partition has in it.
@@ -190,17 +193,16 @@ fn fill_boot(dir: &Path, image: &Path, trees: &Path) -> Result<()> {
     put("boot.scr", &uimage::script(&ours("boot.cmd")?))?;
     put("boot/boot.cmd", &ours("boot.cmd")?)?;
     put(
-        "boot/extlinux/extlinux.conf.example",
+        "extlinux/extlinux.conf.example",
         &ours("extlinux.conf.example")?,
     )?;
-    put("boot/Image", &fs::read(image).map_err(at(image))?)?;
+    put("boot/Image", &read(image)?)?;
+    put("boot/dtb/licence", &read(&trees.join(qemu::TREES_LICENCE))?)?;
     for entry in fs::read_dir(trees).map_err(at(trees))? {
         let path = entry.map_err(at(trees))?.path();
-        let content = || fs::read(&path).map_err(at(&path));
-        match path.file_name().and_then(|name| name.to_str()) {
-            Some(qemu::TREES_LICENCE) => put("boot/dtb/copyright", &content()?)?,
-            Some(name) => put(&format!("boot/dtb/marvell/{name}"), &content()?)?,
-            None => {}
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.ends_with(".dtb") {
+            put(&format!("boot/dtb/marvell/{name}"), &read(&path)?)?;
         }
     }
     Ok(())
@@ -208,20 +210,17 @@ fn fill_boot(dir: &Path, image: &Path, trees: &Path) -> Result<()> {
 
 /// What the second partition has in it, as text that every system shows; returns the names in order.
 fn fill_settings(dir: &Path, trees: &Path) -> Result<Vec<String>> {
-    let licence = |name: &str| {
-        let path = root().join(name);
-        fs::read(&path).map_err(at(&path))
-    };
-    let copyright = trees.join(qemu::TREES_LICENCE);
+    let licence = |name: &str| read(&root().join(name));
     let files = [
         ("ristretto.txt", ours("ristretto.txt")?),
         ("readme.txt", ours("readme.txt")?),
         ("licences/mit.txt", licence("LICENSE-MIT")?),
         ("licences/apache.txt", licence("LICENSE-APACHE")?),
+        ("licences/gpl-2.txt", licence("LICENSE-GPL2")?),
         ("licences/notices.txt", licence("THIRD-PARTY-NOTICES.md")?),
         (
             "licences/devicetrees.txt",
-            fs::read(&copyright).map_err(at(&copyright))?,
+            read(&trees.join(qemu::TREES_LICENCE))?,
         ),
     ];
     let mut names = vec!["licences/".to_owned()];

@@ -213,11 +213,11 @@ fn doc_steps(_: Tier) -> Result<Vec<Step>> {
 /// Our crates in the image, as arguments for cargo.
 const IMAGE_CRATES: &str = "--package hal --package boards --package firmware";
 
-/// All proofs, with shorter streams over the flapping link; every night with the long ones, and the network proof under
-/// every other reading of every doubt.
+/// All proofs, with shorter streams over the flapping link; every night with the long ones, under both kernels, and
+/// the network proof under every other reading of every doubt.
 fn machine_steps(tier: Tier) -> Result<Vec<Step>> {
     if tier != Tier::Nightly {
-        let proofs = "network dsa bridge isolation vlan ethtool";
+        let proofs = "network dsa bridge isolation termination vlan ethtool";
         let mut steps = Vec::new();
         for command in [proofs, "flap --mib 16"] {
             let words = ["qemu", "linux"].into_iter().chain(command.split(' '));
@@ -226,6 +226,7 @@ fn machine_steps(tier: Tier) -> Result<Vec<Step>> {
         return Ok(steps);
     }
     let mut steps = ours(&["qemu", "linux"])?;
+    steps.extend(ours(&["qemu", "linux", "--suite", "trixie"])?);
     for doubt in espressobin_model::doubts::all() {
         for reading in &doubt.readings[1..] {
             let machine = format!("doubts={}:{reading}", doubt.name);

@@ -77,6 +77,8 @@ pub enum Kind {
     TcpEcho,
     /// A request.
     Http,
+    /// A frame of the reflector.
+    Reflected,
 }
 
 impl Kind {
@@ -117,11 +119,11 @@ pub enum Stage {
     Total,
 }
 
-const KINDS: usize = 4;
+const KINDS: usize = 5;
 const STAGES: usize = 8;
 
 /// The names of [`Kind`]s, as a report has them.
-pub const KIND_NAMES: [&str; KINDS] = ["icmp", "udp", "tcp_echo", "http"];
+pub const KIND_NAMES: [&str; KINDS] = ["icmp", "udp", "tcp_echo", "http", "reflected"];
 /// The names of [`Stage`]s.
 pub const STAGE_NAMES: [&str; STAGES] = [
     "poll", "harvest", "stack", "service", "reply", "doorbell", "sent", "total",

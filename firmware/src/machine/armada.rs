@@ -17,10 +17,11 @@ use core::fmt::Write;
 use core::future::Future;
 use core::pin::Pin;
 
+use hal::arch::exceptions::{self, Attempt};
 use hal::arch::irq::{self, Gic};
 use hal::arch::mmu::Kind;
 use hal::arch::timer::{self, SystemClock};
-use hal::devicetree::{Node, Trigger};
+use hal::devicetree::{Node, Tree, Trigger};
 use hal::dma::cache::Noncoherent;
 use hal::net::mdio::{OrionMdio, PhyAddr};
 use hal::net::mv88e6xxx::{self, Event, Mailbox, PORTS, PortIndex, PortSet, Smi, Switch};
@@ -470,6 +471,7 @@ fn open(machine: &mut Machine) -> Option<u32> {
     let mut south = page(machine, &south)?;
     match soc::open_neta0(&mut south) {
         Ok(closed) if closed.any() => info!("neta: was closed, now open: {closed}"),
+        Ok(_) if machine.opened.any() => info!("neta: was closed, now open: {}", machine.opened),
         Ok(_) => {}
         Err(closed) => {
             error!("neta: not used: stays closed: {closed}");
@@ -523,7 +525,8 @@ fn plan<'t>(node: Node<'t>, conduit: &Node, mac: MacAddr) -> Option<Plan<'t>> {
             left_out(
                 &port,
                 format_args!(
-                    "{name} is not behind one of the switch's own PHYs: not supported yet"
+                    "{name} is not behind one of the switch's own PHYs: {} is not supported yet",
+                    port.str("phy-mode").unwrap_or("that")
                 ),
             );
             continue;
@@ -562,6 +565,47 @@ fn plan<'t>(node: Node<'t>, conduit: &Node, mac: MacAddr) -> Option<Plan<'t>> {
             mac,
         },
     })
+}
+
+/// The first deed after entry, while there is no console to wait for: no frame passes from one socket to another any
+/// more. What goes wrong here is tried again by [`start`], and told then.
+pub(super) fn stop_ports(machine: &mut Machine) {
+    let Some(node) = switch(machine.tree) else {
+        return;
+    };
+    let south = machine
+        .tree
+        .compatible("marvell,armada-3700-periph-clock-sb");
+    if let Some(south) = south.into_iter().next() {
+        let opened = page(machine, &south).map(|mut south| soc::open_neta0(&mut south));
+        let Some(Ok(opened)) = opened else { return };
+        machine.opened = opened;
+    }
+    let address = node.bus_reg(0).ok().and_then(|at| u8::try_from(at).ok());
+    let (Some(address @ ..32), Some(line)) = (address, management(machine, &node)) else {
+        return;
+    };
+    let due_us = Cell::new(0);
+    let registers = Smi::new(Stepper::new(line, SystemClock, &due_us), PhyAddr(address));
+    if steps::run(mv88e6xxx::stop_all_ports(registers)).is_ok() {
+        machine.stopped_us = Some(timer::now_us());
+    }
+}
+
+/// Whether somebody answers at the first register of a node, which is mapped. A tree may lie, and nobody could say so.
+fn answers(node: &Node) -> bool {
+    let read = |address| {
+        // SAFETY: mapped by `page`; the first registers of the blocks it is used for have no side effects.
+        unsafe { exceptions::attempt(Attempt::Read(address as usize)) }.is_none()
+    };
+    node.reg(0).is_ok_and(|region| read(region.address))
+}
+
+/// The switch that the tree has.
+fn switch<'t>(tree: &'t Tree<'t>) -> Option<Node<'t>> {
+    tree.compatible("marvell,orion-mdio")
+        .flat_map(|bus| bus.children())
+        .find(|node| node.is_enabled() && node.is_compatible("marvell,mv88e6085"))
 }
 
 /// The controller of the management bus around the switch.
@@ -605,10 +649,7 @@ pub(super) fn start(
     let mut registers = unsafe { Mmio::new(address) };
     let mac_address = own_address(&node, &mut registers, random);
 
-    let switch = tree
-        .compatible("marvell,orion-mdio")
-        .flat_map(|bus| bus.children())
-        .find(|node| node.is_enabled() && node.is_compatible("marvell,mv88e6085"));
+    let switch = switch(tree);
     let plan = switch.and_then(|switch| plan(switch, &node, mac_address));
     let wanted = plan.as_ref().map_or([None; PORTS], |plan| plan.addresses);
     let supervisor = match plan {
@@ -719,12 +760,13 @@ fn supervise(machine: &mut Machine, plan: Plan) -> Option<(Supervisor, mv88e6xxx
     let mailbox: &'static Mailbox = Box::leak(Box::default());
     let registers: Smi<Wire> = Smi::new(Stepper::new(line, SystemClock, due_us), PhyAddr(address));
     let mut switch = Switch::new(registers, plan.config.clone());
-    // Before anything else: from here on no frame passes from one socket to another.
-    let start_us = timer::now_us();
-    match steps::run(switch.stop_ports()) {
-        Ok(()) => info!("switch: ports stopped in {} us", timer::now_us() - start_us),
-        // The sequence tries again, and says what is wrong.
-        Err(error) => warn!("switch: ports do not stop: {error:?}"),
+    match machine.stopped_us {
+        Some(us) => info!("switch: ports stopped in {us} us"),
+        None => match steps::run(switch.stop_ports()) {
+            Ok(()) => info!("switch: ports stopped in {} us", timer::now_us()),
+            // The sequence tries again, and says what is wrong.
+            Err(error) => warn!("switch: ports do not stop: {error:?}"),
+        },
     }
     let supervisor = Supervisor {
         mailbox,

@@ -22,6 +22,7 @@ impl StatusSource for Desk<'_> {
             open,
             connections,
             answers: &self.network.answers,
+            services: &self.network.services,
             system: &self.network.system,
             access: &self.network.access,
             latency: &self.network.latency,

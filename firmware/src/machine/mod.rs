@@ -85,6 +85,10 @@ struct Machine {
     tree: &'static Tree<'static>,
     /// Syndrome of an asynchronous abort that was pending at entry.
     inherited_abort: Option<u64>,
+    /// What was closed before the board's MAC when its switch was stopped.
+    opened: hal::soc::armada37xx::Closed,
+    /// When the switch's ports were stopped, in microseconds since entry.
+    stopped_us: Option<u64>,
 }
 
 /// Starts the system. Never returns: stops with a [`Park`] code if there is not even a console.
@@ -108,6 +112,8 @@ pub fn start(devicetree: usize) -> ! {
         mapper,
         tree,
         inherited_abort,
+        opened: Default::default(),
+        stopped_us: None,
     };
     machine.forbid_reserved();
     machine.run()
@@ -350,7 +356,7 @@ impl Machine {
         }
         for device in args.devices() {
             if !ports.iter().any(|port: &Port<Card>| port.name == device) {
-                warn!("bootargs: ip= names {device}, which does not exist");
+                warn!("bootargs: there is no {device}");
             }
         }
         (ports, pool, watch)
@@ -360,6 +366,7 @@ impl Machine {
         let node = self.tree.compatible("arm,armv8-timer").next();
         let hz = timer::init(node.and_then(|node| node.u32("clock-frequency").ok()));
         let stamps = stamps::start();
+        armada::stop_ports(&mut self);
         let console = console::start(&mut self);
         let root = self.tree.root();
         let board = root
@@ -445,6 +452,8 @@ impl Machine {
         let mut network = Network::new(ports, pool, system);
         network.access = Access::new(args.admin.clone());
         network.latency = stamps.latency(args.latency, hz, self.tree);
+        network.services.configure(random.draw(), timer::now_ns);
+        network.services.chargen = args.chargen;
         let shell = Shell::new();
         let (used, size) = heap::usage();
         network.system.heap_bytes = (used as u64, size as u64);
@@ -546,7 +555,10 @@ fn port(
     info!("{name}: {}, {}", card.driver(), MacText(card.mac()));
     let config = addressing_config(args, &name, hostname);
     let addressing = Addressing::new(config, EthernetAddress(card.mac()), random.draw());
-    Port::new(name, card, interrupt, addressing, random.draw(), pool)
+    let (serves, reflects) = args.services_on(&name);
+    let mut port = Port::new(name, card, interrupt, addressing, random.draw(), pool);
+    port.bind(serves, reflects);
+    port
 }
 
 /// How an interface gets its addresses, by the command line.

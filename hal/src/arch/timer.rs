@@ -43,6 +43,13 @@ pub fn now_us() -> u64 {
     ((u128::from(ticks) * u128::from(US_PER_TICK.load(Ordering::Relaxed))) >> 64) as u64
 }
 
+/// Nanoseconds since [`init`]: as fine as the counter, which is not as fine as that.
+pub fn now_ns() -> u64 {
+    let ticks = ticks().wrapping_sub(START.load(Ordering::Relaxed));
+    let fraction = u128::from(US_PER_TICK.load(Ordering::Relaxed));
+    (((u128::from(ticks) * fraction) >> 32) * 1000 >> 32) as u64
+}
+
 /// Raises the timer interrupt at `deadline_us`; `None` turns it off.
 #[inline]
 pub fn set_alarm(deadline_us: Option<u64>) {

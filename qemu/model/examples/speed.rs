@@ -1,5 +1,8 @@
 //! How fast the model is on this host: frames from the MAC's ring through the switch to the sockets and back, and
 //! register accesses. `cargo run --release -p espressobin-model --example speed`
+//!
+//! With `reads`, `out` or `in` and a number behind it: so many register reads, or frames of 60 bytes, and nothing else,
+//! for a tool that counts instructions.
 
 use espressobin_model::board::{Board, Config};
 use espressobin_model::bus::{Dma, Env, Ram};
@@ -51,7 +54,18 @@ fn main() {
         ram.write(RX_RING + 32 * n + 8, &(BUFFERS as u32).to_le_bytes());
     }
 
+    let only = std::env::args().nth(1);
+    let wanted = |what: &str| only.as_deref().is_none_or(|only| only == what);
+    let count = std::env::args().nth(2).and_then(|count| count.parse().ok());
+    let rounds = count.unwrap_or(ROUNDS);
+    let report = |what: &str, start: Instant| {
+        let rate = f64::from(rounds) / start.elapsed().as_secs_f64();
+        println!("{what}: {rate:.0} a second");
+    };
     for len in [60_u32, 1514] {
+        if only.is_some() && len > 60 {
+            break;
+        }
         let mut frame = vec![0xff; len as usize];
         frame[6..12].copy_from_slice(&[2, 0, 0, 0, 0, 1]);
         ram.write(BUFFERS, &frame);
@@ -63,7 +77,7 @@ fn main() {
         }
         let mut sent = 0;
         let start = Instant::now();
-        for _ in 0..ROUNDS {
+        for _ in 0..if wanted("out") { rounds } else { 0 } {
             write(&mut board, &mut ram, 0x3c60, 1);
             write(&mut board, &mut ram, 0x3c60, 1 << 16);
             while board.take_frame().is_some() {
@@ -78,7 +92,7 @@ fn main() {
         frame[6..12].copy_from_slice(&[2, 0, 0, 0, 0, 2]);
         let start = Instant::now();
         let mut received = 0;
-        for _ in 0..ROUNDS {
+        for _ in 0..if wanted("in") { rounds } else { 0 } {
             write(&mut board, &mut ram, 0x1500, 1 << 16);
             board.frame_in(&mut ram, 0, &frame);
             let occupied = board.read(&mut ram, NETA + 0x14e0, 4) as u32 & 0x3fff;
@@ -91,16 +105,11 @@ fn main() {
         );
     }
     let start = Instant::now();
-    for _ in 0..ROUNDS {
+    for _ in 0..if wanted("reads") { rounds } else { 0 } {
         board.read(&mut ram, NETA + 0x2c10, 4);
     }
     report("register reads", start);
     for error in board.env.take_guest_errors().iter().take(3) {
         println!("guest error: {}", error.what);
     }
-}
-
-fn report(what: &str, start: Instant) {
-    let rate = f64::from(ROUNDS) / start.elapsed().as_secs_f64();
-    println!("{what}: {rate:.0} a second");
 }

@@ -432,7 +432,7 @@ impl Board {
                     ram_bytes: self.config.ram_bytes,
                 };
                 let value = self.neta0.read(env, &mut memory, at | offset & 3, size);
-                self.settle(dma);
+                self.carry(dma);
                 return u64::from(value);
             }
             Block::Neta1(at) => {
@@ -502,7 +502,7 @@ impl Board {
                 };
                 self.neta0
                     .write(env, &mut memory, at | offset & 3, size, word);
-                return self.settle(dma);
+                return self.carry(dma);
             }
             Block::Neta1(at) => {
                 let mut memory = Checked {
@@ -673,7 +673,7 @@ impl Board {
         self.lines
     }
 
-    /// Runs MAC, wire and switch until they are quiet.
+    /// Lets the MAC do what it can, and the rest follow.
     fn settle(&mut self, dma: &mut dyn Dma) {
         let mut memory = Checked {
             inner: dma,
@@ -682,6 +682,11 @@ impl Board {
         if !self.mac_off[0] {
             self.neta0.advance(&mut self.env, &mut memory);
         }
+        self.carry(dma);
+    }
+
+    /// Takes frames along the wire until it is quiet; the MAC has done its part.
+    fn carry(&mut self, dma: &mut dyn Dma) {
         loop {
             while let Some(frame) = self.neta0.take_sent() {
                 self.travel(Toward::Switch, frame);

@@ -86,13 +86,19 @@ impl Doubts {
         Ok(())
     }
 
-    /// Chooses readings from `name:reading` items divided by commas.
+    /// Chooses readings from items divided by commas: `name:reading`, or `flipped` for the last reading of every doubt.
     ///
     /// # Errors
     ///
     /// The first [`DoubtError`]; the items before it are in force.
     pub fn set_list(&mut self, list: &str) -> Result<(), DoubtError> {
         for item in list.split(',').filter(|item| !item.is_empty()) {
+            if item == "flipped" {
+                for doubt in all() {
+                    self.set(doubt.name, doubt.readings[doubt.readings.len() - 1])?;
+                }
+                continue;
+            }
             let (name, reading) = item
                 .split_once(':')
                 .ok_or_else(|| DoubtError::Malformed(item.into()))?;
@@ -122,6 +128,16 @@ impl Doubts {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn everything_can_be_flipped_and_one_taken_back() {
+        let mut doubts = Doubts::default();
+        let (first, second) = (all().next().unwrap(), all().nth(1).unwrap());
+        let list = format!("flipped,{}:{}", first.name, first.default_reading());
+        doubts.set_list(&list).unwrap();
+        assert!(doubts.is(first, first.default_reading()));
+        assert!(!doubts.is(second, second.default_reading()));
+    }
 
     #[test]
     fn names_are_unique_and_every_doubt_leaves_a_choice() {

@@ -2,7 +2,6 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -100,6 +99,8 @@ pub enum End {
     User,
     /// The test itself.
     Test,
+    /// No network of QEMU's, which gives what it has to the first sockets: nor in those behind this one.
+    Nothing,
     /// What QEMU makes of this description of a network device, whose id is `n0`, `n1` or `n2`.
     Netdev(String),
 }
@@ -174,6 +175,12 @@ impl<'c> Board<'c> {
     /// One more argument for QEMU.
     pub fn arg(mut self, arg: &str) -> Self {
         self.args.push(arg.into());
+        self
+    }
+
+    /// More arguments for QEMU.
+    pub fn args(mut self, args: &[&str]) -> Self {
+        self.args.extend(args.iter().map(|arg| (*arg).to_owned()));
         self
     }
 
@@ -294,6 +301,7 @@ impl<'c> Board<'c> {
                     )
                 }
                 End::Netdev(netdev) => netdev.clone(),
+                End::Nothing => break,
             };
             let capture = self.file(&format!("n{id}.pcap"));
             args.extend(["-netdev".into(), netdev]);
@@ -387,22 +395,9 @@ pub fn address(id: usize, name: &str) -> String {
 
 /// A user-mode network with the services forwarded.
 pub fn user(id: usize, net: &str) -> Result<(Services, String)> {
-    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let (http, echo) = (TcpListener::bind(any)?, TcpListener::bind(any)?);
-    let udp = UdpSocket::bind(any)?;
-    let (http, echo_tcp) = (http.local_addr()?, echo.local_addr()?);
-    let echo_udp = udp.local_addr()?;
-    let netdev = format!(
-        "user,id=n{id},net={net}.0/24,hostfwd=tcp:{http}-:80,hostfwd=tcp:{echo_tcp}-:7,hostfwd=udp:{echo_udp}-:7"
-    );
-    Ok((
-        Services {
-            http,
-            echo_tcp,
-            echo_udp,
-        },
-        netdev,
-    ))
+    let services = Services::forwarded()?;
+    let netdev = format!("user,id=n{id},net={net}.0/24{}", services.forwards());
+    Ok((services, netdev))
 }
 
 /// Carries out the script, notes the counter, and enters the image.
@@ -523,15 +518,15 @@ impl Running {
 
     /// How the services behind a socket are reached, by user-mode network.
     pub fn services(&self, socket: usize) -> Result<Services> {
-        match self.services[socket] {
-            Some(services) => Ok(services),
-            None => fail!("no user-mode network in {}", SOCKETS[socket]),
+        match self.services.get(socket) {
+            Some(Some(services)) => Ok(*services),
+            _ => fail!("no user-mode network in {}", SOCKETS[socket]),
         }
     }
 
     /// Our end of a socket's cable, once.
     pub fn take_wire(&mut self, socket: usize) -> Result<Wire> {
-        match self.wires[socket].take() {
+        match self.wires.get_mut(socket).and_then(Option::take) {
             Some(wire) => Ok(wire),
             None => fail!("the cable of {} does not end here", SOCKETS[socket]),
         }
@@ -633,7 +628,10 @@ impl Running {
 
     /// Frames of a socket so far, both ways, each with its virtual time in nanoseconds since switching on.
     pub fn frames(&self, socket: usize) -> Result<Vec<(u64, Vec<u8>)>> {
-        let bytes = fs::read(&self.captures[socket])?;
+        let Some(capture) = self.captures.get(socket) else {
+            fail!("{} has no network", SOCKETS[socket]);
+        };
+        let bytes = fs::read(capture)?;
         let mut rest = bytes.get(24..).unwrap_or_default();
         let mut frames = Vec::new();
         // QEMU adds the host's time at start, in whole seconds: all but the first frame's fraction is relative to it.
@@ -656,6 +654,30 @@ impl Running {
     /// When our boot loader entered the image, in nanoseconds of virtual time since switching on.
     pub fn entered_ns(&mut self) -> Result<u64> {
         Ok(self.qmp()?.memory(ENTERED_AT)? * COUNTER_NS)
+    }
+
+    /// Whether a whole line with this text follows the first `mark` bytes of the console.
+    pub fn says_from(&self, mark: usize, text: &str) -> bool {
+        let console = self.console();
+        let new = console.get(mark..).unwrap_or_default();
+        let whole = new.rfind('\n').map_or("", |end| &new[..end]);
+        whole.contains(text)
+    }
+
+    /// Waits until QEMU ends by itself, without a complaint of the model.
+    pub fn ended(&mut self, seconds: u64) -> Result {
+        let Some(child) = &mut self.child else {
+            fail!("QEMU was never started");
+        };
+        let status = wait(seconds, "the end of QEMU", || {
+            child.try_wait().ok().flatten()
+        })?;
+        let said = fs::read_to_string(&self.log).unwrap_or_default();
+        let last = said.lines().last().unwrap_or_default();
+        ensure!(status.success(), "QEMU ended with {status}: {last}");
+        let complaints = fs::read_to_string(&self.complaints).unwrap_or_default();
+        ensure!(complaints.is_empty(), "the model complains: {complaints}");
+        Ok(())
     }
 
     /// The board runs, and the model has nothing to complain of.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::board::{Board, Running};
 use super::services::{echo_udp, served_at_once};
 use crate::check::{During, Result, ensure, fail};
-use crate::clients::{self, connect};
+use crate::clients::{connect, curl};
 use crate::{Context, Needs, Test, Tier};
 
 /// The tests of this file.
@@ -147,8 +147,7 @@ fn faults(cx: &Context, cases: &[Case]) -> Result {
 }
 
 fn uptime(board: &Running) -> Result<f64> {
-    let answer = clients::get(board.services(0)?.http, "/metrics")?;
-    let text = String::from_utf8_lossy(&answer.body).into_owned();
+    let text = curl(&[&format!("http://{}/metrics", board.services(0)?.http)])?;
     let value = text
         .lines()
         .find_map(|line| line.strip_prefix("ristretto_uptime_seconds "));
@@ -191,7 +190,7 @@ fn still_there(connection: &mut std::net::TcpStream) -> Result {
 /// Faults that are there when the image starts: it says so, and starts what can be started once they are gone.
 fn faults_from_the_start(cx: &Context) -> Result {
     let cases = [
-        ("mdio-busy*1", "ports do not stop", false),
+        ("mdio-busy*1", "the MDIO controller stays busy", false),
         ("mdio-no-answer", "does not come up", true),
         ("switch-vanish", "does not come up", true),
         ("switch-reset-stuck", "does not come up", true),

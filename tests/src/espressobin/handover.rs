@@ -168,7 +168,7 @@ fn one_u_boot(cx: &Context, id: usize, own_tree: bool) -> Result {
         .id(id)
         .end(0, End::Netdev(netdev))
         .option("state", if own_tree { "power-on" } else { "u-boot" })
-        .firmware(cached("", "u-boot.bin")?)
+        .firmware(cached("uboot/bookworm", "mvebu_espressobin.bin")?)
         .boot()?;
     // Any key, until it has been seen.
     wait(60, "U-Boot's prompt", || {

@@ -53,7 +53,7 @@ const LIMIT_NS: u64 = 5_000_000;
 /// Each instruction takes 2 ns: a slow core's pace.
 const SHIFT: u32 = 1;
 /// The boot loader's time, for the links to come up: 3 seconds.
-const BOOT_LOADER: Deed = Deed::Wait(3_000_000_000 / (2 * 1024 << SHIFT));
+const BOOT_LOADER: Deed = Deed::Wait(3_000_000_000 / ((2 * 1024) << SHIFT));
 
 /// First bytes of a flood's source address; the socket's number is the last.
 const MARK: [u8; 5] = [0x02, 0xf1, 0x00, 0xd0, 0x00];
@@ -74,7 +74,7 @@ fn flood_frame(socket: usize, number: usize) -> Vec<u8> {
     frame.extend(MARK);
     frame.push(socket as u8);
     // Now and then with a VLAN tag.
-    if number % 5 == 0 {
+    if number.is_multiple_of(5) {
         frame.extend([0x81, 0x00, (number % 16) as u8, (number / 16) as u8]);
     }
     frame.extend([0x88, 0xb5]);
@@ -104,14 +104,13 @@ fn flood(mut wire: Wire, socket: usize, stop: &AtomicBool) -> Result {
 /// Times at which frames crossed, in nanoseconds since switching on.
 fn crossings(board: &Running) -> Result<Vec<u64>> {
     let mut times = Vec::new();
-    for id in 0..SOCKETS.len() {
+    for (id, name) in SOCKETS.iter().enumerate() {
         let frames = board.frames(id)?;
         ensure!(
             frames
                 .first()
                 .is_some_and(|(time, _)| *time < 1_000_000_000),
-            "the capture of {} has no start",
-            SOCKETS[id]
+            "the capture of {name} has no start"
         );
         let strange = |frame: &[u8]| origin(frame).is_some_and(|from| from != id);
         times.extend(
@@ -170,6 +169,18 @@ fn isolation(cx: &Context, state: &str, doubts: &str, leaks_before: bool) -> Res
     ensure!(
         leaks_before == (before > 100),
         "{before} frames crossed before the image started: the test does not test"
+    );
+    // The image's own account: before its first character on a console that may be slow.
+    let line = board.line("switch: ports stopped in")?;
+    let stopped_us = line
+        .split_whitespace()
+        .rev()
+        .nth(1)
+        .and_then(|us| us.parse().ok());
+    println!("`{line}`");
+    ensure!(
+        stopped_us.is_some_and(|us: u64| us * 1000 < LIMIT_NS),
+        "`{line}` is too late"
     );
     ensure!(
         last < LIMIT_NS,

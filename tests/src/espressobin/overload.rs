@@ -5,6 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::board::{self, Board, End};
+use super::damage::accounted;
 use super::services::{echo_tcp, served_at_once};
 use crate::check::{During, Result, ensure, fail};
 use crate::clients::connect;
@@ -99,6 +100,12 @@ fn full_ring(cx: &Context) -> Result {
     );
     ensure!(answered > 100, "only {answered} answers in {seconds} s");
     answers(&mut wire, "after the flood")?;
+    // Nothing of this is kept out by the MAC's filter.
+    let missing = accounted(&mut board)?;
+    ensure!(
+        missing < 600,
+        "{missing} frames are neither taken nor counted as lost"
+    );
     served_at_once(&board, &[1, 2], 1)?;
     drop(held);
     echo_tcp(services.echo_tcp, 10_000)?;

@@ -9,7 +9,7 @@ use crate::check::{During, Result, ensure, fail};
 use crate::clients::{self, Background, connect, curl};
 use crate::machine::Services;
 use crate::tap::Tap;
-use crate::{Context, Needs, Test, Tier};
+use crate::{Context, Needs, Test, Tier, iperf3, irtt};
 
 /// The tests of this file.
 pub const TESTS: &[Test] = &[
@@ -135,6 +135,15 @@ fn three_networks(cx: &Context, doubts: &str) -> Result {
     board.untroubled()
 }
 
+/// Other people's measuring tools.
+fn measuring_tools(services: &Services) -> Result {
+    irtt::client(services.irtt, &["-d", "2s", "-i", "20ms", "-l", "1400"])?.all_answered()?;
+    for options in [&["-n", "1M"][..], &["-n", "1M", "-R"]] {
+        iperf3::client(services.iperf3, options)?.moved(1 << 20)?;
+    }
+    Ok(())
+}
+
 /// `wan` on a real interface with a real DHCP server, pinged by IPv4 and IPv6 while the others serve.
 fn ping_wan_while_lan_serves(cx: &Context) -> Result {
     let tap = Tap::new("wan")?;
@@ -170,6 +179,7 @@ fn ping_wan_while_lan_serves(cx: &Context) -> Result {
             clients::ping(&link_local, 200, size.min(1452))?;
         }
         (0..5).try_for_each(|_| served(&services)).during("wan")?;
+        measuring_tools(&services).during("wan")?;
         lan.join().unwrap_or_else(|_| fail!("a client broke"))
     })?;
     board.sound()?;

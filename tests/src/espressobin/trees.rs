@@ -70,7 +70,7 @@ fn every_debian_tree(cx: &Context) -> Result {
             if *machine == "ultra" {
                 board.line("] lan3: neta, 88E6341")?;
                 let line = board.line("wan is not behind")?;
-                ensure!(line.contains("not supported yet"), "`{line}`");
+                ensure!(line.contains("sgmii is not supported yet"), "`{line}`");
                 ensure!(
                     !board.console().contains("] wan: neta"),
                     "wan has an interface"

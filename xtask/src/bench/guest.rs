@@ -154,6 +154,8 @@ pub struct Guest {
     pub udp_echo: SocketAddr,
     /// Where the guest's TCP port 80 is on this host.
     pub http: SocketAddr,
+    /// The same of its port 5201.
+    pub iperf3: SocketAddr,
 }
 
 impl Guest {
@@ -175,9 +177,10 @@ impl Guest {
         fs::write(&counter_path, [0; 32]).map_err(at(&counter_path))?;
         let udp_echo = local(free_udp_port()?);
         let http = local(free_tcp_port()?);
+        let iperf3 = local(free_tcp_port()?);
         let first = match wire {
             Wire::UserNetwork => format!(
-                "user,id=n0,net=10.0.2.0/24,hostfwd=udp:{udp_echo}-:7,hostfwd=tcp:{http}-:80"
+                "user,id=n0,net=10.0.2.0/24,hostfwd=udp:{udp_echo}-:7,hostfwd=tcp:{http}-:80,hostfwd=tcp:{iperf3}-:5201"
             ),
             Wire::Ear(socket) => {
                 let ours = socket.local_addr().map_err(network)?;
@@ -240,6 +243,7 @@ impl Guest {
             line: step.line(),
             udp_echo,
             http,
+            iperf3,
         })
     }
 

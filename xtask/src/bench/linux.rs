@@ -34,6 +34,22 @@ const MODULES: [&str; 4] = ["failover", "net_failover", "virtio_mmio", "virtio_n
 /// What Linux's server prints once it listens.
 pub const READY: &str = "bench: ready";
 
+/// Debian's packages that make an iperf3, and what of each is needed.
+const IPERF3: [(&str, &[&str]); 5] = [
+    ("iperf3", &["./usr/bin/iperf3"]),
+    ("libiperf0", &["*/libiperf.so.0*"]),
+    ("libsctp1", &["*/libsctp.so.1*"]),
+    ("libssl3", &["*/libcrypto.so.3"]),
+    (
+        "libc6",
+        &[
+            "*/libc.so.6",
+            "*/libm.so.6",
+            "*/aarch64-linux-gnu/ld-linux-aarch64.so.1",
+        ],
+    ),
+];
+
 /// A kernel and what it needs to drive a machine's network.
 struct Kernel {
     image: PathBuf,
@@ -48,6 +64,45 @@ struct Kernel {
 ///
 /// If the kernel cannot be had, or the compiler refuses.
 pub fn build(machine: &Machine) -> Result<System> {
+    pack(machine, &[])
+}
+
+/// The same with Debian's iperf3 running beside the server.
+///
+/// # Errors
+///
+/// Those of [`build`], or if iperf3 cannot be had.
+pub fn build_with_iperf3(machine: &Machine) -> Result<System> {
+    let dir = workspace::cache_dir()?
+        .join("linux")
+        .join(format!("{SUITE}-arm64"))
+        .join("iperf3");
+    let complete = dir.join("complete");
+    if !complete.exists() {
+        let apt = PrivateApt::open(SUITE, "arm64")?;
+        for (package, files) in IPERF3 {
+            let deb = apt.download_deb(package)?;
+            extract_deb(&deb, files, &dir)?;
+            fs::remove_file(&deb).map_err(at(&deb))?;
+        }
+        fs::write(&complete, []).map_err(at(&complete))?;
+    }
+    let mut files = Vec::new();
+    for entry in fs::read_dir(&dir).map_err(at(&dir))?.flatten() {
+        // Debian's links are to files beside them; what they lead to is packed under either name.
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let place = match name.as_str() {
+            "complete" => continue,
+            "iperf3" => name,
+            _ => format!("lib/{name}"),
+        };
+        files.push((place, read(&entry.path())?));
+    }
+    pack(machine, &files)
+}
+
+/// Packs the server, and beside it these files, by their names in the archive.
+fn pack(machine: &Machine, files: &[(String, Vec<u8>)]) -> Result<System> {
     packages::ensure(&COMPILER)?;
     let dir = workspace::cache_dir()?
         .join("linux")
@@ -82,6 +137,7 @@ pub fn build(machine: &Machine) -> Result<System> {
     let mut archive = Cpio::default();
     archive.directory("dev");
     archive.character_device("dev/console", 5, 1);
+    archive.character_device("dev/urandom", 1, 9);
     archive.directory("modules");
     let mut order = String::new();
     for module in &kernel.modules {
@@ -91,10 +147,18 @@ pub fn build(machine: &Machine) -> Result<System> {
     }
     archive.file("modules.order", 0o644, order.as_bytes());
     archive.file("init", 0o755, &read(&init)?);
+    if !files.is_empty() {
+        archive.directory("lib");
+        archive.directory("tmp");
+    }
+    for (place, bytes) in files {
+        archive.file(place, 0o755, bytes);
+    }
     fs::remove_file(&init).map_err(at(&init))?;
+    let suffix = if files.is_empty() { "" } else { "-iperf3" };
     let initrd = dir.join(match machine {
-        Machine::Virt => "initrd-virt",
-        Machine::Espressobin { .. } => "initrd-espressobin",
+        Machine::Virt => format!("initrd-virt{suffix}"),
+        Machine::Espressobin { .. } => format!("initrd-espressobin{suffix}"),
     });
     workspace::write_whole(&initrd, &archive.finish())?;
     Ok(System {

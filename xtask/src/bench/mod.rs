@@ -9,6 +9,7 @@
 
 mod calibrate;
 mod discover;
+mod goodput;
 mod guest;
 mod linux;
 mod load;
@@ -53,6 +54,10 @@ pub const COMMAND: Command = Command {
             "--image",
             "FILE",
             "measure this image instead of building out/Image",
+        ),
+        Opt::switch(
+            "--goodput",
+            "measure instead what a MiB of TCP costs, with iperf3",
         ),
         Opt::value(
             "--append",
@@ -123,6 +128,15 @@ fn run(parsed: &Parsed) -> Result<()> {
     let bench = find("machine", name, MACHINES, |machine| machine.name)?;
     let mut emulator = (bench.emulator)()?;
     calibrate(&emulator)?;
+    if parsed.has("--goodput") {
+        return goodput::run(
+            &emulator,
+            with_ours,
+            with_linux,
+            parsed.value("--image"),
+            parsed.has("--quick"),
+        );
+    }
 
     if let Some(key) = parsed.value("--profile") {
         return profile_ours(&mut emulator, bench, key, parsed, &effort);
@@ -136,7 +150,7 @@ fn run(parsed: &Parsed) -> Result<()> {
                 (built.image, Some(built.elf))
             }
         };
-        let mut subject = ours(image, parsed);
+        let mut subject = ours(image, parsed.value("--append"));
         subject.elf = elf;
         results.push((bench.measure)(&mut emulator, &subject, &effort)?);
     }
@@ -217,11 +231,9 @@ struct Subject {
     memory_limit: Duration,
 }
 
-fn ours(kernel: PathBuf, parsed: &Parsed) -> Subject {
+fn ours(kernel: PathBuf, append: Option<&str>) -> Subject {
     // As long as we live: there is one of it.
-    let append = parsed
-        .value("--append")
-        .map(|text| &*text.to_owned().leak());
+    let append = append.map(|text| &*text.to_owned().leak());
     Subject {
         system: System {
             name: "Ristretto".to_owned(),
@@ -429,7 +441,7 @@ fn profile_ours(
 ) -> Result<()> {
     let row = find("figure", key, bench.rows, |row| row.key)?;
     let built = build::sound_image()?;
-    let system = ours(built.image, parsed).system;
+    let system = ours(built.image, parsed.value("--append")).system;
     let table = with_blocks(emulator, |emulator, blocks| {
         let (before, after, units) = match row.figure {
             Figure::Boot => {

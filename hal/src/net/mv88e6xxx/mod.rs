@@ -189,6 +189,27 @@ pub struct BringUpError {
     pub cause: Error,
 }
 
+/// Stops all ports of the chip behind `regs` (see [`Smi`]), those with a PHY inside first, and takes away whom they may
+/// forward to: all that can be done about leaks before it is known what the chip is to do.
+///
+/// # Errors
+///
+/// [`Error::Access`]; ports before the one that failed are stopped.
+pub async fn stop_all_ports(mut regs: impl Registers) -> Result<(), Error> {
+    Ok(stop_ports(&mut regs, PortSet::from_bits(0b1_1110)).await?)
+}
+
+async fn stop_ports(regs: &mut impl Registers, first: PortSet) -> Result<(), steps::Error> {
+    let others = PortSet::ALL.iter().filter(|port| !first.has(*port));
+    for port in first.iter().chain(others) {
+        port::disable(regs, port).await?;
+    }
+    for port in PortIndex::all() {
+        port::isolate(regs, port).await?;
+    }
+    Ok(())
+}
+
 /// The chip behind its registers.
 #[derive(Debug)]
 pub struct Switch<R> {
@@ -271,15 +292,7 @@ impl<R: Registers> Switch<R> {
     ///
     /// [`Error::Access`]; ports before the one that failed are stopped.
     pub async fn stop_ports(&mut self) -> Result<(), Error> {
-        let users = self.config.user_ports();
-        let others = PortSet::ALL.iter().filter(|port| !users.has(*port));
-        for port in users.iter().chain(others) {
-            port::disable(&mut self.regs, port).await?;
-        }
-        for port in PortIndex::all() {
-            port::isolate(&mut self.regs, port).await?;
-        }
-        Ok(())
+        Ok(stop_ports(&mut self.regs, self.config.user_ports()).await?)
     }
 
     /// All four of them: those without a socket on this board, too, have no business being up.

@@ -1,0 +1,14 @@
+//! The board's model itself, seen from outside: what goes into its sockets, what comes out, what the image says.
+//!
+//! `scripted` runs the board by a script in virtual time, without a network of this machine, a run in a tenth of a second:
+//! the same script gives the same trace. `faults` shows that each misbehaviour takes effect, asked for on the command line
+//! and at run time; `states` how the board is found.
+
+mod faults;
+mod scripted;
+mod states;
+
+use crate::Test;
+
+/// The tests of this directory.
+pub const TESTS: &[&[Test]] = &[scripted::TESTS, faults::TESTS, states::TESTS];
