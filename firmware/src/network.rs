@@ -497,8 +497,11 @@ impl<N: Nic> Network<N> {
         let sockets = self.connections.get(connection).sockets();
         port.iface
             .poll_ingress_single(instant(now_us), &mut lent, sockets);
+        let place = self.connections.get(connection);
+        // The others stream: no segment of theirs is the answer to another.
         if let Some(stack) = stack
-            && self.connections.get(connection).socket().recv_queue() > 0
+            && matches!(place.service, Some(Service::Echo | Service::Http))
+            && place.socket().recv_queue() > 0
         {
             let answers = &self.ports[index].answers;
             self.latency.asked(connection, answers, harvest, stack);

@@ -202,7 +202,7 @@ mod tests {
             // A body around a thousand, and a long tail.
             let mut values: Vec<u32> = (0..count)
                 .map(|_| {
-                    let tail = if random.draw() % 50 == 0 {
+                    let tail = if random.draw().is_multiple_of(50) {
                         random.draw() % 24
                     } else {
                         0

@@ -144,7 +144,7 @@ fn run(parsed: &Parsed) -> Result<()> {
                 (built.image, Some(built.elf))
             }
         };
-        let mut subject = ours(image, parsed);
+        let mut subject = ours(image, parsed.value("--append"));
         subject.elf = elf;
         results.push((bench.measure)(&mut emulator, &subject, &effort)?);
     }
@@ -225,11 +225,9 @@ struct Subject {
     memory_limit: Duration,
 }
 
-fn ours(kernel: PathBuf, parsed: &Parsed) -> Subject {
+fn ours(kernel: PathBuf, append: Option<&str>) -> Subject {
     // As long as we live: there is one of it.
-    let append = parsed
-        .value("--append")
-        .map(|text| &*text.to_owned().leak());
+    let append = append.map(|text| &*text.to_owned().leak());
     Subject {
         system: System {
             name: "Ristretto".to_owned(),
@@ -437,7 +435,7 @@ fn profile_ours(
 ) -> Result<()> {
     let row = find("figure", key, bench.rows, |row| row.key)?;
     let built = build::sound_image()?;
-    let system = ours(built.image, parsed).system;
+    let system = ours(built.image, parsed.value("--append")).system;
     let table = with_blocks(emulator, |emulator, blocks| {
         let (before, after, units) = match row.figure {
             Figure::Boot => {
