@@ -41,7 +41,7 @@ pub fn run(emulator: &Emulator, with_ours: bool, with_linux: bool, parsed: &Pars
             Some(file) => PathBuf::from(file),
             None => build::sound_image()?.image,
         };
-        systems.push(ours(image, parsed).system);
+        systems.push(ours(image, parsed.value("--append")).system);
     }
     if with_linux {
         systems.push(linux::build_with_iperf3(&emulator.machine)?);
