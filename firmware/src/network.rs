@@ -42,6 +42,8 @@ use crate::snapshot::{Snapshot, System};
 
 /// Frames one interface may have handled before the others, the timers and the services get their turn.
 const BUDGET: usize = 64;
+/// Places in the transmit ring that one answer in place takes at most: one for each port of a bridge.
+const COPIES: usize = 8;
 /// Segments one connection may send in one round.
 const SEGMENTS: usize = 16;
 /// Requests one connection may have answered in one round.
@@ -145,6 +147,8 @@ pub struct Port<N: Nic> {
     backlog: bool,
     /// The interface's own sockets, or its addresses, have something to do.
     touched: bool,
+    /// The driver was at work in this round: it may have something to flush.
+    unflushed: bool,
     /// The transmit ring was full; it interrupts when there is room.
     blocked: bool,
     /// Reports of group memberships may be due until then, in microseconds.
@@ -207,6 +211,7 @@ impl<N: Nic> Port<N> {
             link: None,
             backlog: true,
             touched: true,
+            unflushed: false,
             blocked: false,
             reports_until_us: 0,
             deadline_us: 0,
@@ -307,9 +312,12 @@ impl<N: Nic> Network<N> {
         };
         // Bit by bit the interfaces that have answered.
         let mut answered = 0;
+        // Interfaces up to the last one that received: only that can leave frames for others of the same device.
+        let mut asked = 0;
         for index in 0..self.ports.len() {
             let port = &self.ports[index];
-            if pending & port.interrupt != 0 || port.backlog || port.nic.waiting() {
+            if pending & port.interrupt != 0 || port.backlog || asked > 0 && port.nic.waiting() {
+                asked = index + 1;
                 self.poll_port(index, now_us, pending, stamped, &mut done);
                 answered |= u32::from(!self.ports[index].answers.is_empty()) << index;
             }
@@ -332,7 +340,10 @@ impl<N: Nic> Network<N> {
             if port.touched || port.deadline_us <= now_us {
                 poll_sockets(port, &mut self.pool, &mut self.input[..], now_us);
             }
-            port.nic.flush();
+            if port.unflushed {
+                port.unflushed = false;
+                port.nic.flush();
+            }
             if answered >> index & 1 != 0 {
                 let (answers, nic) = (&mut port.answers, &mut port.nic);
                 self.latency.rang(answers, index, nic, &mut self.pool);
@@ -342,7 +353,9 @@ impl<N: Nic> Network<N> {
                 port.backlog = true;
                 again = true;
             }
-            again |= (port.backlog || port.nic.waiting()) && !port.blocked;
+            // Those behind were asked above, after the last one received.
+            port.backlog |= index < asked && port.nic.waiting();
+            again |= port.backlog && !port.blocked;
             next_us = next_us.min(port.deadline_us);
         }
         match next_us {
@@ -379,23 +392,34 @@ impl<N: Nic> Network<N> {
             }
         }
         port.flows.now_us = now_us;
+        port.unflushed = true;
         let mut budget = BUDGET;
+        // Frames that may be received before the transmit ring is asked for room again.
+        let mut room = 0;
         loop {
             let port = &mut self.ports[index];
             if budget == 0 {
                 break; // the rest in the next round, after everybody else
             }
-            if port.nic.transmit_space(&mut self.pool) == 0 {
-                // Answers have no place to go: the frames wait in the ring, and the ring tells when there is room.
-                port.block();
-                break;
+            if room == 0 {
+                let space = port.nic.transmit_space(&mut self.pool);
+                if space == 0 {
+                    // Answers have no place to go: the frames wait in the ring, and the ring tells when there is room.
+                    port.block();
+                    break;
+                }
+                room = (space / COPIES).max(1);
             }
             let Some(frame) = port.nic.receive(&mut self.pool) else {
                 port.backlog = false;
                 break;
             };
             budget -= 1;
-            self.receive(index, frame, now_us, stamped);
+            room = match self.receive(index, frame, now_us, stamped) {
+                true => room - 1,
+                // The stack may have sent anything.
+                false => 0,
+            };
         }
         let port = &mut self.ports[index];
         if port.blocked && port.nic.transmit_space(&mut self.pool) > 0 {
@@ -411,9 +435,9 @@ impl<N: Nic> Network<N> {
         }
     }
 
-    /// One received frame: answered in place, or handed on.
+    /// One received frame: answered in place, or handed on. Whether the former.
     #[inline]
-    fn receive(&mut self, index: usize, mut frame: Frame, now_us: u64, stamped: bool) {
+    fn receive(&mut self, index: usize, mut frame: Frame, now_us: u64, stamped: bool) -> bool {
         let harvest = if stamped { clock::cycles() } else { 0 };
         let port = &mut self.ports[index];
         let verdict = match port.serves {
@@ -440,7 +464,7 @@ impl<N: Nic> Network<N> {
         if let Some((len, kind)) = answered {
             frame.set_len(len);
             self.answer_in_place(index, frame, kind, stamped.then_some(harvest));
-            return;
+            return true;
         }
         let class = classify(frame.bytes(), index as u8);
         let connection = match &class {
@@ -454,11 +478,12 @@ impl<N: Nic> Network<N> {
             Some(connection) => self.receive_for(connection, index, &frame, harvest, now_us),
             None if self.receive_unconnected(index, &mut frame, &class, harvest, now_us) => {
                 self.answer_in_place(index, frame, Kind::Udp, stamped.then_some(harvest));
-                return;
+                return false;
             }
             None => {}
         }
         self.pool.put(frame);
+        false
     }
 
     /// Sends a received frame back as its own answer, and notes when, if it was stamped at harvest.
@@ -603,6 +628,7 @@ impl<N: Nic> Network<N> {
         self.connections.open_for(segment, now_us, |victim| {
             services.iperf3.gone(victim.iperf3);
             if let Some(port) = ports.get_mut(victim.interface()) {
+                port.unflushed = true;
                 let mut lent = Lent {
                     nic: &mut port.nic,
                     pool,
@@ -657,6 +683,7 @@ impl<N: Nic> Network<N> {
         let connection = self.connections.get(index);
         // Only what the service wrote is an answer: an acknowledgement is none.
         let answers = began.filter(|(_, queued)| connection.socket().send_queue() > *queued);
+        port.unflushed = true;
         let mut lent = Lent {
             nic: &mut port.nic,
             pool: &mut self.pool,
@@ -737,6 +764,7 @@ impl<N: Nic> Network<N> {
             let Some(port) = self.ports.get_mut(datagram.interface()) else {
                 break;
             };
+            port.unflushed = true;
             let space = port.nic.transmit_space(&mut self.pool);
             let frame = if space > 0 { self.pool.take() } else { None };
             let Some(mut frame) = frame else {
@@ -865,6 +893,7 @@ impl<N: Nic> Network<N> {
 fn poll_sockets<N: Nic>(port: &mut Port<N>, pool: &mut Pool, scratch: &mut [u8], now_us: u64) {
     let now = instant(now_us);
     port.touched = false;
+    port.unflushed = true;
     port.flows.now_us = now_us;
     let up = port.link.is_some_and(Link::is_up);
     let (name, flows, serves) = (&port.name, &mut port.flows, port.serves);

@@ -218,7 +218,7 @@ impl Tagger {
     #[must_use]
     pub fn put_on(&self, frame: &mut Frame, port: PortIndex) -> bool {
         let len = frame.bytes().len();
-        if len < MIN_LEN && !(len >= ADDRESSES + 2 && frame.pad(MIN_LEN)) {
+        if len < MIN_LEN && !pad(frame) {
             return false;
         }
         let Some(head) = frame.bytes().first_chunk::<16>() else {
@@ -247,6 +247,13 @@ impl Tagger {
         }
         true
     }
+}
+
+/// Of its own, because frames that were received and answered need it not.
+#[cold]
+#[inline(never)]
+fn pad(frame: &mut Frame) -> bool {
+    frame.bytes().len() >= ADDRESSES + 2 && frame.pad(MIN_LEN)
 }
 
 /// The four bytes, the first in the highest bits.

@@ -13,6 +13,11 @@ pub const RING: usize = 256;
 /// The port.
 pub type Port = Neta<Mmio, Noncoherent, RING, RING>;
 
+/// [`Neta::look`].
+pub fn look(port: &mut Port) -> bool {
+    port.look()
+}
+
 /// [`Nic::receive`].
 pub fn receive(port: &mut Port, pool: &mut Pool) -> Option<Frame> {
     Nic::receive(port, pool)

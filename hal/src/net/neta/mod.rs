@@ -622,6 +622,15 @@ impl<B: Bus, D: Dma, const RX: usize, const TX: usize> Neta<B, D, RX, TX> {
         }
     }
 
+    /// Whether [`Nic::receive`] would find something, if only a damaged frame. Cheaper where it would not.
+    #[inline]
+    pub fn look(&mut self) -> bool {
+        self.running
+            && self
+                .rx
+                .look(&mut self.bus, &mut self.dma, &mut self.counters)
+    }
+
     /// Queues a frame for [`Nic::flush`]. If it does not go, it is counted and back in `pool`.
     #[inline]
     pub fn send(&mut self, frame: Frame, pool: &mut Pool) -> bool {

@@ -196,7 +196,7 @@ impl<const SIZE: usize> RxQueue<SIZE> {
 
     /// Whether there are frames to be taken.
     #[inline]
-    fn look(&mut self, bus: &mut impl Bus, dma: &mut impl Dma, counters: &mut Counters) -> bool {
+    pub fn look(&mut self, bus: &mut impl Bus, dma: &mut impl Dma, counters: &mut Counters) -> bool {
         if self.seen > 0 {
             if self.released >= SIZE as u32 / 2 {
                 // A burst as long as the ring must not starve the MAC until its end.
