@@ -504,7 +504,7 @@ impl Connections {
     /// Whether any is noted.
     #[inline(always)]
     pub fn any_touched(&self) -> bool {
-        self.dirty.iter().any(|word| *word != 0)
+        self.dirty.iter().fold(0, |all, word| all | word) != 0
     }
 
     /// The next connection noted by [`Self::touch`], in the order of places from `from` on.

@@ -323,46 +323,61 @@ impl<N: Nic> Network<N> {
             }
         }
         self.connections.expire(now_us);
-        let mut from = 0;
-        while let Some(index) = self.connections.next_touched(from) {
-            self.poll_connection(index, now_us);
-            from = index + 1;
+        let mut again = false;
+        if self.connections.any_touched() {
+            let mut from = 0;
+            while let Some(index) = self.connections.next_touched(from) {
+                self.poll_connection(index, now_us);
+                from = index + 1;
+            }
+            again = self.connections.any_touched();
         }
         let mut next_us = self.connections.earliest_us();
-        let mut again = self.connections.any_touched();
         if self.services.iperf3.sends_datagrams() {
             let due_us = self.send_datagrams(now_us);
             again |= due_us <= now_us;
             next_us = next_us.min(due_us);
         }
         answered |= self.latency.replied();
-        for (index, port) in self.ports.iter_mut().enumerate() {
-            if port.touched || port.deadline_us <= now_us {
-                poll_sockets(port, &mut self.pool, &mut self.input[..], now_us);
-            }
-            if port.unflushed {
-                port.unflushed = false;
-                port.nic.flush();
-            }
-            if answered >> index & 1 != 0 {
-                let (answers, nic) = (&mut port.answers, &mut port.nic);
-                self.latency.rang(answers, index, nic, &mut self.pool);
-            }
-            if port.blocked && port.nic.transmit_space(&mut self.pool) > 0 {
-                // There was room before there could be an interrupt for it.
-                port.backlog = true;
-                again = true;
-            }
+        for index in 0..self.ports.len() {
+            let port = &mut self.ports[index];
             // Those behind were asked above, after the last one received.
             port.backlog |= index < asked && port.nic.waiting();
-            again |= port.backlog && !port.blocked;
-            next_us = next_us.min(port.deadline_us);
+            let stirs = port.unflushed | port.touched | port.backlog | port.blocked;
+            if stirs || port.deadline_us <= now_us {
+                again |= self.finish_port(index, now_us, answered >> index & 1 != 0);
+            }
+            next_us = next_us.min(self.ports[index].deadline_us);
         }
         match next_us {
             _ if again => Next::Again,
             u64::MAX => Next::Idle,
             at_us => Next::At(at_us),
         }
+    }
+
+    /// The end of a round for an interface that had one: its own sockets, then the doorbells. Whether it wants another one
+    /// at once.
+    #[inline(never)]
+    fn finish_port(&mut self, index: usize, now_us: u64, answered: bool) -> bool {
+        let port = &mut self.ports[index];
+        if port.touched || port.deadline_us <= now_us {
+            poll_sockets(port, &mut self.pool, &mut self.input[..], now_us);
+        }
+        if port.unflushed {
+            port.unflushed = false;
+            port.nic.flush();
+        }
+        if answered {
+            let (answers, nic) = (&mut port.answers, &mut port.nic);
+            self.latency.rang(answers, index, nic, &mut self.pool);
+        }
+        if port.blocked && port.nic.transmit_space(&mut self.pool) > 0 {
+            // There was room before there could be an interrupt for it.
+            port.backlog = true;
+            return true;
+        }
+        port.backlog && !port.blocked
     }
 
     /// Takes frames from one interface that interrupted, or had more than its budget last time.

@@ -29,6 +29,8 @@ pub struct Frame {
     buffer: &'static mut Buffer,
     start: u16,
     len: u16,
+    /// Where in the buffer that ends which the CPU may have written and not written back.
+    dirty: u16,
 }
 
 impl Frame {
@@ -43,6 +45,7 @@ impl Frame {
     #[inline]
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         let start = usize::from(self.start);
+        self.dirty = self.dirty.max(self.start + self.len);
         &mut self.buffer.0[start..start + usize::from(self.len)]
     }
 
@@ -104,15 +107,32 @@ impl Frame {
     /// The whole buffer and where the frame lies in it, for drivers.
     #[inline]
     pub fn parts(&mut self) -> (&mut Buffer, core::ops::Range<usize>) {
+        self.dirty = BUFFER_BYTES as u16;
         let start = usize::from(self.start);
         (self.buffer, start..start + usize::from(self.len))
+    }
+
+    /// The same, and where that ends which the CPU may have written since the last [`Frame::note_clean`]: for drivers of
+    /// devices that do not see the caches. Whoever writes here tells nobody of it.
+    #[inline]
+    pub fn cached_parts(&mut self) -> (&mut Buffer, core::ops::Range<usize>, usize) {
+        let start = usize::from(self.start);
+        let range = start..start + usize::from(self.len);
+        (self.buffer, range, usize::from(self.dirty))
+    }
+
+    /// Notes that all lines from [`HEADROOM`]'s on that the CPU may have written were written back.
+    #[inline]
+    pub fn note_clean(&mut self) {
+        self.dirty = 0;
     }
 }
 
 /// The buffers that nobody uses at the moment.
 #[derive(Debug)]
 pub struct Pool {
-    free: Vec<&'static mut Buffer>,
+    /// With what is known of their lines.
+    free: Vec<Frame>,
     made: usize,
 }
 
@@ -132,20 +152,21 @@ impl Pool {
         self.made += count;
         self.free.reserve_exact(self.made - self.free.len());
         for _ in 0..count {
-            self.free
-                .push(Box::leak(Box::new(Buffer([0; BUFFER_BYTES]))));
+            self.free.push(Frame {
+                buffer: Box::leak(Box::new(Buffer([0; BUFFER_BYTES]))),
+                start: HEADROOM as u16,
+                len: 0,
+                dirty: BUFFER_BYTES as u16,
+            });
         }
     }
 
     /// An empty frame, if a buffer is free.
     #[inline]
     pub fn take(&mut self) -> Option<Frame> {
-        let buffer = self.free.pop()?;
-        Some(Frame {
-            buffer,
-            start: HEADROOM as u16,
-            len: 0,
-        })
+        let mut frame = self.free.pop()?;
+        (frame.start, frame.len) = (HEADROOM as u16, 0);
+        Some(frame)
     }
 
     /// A copy of a frame, if a buffer is free.
@@ -160,7 +181,7 @@ impl Pool {
     #[inline(always)]
     pub fn put(&mut self, frame: Frame) {
         // Never reallocates: there is room for every frame that the pool made.
-        self.free.push(frame.buffer);
+        self.free.push(frame);
     }
 
     /// Buffers free now.
@@ -193,6 +214,35 @@ mod tests {
         copy.bytes_mut()[0] = 8;
         assert_eq!(copy.bytes()[1..], frame.bytes()[1..]);
         assert_eq!(frame.bytes(), [7; 104]);
+    }
+
+    #[test]
+    fn what_was_written_is_known_until_it_is_noted_as_clean() {
+        let mut pool = Pool::new(1);
+        let mut frame = pool.take().unwrap();
+        assert_eq!(frame.cached_parts().2, BUFFER_BYTES, "zeroed by the CPU");
+        frame.note_clean();
+        assert!(frame.set_len(100));
+        assert_eq!((frame.bytes().len(), frame.cached_parts().2), (100, 0));
+        frame.bytes_mut()[0] = 1;
+        assert!(frame.set_len(20));
+        frame.bytes_mut()[0] = 1;
+        assert_eq!(frame.cached_parts().2, HEADROOM + 100, "the longest counts");
+        pool.put(frame);
+        let mut frame = pool.take().unwrap();
+        assert_eq!(frame.cached_parts().2, HEADROOM + 100, "also in the pool");
+        frame.note_clean();
+        assert!(frame.set_len(30) && frame.grow_front::<12>(8));
+        assert_eq!(frame.cached_parts().2, HEADROOM + 30);
+        frame.note_clean();
+        frame.cut_front::<12>(8);
+        assert_eq!(frame.cached_parts().2, HEADROOM + 30);
+        frame.note_clean();
+        assert!(frame.pad(60));
+        assert_eq!(frame.cached_parts().2, HEADROOM + 60);
+        frame.note_clean();
+        frame.parts();
+        assert_eq!(frame.cached_parts().2, BUFFER_BYTES, "whoever has it all may write it all");
     }
 
     #[test]

@@ -162,13 +162,18 @@ impl<const SIZE: usize> RxQueue<SIZE> {
     /// Hands a buffer to the MAC, which learns of it at the next [`RxQueue::update`].
     #[inline]
     fn give(&mut self, mut frame: Frame, dma: &mut impl Dma) -> Result<(), Frame> {
-        let (buffer, _) = frame.parts();
-        let area = &mut buffer.0[RX_START..RX_START + self.room];
+        let (buffer, _, dirty) = frame.cached_parts();
+        let area = &buffer.0[RX_START..RX_START + self.room];
         let Some(addr) = dma.bus_addr(area.as_ptr(), area.len()) else {
             return Err(frame);
         };
-        // A line that whoever held the frame left dirty must not be written back over the next one.
-        dma.clean_invalidate(area);
+        // A line that whoever held the frame left dirty must not be written back over the next one. Lines that are clean
+        // may stay: the core drops them without a word or fetches more of them at any time, now or while the MAC writes,
+        // which is why those that it wrote are dropped on arrival.
+        if dirty > RX_START {
+            dma.clean_invalidate(&mut buffer.0[lines(RX_START..dirty)]);
+            frame.note_clean();
+        }
         let slot = self.queue.frames.push(frame)?;
         self.queue.descriptors[slot].describe_buffer(addr);
         self.given += 1;
@@ -246,7 +251,7 @@ impl<const SIZE: usize> RxQueue<SIZE> {
             self.taken += 1;
             match received {
                 Ok(bytes) => {
-                    let (buffer, _) = frame.parts();
+                    let (buffer, ..) = frame.cached_parts();
                     // The core may have fetched lines on speculation while the MAC was writing them.
                     dma.invalidate(&mut buffer.0[lines(RX_START..RX_START + bytes)]);
                     // Always fits: the MAC wrote into this very buffer.
@@ -372,7 +377,7 @@ impl<const SIZE: usize> TxQueue<SIZE> {
         dma: &mut impl Dma,
         counters: &mut Counters,
     ) -> Result<(), Frame> {
-        let (buffer, range) = frame.parts();
+        let (buffer, range, dirty) = frame.cached_parts();
         let bytes = range.len();
         if !(ETHERNET_HEADER_BYTES..=self.max_bytes).contains(&bytes) {
             counters.tx_bad_length += 1;
@@ -382,8 +387,9 @@ impl<const SIZE: usize> TxQueue<SIZE> {
             counters.tx_unreachable += 1;
             return Err(frame);
         };
-        // The MAC reads memory, not the cache.
-        dma.clean(&buffer.0[lines(range)]);
+        // The MAC reads memory, not the cache. What else was written goes along: the buffer comes back clean.
+        dma.clean(&buffer.0[lines(range.start.min(RX_START)..range.end.max(dirty))]);
+        frame.note_clean();
         let slot = self.queue.frames.push(frame)?;
         self.queue.descriptors[slot].describe_frame(addr, bytes);
         self.queued += 1;
