@@ -240,7 +240,7 @@ impl Conduit {
         counters: &mut Counters,
         pool: &mut Pool,
     ) {
-        let bytes = frame.bytes().len() as u64;
+        let bytes = frame.byte_count() as u64;
         let fits = match self.tagger {
             Some(tagger) => tagger.put_on(&mut frame, port),
             None => true,
@@ -328,7 +328,7 @@ impl Socket {
             false => frame,
         };
         self.counters.rx_frames += 1;
-        self.counters.rx_bytes += frame.bytes().len() as u64;
+        self.counters.rx_bytes += frame.byte_count() as u64;
         Some(frame)
     }
 

@@ -8,7 +8,8 @@ use virtio_drivers::transport::mmio::MmioTransport;
 use super::armada::Socket;
 use super::virtio::Platform;
 
-/// One of the cards there are drivers for.
+/// One of the cards there are drivers for. With a tag of its own: which it is, is asked a dozen times for every frame.
+#[repr(u8)]
 pub(super) enum Card {
     /// A virtual machine's.
     Virtio(VirtioNic<Platform, MmioTransport<'static>>),

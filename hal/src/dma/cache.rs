@@ -70,11 +70,13 @@ mod arm {
                 );
             }
         }
-        for line in rest.chunks(LINE) {
+        let core::ops::Range { start: mut at, end } = rest.as_ptr_range();
+        while at < end {
             // SAFETY: the same.
             unsafe {
-                core::arch::asm!("dc civac, {}", in(reg) line.as_ptr(), options(nostack, preserves_flags));
+                core::arch::asm!("dc civac, {}", in(reg) at, options(nostack, preserves_flags));
             }
+            at = at.wrapping_add(LINE);
         }
     }
 

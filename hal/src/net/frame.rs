@@ -41,7 +41,13 @@ impl Frame {
         &self.buffer.0[start..start + usize::from(self.len)]
     }
 
-    /// The same, to change them.
+    /// How many they are.
+    #[inline]
+    pub fn byte_count(&self) -> usize {
+        usize::from(self.len)
+    }
+
+    /// The same bytes, to change them.
     #[inline]
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         let start = usize::from(self.start);
@@ -64,11 +70,14 @@ impl Frame {
     /// Does nothing if the frame is shorter than both together.
     #[inline]
     pub fn cut_front<const HEAD: usize>(&mut self, by: usize) {
-        let bytes = self.bytes_mut();
-        if let Some(head) = bytes.first_chunk::<HEAD>().copied()
-            && let Some(place) = bytes.get_mut(by..by + HEAD)
+        if let Some(head) = self.bytes().first_chunk::<HEAD>().copied()
+            && usize::from(self.len) >= by + HEAD
         {
-            place.copy_from_slice(&head);
+            let to = usize::from(self.start) + by;
+            if let Some(place) = self.buffer.0.get_mut(to..to + HEAD) {
+                place.copy_from_slice(&head);
+                self.dirty = self.dirty.max((to + HEAD) as u16);
+            }
             self.start += by as u16;
             self.len -= by as u16;
         }
@@ -236,13 +245,17 @@ mod tests {
         assert_eq!(frame.cached_parts().2, HEADROOM + 30);
         frame.note_clean();
         frame.cut_front::<12>(8);
-        assert_eq!(frame.cached_parts().2, HEADROOM + 30);
+        assert_eq!(frame.cached_parts().2, HEADROOM + 12);
         frame.note_clean();
         assert!(frame.pad(60));
         assert_eq!(frame.cached_parts().2, HEADROOM + 60);
         frame.note_clean();
         frame.parts();
-        assert_eq!(frame.cached_parts().2, BUFFER_BYTES, "whoever has it all may write it all");
+        assert_eq!(
+            frame.cached_parts().2,
+            BUFFER_BYTES,
+            "whoever has it all may write it all"
+        );
     }
 
     #[test]

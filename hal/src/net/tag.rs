@@ -177,7 +177,7 @@ impl Tagger {
     ///
     /// Why the frame must be dropped; it is as it was.
     pub fn take_off(&self, frame: &mut Frame) -> Result<Source, Drop> {
-        let bytes = frame.bytes_mut();
+        let bytes = frame.bytes();
         let tag = match self.protocol {
             Protocol::EtherTypeDsa => {
                 let Some(head) = bytes.first_chunk::<22>() else {
@@ -217,7 +217,7 @@ impl Tagger {
     /// it was, if it has no EtherType, or no room for padding and tag.
     #[must_use]
     pub fn put_on(&self, frame: &mut Frame, port: PortIndex) -> bool {
-        let len = frame.bytes().len();
+        let len = frame.byte_count();
         if len < MIN_LEN && !pad(frame) {
             return false;
         }
@@ -253,7 +253,7 @@ impl Tagger {
 #[cold]
 #[inline(never)]
 fn pad(frame: &mut Frame) -> bool {
-    frame.bytes().len() >= ADDRESSES + 2 && frame.pad(MIN_LEN)
+    frame.byte_count() >= ADDRESSES + 2 && frame.pad(MIN_LEN)
 }
 
 /// The four bytes, the first in the highest bits.

@@ -9,7 +9,7 @@
 //!   4..7   -                                    -
 //! ```
 
-use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use tock_registers::{LocalRegisterCopy, register_bitfields};
 
 register_bitfields![u32,
@@ -40,11 +40,11 @@ const SHORTEST: usize = MARVELL_HEADER_BYTES + ETHERNET_HEADER_BYTES + FCS_BYTES
 /// Words of a descriptor.
 pub const WORDS: usize = 8;
 
-/// One descriptor. The device reads and writes it too, so nobody has it exclusively and every word is loaded and
-/// stored whole. Order against the doorbell is [`crate::dma::Dma`]'s.
+/// One descriptor. The device reads and writes it too, so nobody has it exclusively; two words are loaded and stored at
+/// a time, because each access to uncached memory is a long one. Order against the doorbell is [`crate::dma::Dma`]'s.
 #[derive(Debug, Default)]
 #[repr(C, align(32))]
-pub struct Descriptor([AtomicU32; WORDS]);
+pub struct Descriptor([AtomicU64; WORDS / 2]);
 
 /// Why a received frame is of no use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,12 +68,24 @@ pub enum Damage {
 impl Descriptor {
     /// Reads one word, 0 to 7.
     pub fn word(&self, n: usize) -> u32 {
-        u32::from_le(self.0[n % WORDS].load(Relaxed))
+        (self.pair(n % WORDS / 2) >> (n % 2 * 32)) as u32
     }
 
-    /// Writes one word, 0 to 7.
+    /// Writes one word, 0 to 7, and its neighbour as it was: for who plays the device.
     pub fn set_word(&self, n: usize, value: u32) {
-        self.0[n % WORDS].store(value.to_le(), Relaxed);
+        let (n, shift) = (n % WORDS / 2, n % 2 * 32);
+        let other = self.pair(n) & !(u64::from(u32::MAX) << shift);
+        self.set_pair(n, other | u64::from(value) << shift);
+    }
+
+    #[inline]
+    fn pair(&self, n: usize) -> u64 {
+        u64::from_le(self.0[n].load(Relaxed))
+    }
+
+    #[inline]
+    fn set_pair(&self, n: usize, value: u64) {
+        self.0[n].store(value.to_le(), Relaxed);
     }
 
     /// All words, for whoever shows them.
@@ -89,26 +101,25 @@ impl Descriptor {
             + TxCommand::ZERO_PAD::SET
             // Zero would not mean "none" but "fragment".
             + TxCommand::L4_CHECKSUM::Software;
-        self.set_word(0, command.value);
-        self.set_word(1, Length::BYTES.val(bytes as u32).value);
-        self.set_word(2, addr);
-        self.set_word(3, 0);
+        let length = Length::BYTES.val(bytes as u32);
+        self.set_pair(0, u64::from(length.value) << 32 | u64::from(command.value));
+        self.set_pair(1, addr.into());
     }
 
     /// Describes an empty buffer at `addr`.
     #[inline]
     pub(super) fn describe_buffer(&self, addr: u32) {
         // A status of 0 is a `Part`: a completion that the MAC announced but did not write is not taken for a frame.
-        self.set_word(0, 0);
-        self.set_word(1, 0);
-        self.set_word(2, addr);
+        self.set_pair(0, 0);
+        self.set_pair(1, addr.into());
     }
 
     /// Bytes that the MAC wrote, with Marvell header and FCS, of `room` that it might. Input, like a byte from the wire.
     #[inline]
     pub(super) fn received(&self, room: usize) -> Result<usize, Damage> {
         type Status = LocalRegisterCopy<u32, RxStatus::Register>;
-        let status = Status::new(self.word(0));
+        let written = self.pair(0);
+        let status = Status::new(written as u32);
         if !status.is_set(RxStatus::FIRST) || !status.is_set(RxStatus::LAST) {
             return Err(Damage::Part);
         }
@@ -120,7 +131,7 @@ impl Descriptor {
                 _ => Damage::Crc,
             });
         }
-        match Length::BYTES.read(self.word(1)) as usize {
+        match Length::BYTES.read((written >> 32) as u32) as usize {
             bytes if bytes < SHORTEST => Err(Damage::Runt),
             bytes if bytes > room => Err(Damage::Length),
             bytes => Ok(bytes),
@@ -140,7 +151,7 @@ pub unsafe fn ring_at(memory: *mut u8, count: usize) -> &'static [Descriptor] {
     // SAFETY: as promised by our caller; any content is a valid descriptor.
     let ring = unsafe { core::slice::from_raw_parts(memory.cast::<Descriptor>(), count) };
     for descriptor in ring {
-        (0..WORDS).for_each(|n| descriptor.set_word(n, 0));
+        (0..WORDS / 2).for_each(|n| descriptor.set_pair(n, 0));
     }
     ring
 }

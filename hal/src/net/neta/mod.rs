@@ -644,7 +644,7 @@ impl<B: Bus, D: Dma, const RX: usize, const TX: usize> Neta<B, D, RX, TX> {
             pool.put(frame);
             return false;
         }
-        let bytes = frame.bytes().len() as u64;
+        let bytes = frame.byte_count() as u64;
         match self.tx.send(frame, &mut self.dma, &mut self.counters) {
             Ok(()) => {
                 self.common.tx_frames += 1;
@@ -900,7 +900,7 @@ impl<B: Bus, D: Dma, const RX: usize, const TX: usize> Nic for Neta<B, D, RX, TX
         {
             Harvest::Frame(frame) => {
                 self.common.rx_frames += 1;
-                self.common.rx_bytes += frame.bytes().len() as u64;
+                self.common.rx_bytes += frame.byte_count() as u64;
                 Some(frame)
             }
             Harvest::Empty => None,

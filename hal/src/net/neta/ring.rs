@@ -200,15 +200,27 @@ impl<const SIZE: usize> RxQueue<SIZE> {
     }
 
     /// Whether there are frames to be taken.
-    #[inline]
-    pub fn look(&mut self, bus: &mut impl Bus, dma: &mut impl Dma, counters: &mut Counters) -> bool {
-        if self.seen > 0 {
-            if self.released >= SIZE as u32 / 2 {
-                // A burst as long as the ring must not starve the MAC until its end.
-                self.update(bus, dma);
-            }
+    #[inline(always)]
+    pub fn look(
+        &mut self,
+        bus: &mut impl Bus,
+        dma: &mut impl Dma,
+        counters: &mut Counters,
+    ) -> bool {
+        // A burst as long as the ring must not starve the MAC until its end.
+        if self.seen > 0 && self.released < SIZE as u32 / 2 {
             return true;
         }
+        self.look_anew(bus, dma, counters)
+    }
+
+    #[inline(never)]
+    fn look_anew(
+        &mut self,
+        bus: &mut impl Bus,
+        dma: &mut impl Dma,
+        counters: &mut Counters,
+    ) -> bool {
         // The status counts what was taken but not yet released.
         self.update(bus, dma);
         let occupied = self.occupied(bus);
@@ -262,14 +274,26 @@ impl<const SIZE: usize> RxQueue<SIZE> {
                 Err(damage) => {
                     counters.note(damage);
                     pool.put(fresh);
-                    self.replace(frame, dma, pool, counters);
+                    self.give_back(frame, dma, pool, counters);
                 }
             }
         }
         Harvest::Empty
     }
 
-    #[inline]
+    #[cold]
+    #[inline(never)]
+    fn give_back(
+        &mut self,
+        frame: Frame,
+        dma: &mut impl Dma,
+        pool: &mut Pool,
+        counters: &mut Counters,
+    ) {
+        self.replace(frame, dma, pool, counters);
+    }
+
+    #[inline(always)]
     fn replace(
         &mut self,
         frame: Frame,
