@@ -312,14 +312,15 @@ impl<N: Nic> Network<N> {
         };
         // Bit by bit the interfaces that have answered.
         let mut answered = 0;
-        // Interfaces up to the last one that received: only that can leave frames for others of the same device.
-        let mut asked = 0;
+        // Only who receives can leave frames for others of the same device.
+        let mut aside = false;
         for index in 0..self.ports.len() {
             let port = &self.ports[index];
-            if pending & port.interrupt != 0 || port.backlog || asked > 0 && port.nic.waiting() {
-                asked = index + 1;
+            if pending & port.interrupt != 0 || port.backlog || aside && port.nic.waiting() {
                 self.poll_port(index, now_us, pending, stamped, &mut done);
-                answered |= u32::from(!self.ports[index].answers.is_empty()) << index;
+                let port = &self.ports[index];
+                aside |= port.nic.has_set_aside();
+                answered |= u32::from(!port.answers.is_empty()) << index;
             }
         }
         self.connections.expire(now_us);
@@ -341,8 +342,7 @@ impl<N: Nic> Network<N> {
         answered |= self.latency.replied();
         for index in 0..self.ports.len() {
             let port = &mut self.ports[index];
-            // Those behind were asked above, after the last one received.
-            port.backlog |= index < asked && port.nic.waiting();
+            port.backlog |= aside && port.nic.waiting();
             let stirs = port.unflushed | port.touched | port.backlog | port.blocked;
             if stirs || port.deadline_us <= now_us {
                 again |= self.finish_port(index, now_us, answered >> index & 1 != 0);

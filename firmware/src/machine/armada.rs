@@ -429,6 +429,11 @@ impl Nic for Socket {
     }
 
     #[inline]
+    fn has_set_aside(&self) -> bool {
+        self.flags.waiting.get() != 0
+    }
+
+    #[inline]
     fn receive(&mut self, pool: &mut Pool) -> Option<Frame> {
         // Every other look finds nothing: that one need not go all the way.
         if self.flags.waiting.get() == 0 && !board::look(&mut self.conduit.borrow_mut().mac) {

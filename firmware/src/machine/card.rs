@@ -54,6 +54,11 @@ impl Nic for Card {
         each!(self, nic => nic.waiting())
     }
 
+    #[inline]
+    fn has_set_aside(&self) -> bool {
+        each!(self, nic => nic.has_set_aside())
+    }
+
     #[inline(always)] // one caller
     fn receive(&mut self, pool: &mut Pool) -> Option<Frame> {
         each!(self, nic => nic.receive(pool))

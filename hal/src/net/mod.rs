@@ -186,6 +186,11 @@ pub trait Nic {
     fn waiting(&self) -> bool {
         false
     }
+    /// Whether [`Nic::waiting`] may be true of this interface, or of another one of the same device: one question for all.
+    #[inline]
+    fn has_set_aside(&self) -> bool {
+        false
+    }
     /// Free places in the transmit ring, after collecting what was sent into `pool`.
     fn transmit_space(&mut self, pool: &mut Pool) -> usize;
     /// Puts a frame into the transmit ring; a full ring puts it back into `pool` and counts it.

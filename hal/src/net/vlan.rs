@@ -199,6 +199,12 @@ impl<N: Nic> Nic for Lane<N> {
         trunk.more || trunk.nic.waiting() || !trunk.lots[self.lane].frames.is_empty()
     }
 
+    fn has_set_aside(&self) -> bool {
+        let trunk = self.trunk.borrow();
+        let full = trunk.lots.iter().any(|lot| !lot.frames.is_empty());
+        trunk.more || trunk.nic.has_set_aside() || full
+    }
+
     #[inline(never)]
     fn receive(&mut self, pool: &mut Pool) -> Option<Frame> {
         let frame = self.trunk.borrow_mut().receive(self.lane, pool)?;
@@ -397,12 +403,14 @@ mod tests {
         assert_eq!(bench.take(0), Some(plain(3)));
         assert_eq!(bench.take(0), Some(plain(4)));
         assert!(bench.lanes[1].waiting());
+        assert!(bench.lanes[0].has_set_aside(), "it knows of the others'");
         assert_eq!(bench.take(0), None);
         assert_eq!(bench.take(1), Some(plain(1)));
         assert_eq!(bench.take(1), Some(plain(2)));
         assert_eq!(bench.take(1), None);
         assert_eq!(bench.take(2), Some(plain(5)));
         assert!(bench.lanes.iter().all(|lane| !lane.waiting()));
+        assert!(!bench.lanes[0].has_set_aside());
         bench.lanes.iter_mut().for_each(Lane::acknowledge);
         let strangers = [0, 1, 2].map(|lane| bench.lanes[lane].counters().rx_other_vlan);
         assert_eq!(strangers, [2, 0, 0]);
@@ -437,6 +445,7 @@ mod tests {
         bench.arrive(&plain(1));
         assert_eq!(bench.take(0), None);
         assert!(bench.lanes[0].waiting(), "its turn ended, its frame waits");
+        assert!(bench.lanes[0].has_set_aside());
         assert_eq!(bench.take(0), Some(plain(1)));
         assert_eq!(bench.take(0), None);
         bench.lanes[1].acknowledge();
