@@ -623,6 +623,12 @@ fn tree_of_the_board(cx: &Context) -> Result {
             &format!("setenv fdtfile {V7}"),
             V7,
         ),
+        (
+            "v5",
+            "",
+            "setenv fdtfile armada-3720-espressobin-v7.dtb",
+            V7,
+        ),
         ("v5", "", "setenv fdtfile armada-3720-community.dtb", V5),
     ] {
         card.put(cx, "ristretto.txt", line.as_bytes())?;
