@@ -33,7 +33,11 @@ pub const COMMAND: Command = Command {
             "BOOTARGS",
             "the image's command line, such as 'ip=dhcp hostname=demo'",
         ),
-        Opt::value("--mem", "SIZE", "memory of the machine, 256M if not given"),
+        Opt::value(
+            "--mem",
+            "SIZE",
+            "memory of the machine, 256M if not given; espressobin: 512M, its least",
+        ),
         Opt::value(
             "--dtb",
             "FILE",
@@ -79,7 +83,7 @@ pub const QEMU: Package = Package {
 struct Request {
     net: Net,
     devices: usize,
-    mem: String,
+    mem: Option<String>,
     append: Option<String>,
     dtb: Option<String>,
     rest: Vec<String>,
@@ -141,15 +145,17 @@ impl Request {
         if devices > 8 {
             return usage(format!("--devices is at most 8, not {devices}"));
         }
-        let mem = parsed.value("--mem").unwrap_or("256M").to_owned();
-        let digits = mem.trim_end_matches(['K', 'M', 'G']);
-        if digits.is_empty()
-            || mem.len() > digits.len() + 1
-            || !digits.bytes().all(|byte| byte.is_ascii_digit())
-        {
-            return usage(format!(
-                "--mem wants a size such as 256M or 2G, not `{mem}`"
-            ));
+        let mem = parsed.value("--mem").map(str::to_owned);
+        if let Some(mem) = &mem {
+            let digits = mem.trim_end_matches(['K', 'M', 'G']);
+            if digits.is_empty()
+                || mem.len() > digits.len() + 1
+                || !digits.bytes().all(|byte| byte.is_ascii_digit())
+            {
+                return usage(format!(
+                    "--mem wants a size such as 256M or 2G, not `{mem}`"
+                ));
+            }
         }
         let dtb = parsed.value("--dtb").map(str::to_owned);
         if let Some(file) = dtb
@@ -174,7 +180,7 @@ fn virt(request: &Request) -> Result<Step> {
     packages::ensure(&[QEMU])?;
     let mut qemu = Step::new("qemu-system-aarch64")
         .words("-M virt,gic-version=3 -cpu cortex-a53 -nographic -nodefaults -serial mon:stdio")
-        .args(["-m", &request.mem]);
+        .args(["-m", request.mem.as_deref().unwrap_or("256M")]);
     if request.net == Net::None || request.devices == 0 {
         return Ok(qemu);
     }
@@ -196,15 +202,7 @@ fn espressobin(request: &Request) -> Result<Step> {
     }
     let mut qemu = Step::new(qemu::binary(false)?.display().to_string())
         .words("-M espressobin -nographic -nodefaults -serial mon:stdio")
-        // The machine's smallest; the default of `--mem` is for `virt`.
-        .args([
-            "-m",
-            if request.mem == "256M" {
-                "512M"
-            } else {
-                &request.mem
-            },
-        ]);
+        .args(["-m", request.mem.as_deref().unwrap_or("512M")]);
     if request.dtb.is_none() {
         qemu = qemu.args(["-dtb".to_owned(), qemu::devicetree()?.display().to_string()]);
     }
@@ -302,8 +300,8 @@ mod tests {
     fn requests_have_defaults() {
         let request = request("").unwrap();
         assert_eq!(
-            (request.net, request.devices, request.mem.as_str()),
-            (Net::User, 1, "256M")
+            (request.net, request.devices, request.mem),
+            (Net::User, 1, None)
         );
     }
 
