@@ -141,7 +141,7 @@ impl Conduit {
                 mailbox.lost_events().into(),
             ),
             (
-                "port_read_us",
+                "port_read_at",
                 "When the counters of the port on our side were read, in microseconds since start",
                 mailbox.totals_read_us(self.cpu).unwrap_or(0),
             ),
