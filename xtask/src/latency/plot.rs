@@ -127,7 +127,7 @@ pub(super) fn svg(runs: &[Run]) -> String {
         // Who comes after all colours is told apart by dashes.
         let dashes = match index / COLOURS.len() {
             0 => String::new(),
-            lap => format!(" stroke-dasharray=\"{} 2\"", 8 / lap),
+            lap => format!(" stroke-dasharray=\"{} 2\"", (8 / lap).max(1)),
         };
         let mut path = String::new();
         let mut before = None;
