@@ -136,39 +136,40 @@ fn check_permissions(elf: &Elf) -> Result<(), String> {
     }
 }
 
-/// The boot code knows one type of relocation, and code must not need any: it is never written.
+/// The boot code knows packed relative relocations only, and code must not need any: it is never written.
 fn check_relocations(elf: &Elf, file: &[u8]) -> Result<(), String> {
-    const ENTRY_BYTES: usize = 24;
-    const RELATIVE: u64 = 1027;
-
+    const WORD: u64 = 8;
     let tables = elf
         .sections
         .iter()
-        .filter(|section| section.name.starts_with(".rel"));
+        .filter(|section| section.name.starts_with(".rel") && section.bytes > 0);
     for table in tables {
-        expect(table.name == ".rela.dyn", || {
+        expect(table.name == ".relr.dyn", || {
             format!("the boot code knows nothing of {}", table.name)
         })?;
-        for entry in bytes(table.offset, table.bytes, file)?.chunks(ENTRY_BYTES) {
-            let field = |at: usize| {
-                let value = entry
-                    .get(at..at + 8)
-                    .and_then(|value| value.try_into().ok());
-                value.map(u64::from_le_bytes)
-            };
-            let (Some(place), Some(info), Some(_)) = (field(0), field(8), field(16)) else {
-                return Err(".rela.dyn is cut short".to_owned());
-            };
-            expect(info & 0xffff_ffff == RELATIVE, || {
-                format!("type {} at {place:#x}", info & 0xffff_ffff)
-            })?;
-            let in_code = elf.sections.iter().find(|section| {
-                section.executable
-                    && (section.address..section.address + section.bytes).contains(&place)
-            });
-            expect(in_code.is_none(), || {
-                format!("code at {place:#x} would be changed")
-            })?;
+        let (entries, rest) = bytes(table.offset, table.bytes, file)?.as_chunks();
+        expect(rest.is_empty(), || ".relr.dyn is cut short".to_owned())?;
+        let mut next = None;
+        for entry in entries.iter().map(|entry| u64::from_le_bytes(*entry)) {
+            let mut places = Vec::new();
+            if entry & 1 == 0 {
+                places.push(entry);
+                next = Some(entry + WORD);
+            } else {
+                let first = next.ok_or(".relr.dyn begins with a bit map")?;
+                let named = (0..63).filter(|bit| entry >> (bit + 1) & 1 == 1);
+                places.extend(named.map(|bit| first + bit * WORD));
+                next = Some(first + 63 * WORD);
+            }
+            for place in places {
+                let in_code = elf.sections.iter().find(|section| {
+                    section.executable
+                        && (section.address..section.address + section.bytes).contains(&place)
+                });
+                expect(in_code.is_none(), || {
+                    format!("code at {place:#x} would be changed")
+                })?;
+            }
         }
     }
     Ok(())
@@ -319,27 +320,32 @@ mod tests {
             in_file: true,
             executable,
         };
-        let check = |table: &str, place: u64, kind: u64, bytes: usize| {
-            let file = [place, kind, 0].map(u64::to_le_bytes).concat();
+        let check = |table: &str, entries: &[u64], bytes: usize| {
+            let file: Vec<u8> = entries.iter().flat_map(|word| word.to_le_bytes()).collect();
             let elf = Elf {
                 segments: Vec::new(),
                 sections: vec![
-                    section(".text", 0, 0x1000, true),
-                    section(table, 0x1000, bytes as u64, false),
+                    section(".text", 0x1000, 0x1000, true),
+                    section(table, 0x3000, bytes as u64, false),
                 ],
             };
             check_relocations(&elf, &file)
         };
-        assert_eq!(check(".rela.dyn", 0x2000, 1027, 24), Ok(()));
-        for (table, place, kind, bytes) in [
-            (".rela.dyn", 0x2000, 1025, 24), // GLOB_DAT
-            (".rela.dyn", 0x0ff8, 1027, 24), // in .text
-            (".rela.dyn", 0x2000, 1027, 23),
-            (".relr.dyn", 0x2000, 1027, 24),
+        // One at 0x2000, and the next word but one; one far below the code, and a word 62 behind the next.
+        assert_eq!(check(".relr.dyn", &[0x2000, 0b101], 16), Ok(()));
+        assert_eq!(check(".relr.dyn", &[0x0800, 1 << 63 | 1], 16), Ok(()));
+        assert_eq!(check(".rela.dyn", &[], 0), Ok(()));
+        for (table, entries, bytes) in [
+            (".relr.dyn", &[0x1ff8][..], 8),
+            (".relr.dyn", &[0x0ff0, 0b101], 16),
+            (".relr.dyn", &[0x0e10, 1 << 63 | 1], 16),
+            (".relr.dyn", &[0b11], 8),
+            (".relr.dyn", &[0x2000, 0b101], 15),
+            (".rela.dyn", &[0x2000, 1027, 0], 24),
         ] {
             assert!(
-                check(table, place, kind, bytes).is_err(),
-                "{table} {place:#x} {kind} {bytes}"
+                check(table, entries, bytes).is_err(),
+                "{table} {entries:x?}"
             );
         }
     }

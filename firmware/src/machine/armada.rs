@@ -711,7 +711,7 @@ pub(super) struct Armada {
     pub(super) watch: Watch,
 }
 
-/// The SoC's page that the node's first register block is in.
+/// The SoC's page that the node's first register block is in, if somebody answers there: a tree may lie.
 pub(super) fn page(machine: &mut Machine, node: &Node) -> Option<Mmio> {
     let region = node.reg(0).map_err(|error| left_out(node, error)).ok()?;
     let start = region.address & !(PAGE - 1);
@@ -720,6 +720,16 @@ pub(super) fn page(machine: &mut Machine, node: &Node) -> Option<Mmio> {
         .map(start, PAGE, Kind::Device)
         .map_err(|error| left_out(node, error))
         .ok()?;
+    let first = Attempt::Read(region.address as usize & !3);
+    // SAFETY: just mapped; the first registers of the blocks that this is for can be read without consequences.
+    if let Some(syndrome) = unsafe { exceptions::attempt(first) } {
+        let address = region.address;
+        left_out(
+            node,
+            format_args!("nothing answers at {address:#x} (syndrome {syndrome:#x})"),
+        );
+        return None;
+    }
     // SAFETY: just mapped; the drivers behind it touch their own registers only.
     Some(unsafe { Mmio::new(start as usize) })
 }
@@ -875,15 +885,6 @@ pub(super) fn stop_ports(machine: &mut Machine) {
     if steps::run(mv88e6xxx::stop_all_ports(registers)).is_ok() {
         machine.stopped_us = Some(timer::now_us());
     }
-}
-
-/// Whether somebody answers at the first register of a node, which is mapped. A tree may lie, and nobody could say so.
-fn answers(node: &Node) -> bool {
-    let read = |address| {
-        // SAFETY: mapped by `page`; the first registers of the blocks it is used for have no side effects.
-        unsafe { exceptions::attempt(Attempt::Read(address as usize)) }.is_none()
-    };
-    node.reg(0).is_ok_and(|region| read(region.address))
 }
 
 /// The switch that the tree has.

@@ -127,7 +127,9 @@ pub(super) fn log_lines(line: &mut dyn FnMut(&str)) {
                 text.clear();
             }
             // What is longer is cut.
-            _ => drop(text.push(byte)),
+            _ => {
+                let _ = text.push(byte);
+            }
         }
     }
 }
@@ -171,10 +173,9 @@ pub(super) fn service() {
     if let Some(console) = CONSOLE.lock().as_mut() {
         let typed = &mut console.typed;
         // What is pasted faster than the shell takes it is lost, like on any terminal without flow control.
-        console
-            .screen
-            .uart
-            .service(|byte| drop(typed.push_back(byte)));
+        console.screen.uart.service(|byte| {
+            let _ = typed.push_back(byte);
+        });
     }
 }
 

@@ -224,18 +224,29 @@ at_el1:
     b.hs    8f
     stp     xzr, xzr, [x1], #16
     b       7b
-8:  addr_of x1, __rela_start
-    addr_of x2, __rela_end
+8:  addr_of x1, __relr_start        // packed; an addend stands where its sum belongs
+    addr_of x2, __relr_end
 9:  cmp     x1, x2
-    b.hs    10f
-    ldp     x3, x4, [x1], #16       // r_offset, r_info
-    ldr     x5, [x1], #8            // r_addend
-    cmp     w4, #1027               // R_AARCH64_RELATIVE; the build checks that there is no other
-    b.ne    9b
+    b.hs    13f
+    ldr     x3, [x1], #8
+    tbnz    x3, #0, 10f
+    add     x4, x3, x21             // even: the place of one
+    ldr     x5, [x4]
     add     x5, x5, x21
-    str     x5, [x3, x21]
+    str     x5, [x4], #8
     b       9b
-10: dsb     sy
+10: mov     x6, x4                  // odd: a bit for each of the 63 words that follow
+11: lsr     x3, x3, #1
+    cbz     x3, 12f
+    ldr     x5, [x6]
+    add     x7, x5, x21
+    tst     x3, #1
+    csel    x5, x7, x5, ne
+    str     x5, [x6], #8
+    b       11b
+12: add     x4, x4, #63 * 8
+    b       9b
+13: dsb     sy
     ic      iallu
     dsb     sy
     isb

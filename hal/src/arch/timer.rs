@@ -47,7 +47,7 @@ pub fn now_us() -> u64 {
 pub fn now_ns() -> u64 {
     let ticks = ticks().wrapping_sub(START.load(Ordering::Relaxed));
     let fraction = u128::from(US_PER_TICK.load(Ordering::Relaxed));
-    (((u128::from(ticks) * fraction) >> 32) * 1000 >> 32) as u64
+    ((((u128::from(ticks) * fraction) >> 32) * 1000) >> 32) as u64
 }
 
 /// Raises the timer interrupt at `deadline_us`; `None` turns it off.

@@ -68,7 +68,7 @@ impl UdpEcho {
     }
 }
 
-/// Sends this many datagrams to an echo service, [`WINDOW`] of them on their way at any time, and says how many came back.
+/// Sends this many datagrams to an echo service, a window of them on their way at any time, and says how many came back.
 ///
 /// # Errors
 ///
