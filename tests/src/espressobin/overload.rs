@@ -117,8 +117,8 @@ fn full_ring(cx: &Context) -> Result {
 fn lone_frame(cx: &Context) -> Result {
     // Bootargs, and how long the median may be: where the settings ask for more than one frame, the timer ends the wait.
     let settings = [
-        ("", 0, 50),
-        ("coalesce=1,60000", 0, 50),
+        ("", 0, 90),
+        ("coalesce=1,60000", 0, 90),
         ("coalesce=16,100", 100, 200),
         ("coalesce=16,2000", 2000, 3000),
     ];
