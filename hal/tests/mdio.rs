@@ -16,9 +16,8 @@ const DATA: RegAddr = RegAddr(1);
 /// Multi-chip command: read register 3 (identification) of device 0x10 (port 0).
 const READ_ID: u16 = 0x9800 | 0x10 << 5 | 3;
 
-#[expect(clippy::unwrap_used, reason = "part of each test")]
 fn bring_up(machine: &Machine) -> OrionMdio<TestBus, TestClock> {
-    OrionMdio::bring_up(machine.bus(MDIO), machine.clock()).unwrap()
+    OrionMdio::take_over(machine.bus(MDIO), machine.clock())
 }
 
 #[test]
@@ -84,7 +83,8 @@ fn a_stuck_bus_is_an_error_within_its_limit() {
     assert_ne!(mdio.status() & 1 << 28, 0);
     let took_us = (machine.0.borrow().0.env.now - before) / 1000;
     assert!((FRAME_LIMIT_US..2 * FRAME_LIMIT_US).contains(&took_us));
-    assert!(OrionMdio::bring_up(machine.bus(MDIO), machine.clock()).is_err());
+    let mut next = bring_up(&machine);
+    assert_eq!(next.read(SWITCH, DATA), Err(Error::Timeout));
     machine.expect_no_guest_errors();
 }
 

@@ -999,9 +999,7 @@ fn management(machine: &mut Machine, switch: &Node) -> Option<OrionMdio<Mmio, Sy
     page(machine, &node)?;
     // SAFETY: in the page just mapped; the MAC's driver leaves these registers alone while the bus is in use.
     let bus = unsafe { Mmio::new(region.address as usize) };
-    OrionMdio::bring_up(bus, SystemClock)
-        .map_err(|error| left_out(&node, error))
-        .ok()
+    Some(OrionMdio::take_over(bus, SystemClock))
 }
 
 /// The MAC's address by the tree, by its registers, or by lot.

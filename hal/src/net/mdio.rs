@@ -4,7 +4,7 @@
 //! not (link polling beside the data path) starts an operation and asks [`OrionMdio::finish`] later.
 //!
 //! The bus has one owner, who holds it over every sequence that must not be interleaved: the borrow checker is the bus
-//! lock. [`OrionMdio::bring_up`] silences the one competitor that the borrow checker does not know, the MAC's own
+//! lock. [`OrionMdio::take_over`] silences the one competitor that the borrow checker does not know, the MAC's own
 //! polling of PHYs.
 //!
 //! ```text
@@ -95,27 +95,24 @@ pub struct OrionMdio<B: Bus, C: Clock> {
 }
 
 impl<B: Bus, C: Clock> OrionMdio<B, C> {
-    /// Takes the bus over: PHY polling by hardware goes off, an operation under way may end.
+    /// Takes the bus over: PHY polling by hardware goes off, an operation under way may end. If it does not, every
+    /// operation of ours will say so, until the controller comes round.
     ///
     /// `bus` starts at the `reg` of the devicetree's node and reaches 0xb0 bytes, to the MAC's unit control.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Timeout`] if the controller stays busy.
     ///
     /// # Source
     ///
     /// Inherited: Linux mvneta clears the polling bit always; its bus cycles would fall between the two halves of an
     /// indirect access to the switch.
-    pub fn bring_up(bus: B, clock: C) -> Result<Self, Error> {
+    pub fn take_over(bus: B, clock: C) -> Self {
         let mut mdio = OrionMdio {
             bus,
             clock,
             reading: false,
         };
         UNIT_CONTROL.modify(&mut mdio.bus, UnitControl::PHY_POLLING::CLEAR);
-        mdio.wait_idle()?;
-        Ok(mdio)
+        let _ = mdio.wait_idle();
+        mdio
     }
 
     /// Starts a read and returns at once.

@@ -157,7 +157,7 @@ impl Rig {
     }
 
     pub fn registers(&self) -> Registers<'_> {
-        let mdio = OrionMdio::bring_up(self.machine.bus(0x3_2004), self.machine.clock()).unwrap();
+        let mdio = OrionMdio::take_over(self.machine.bus(0x3_2004), self.machine.clock());
         let line = Counted {
             mdio,
             frames: self.frames.clone(),

@@ -190,7 +190,7 @@ fn still_there(connection: &mut std::net::TcpStream) -> Result {
 /// Faults that are there when the image starts: it says so, and starts what can be started once they are gone.
 fn faults_from_the_start(cx: &Context) -> Result {
     let cases = [
-        ("mdio-busy*1", "the MDIO controller stays busy", false),
+        ("mdio-busy*1", "does not come up", false),
         ("mdio-no-answer", "does not come up", true),
         ("switch-vanish", "does not come up", true),
         ("switch-reset-stuck", "does not come up", true),
