@@ -42,6 +42,9 @@ if test "${board}" != qemu-arm; then
     fi
     if ext4load ${devtype} ${devnum}:1 ${tree_at} /boot/dtb/${tree}; then
         echo "Devicetree: ${tree}"
+    elif ext4load ${devtype} ${devnum}:1 ${tree_at} /boot/dtb/marvell/${tree}; then
+        # Some environments name the file alone.
+        echo "Devicetree: marvell/${tree}"
     else
         echo "No devicetree /boot/dtb/${tree}: taking the one for v5."
         ext4load ${devtype} ${devnum}:1 ${tree_at} /boot/dtb/marvell/armada-3720-espressobin.dtb

@@ -296,11 +296,15 @@ impl BootArgs {
         )
     }
 
-    /// The devices that the line names, so that one which does not exist can be reported.
-    pub fn devices(&self) -> impl Iterator<Item = &str> {
-        let lists = self.services.iter().chain(&self.reflect).flatten();
-        let own = self.interfaces.iter().map(|(name, _)| name);
-        own.chain(lists).map(|name| name.as_str())
+    /// The devices that the line names, each behind the item that names it, so that one which does not exist can be
+    /// reported.
+    pub fn devices(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let ip = self.interfaces.iter().map(|(name, _)| ("ip", name));
+        let services = self.services.iter().flatten();
+        let reflect = self.reflect.iter().flatten();
+        ip.chain(services.map(|name| ("services", name)))
+            .chain(reflect.map(|name| ("reflect", name)))
+            .map(|(item, name)| (item, name.as_str()))
     }
 
     fn read_hostname(&mut self, value: &str) -> Result<(), Reason> {

@@ -54,7 +54,7 @@ pub fn target(data: &[u8]) {
             "{name}"
         );
     }
-    for device in args.devices().chain([""]) {
+    for (_, device) in args.devices().chain([("", "")]) {
         let interface = args.interface(device);
         if let Method::Static {
             address,

@@ -37,6 +37,7 @@ fn frames_are_echoed_under_every_reading() {
         for (number, len) in lengths.enumerate() {
             let sent = frame(OWN, number as u32, len);
             wire.arrive(&sent);
+            wire.pass_us(1);
             assert!(wire.interrupted(), "{name}");
             assert_eq!(echo(&mut port, &mut pool), 1, "{name}, {len} bytes");
             assert_eq!(wire.departed(), Some(echoed(&sent)), "{name}, {len} bytes");
@@ -112,6 +113,7 @@ fn a_lone_frame_is_not_held_back_by_a_threshold() {
             });
             wire.arrive(&frame(OWN, 1, 60));
             if rx_packets <= 1 {
+                wire.pass_us(1);
                 assert!(wire.interrupted(), "{name}: at once");
             }
             wire.pass_us(u64::from(rx_time_us) + 1);
@@ -122,6 +124,7 @@ fn a_lone_frame_is_not_held_back_by_a_threshold() {
             assert_eq!(echo(&mut port, &mut pool), 1);
             // A full threshold does not wait for the timer.
             (0..rx_packets).for_each(|n| wire.arrive(&frame(OWN, n.into(), 60)));
+            wire.pass_us(u64::from(rx_packets == 1));
             assert_eq!(wire.interrupted(), rx_packets > 0, "{name}");
             echo(&mut port, &mut pool);
         }
@@ -138,6 +141,7 @@ fn the_line_is_up_exactly_as_long_as_frames_wait() {
         // One of two, as at the end of a budget: the loop comes back by itself.
         let first = port.receive(&mut pool).unwrap();
         port.flush();
+        wire.pass_us(1);
         assert!(wire.interrupted(), "{name}");
         pool.put(first);
         let second = port.receive(&mut pool).unwrap();
@@ -146,6 +150,7 @@ fn the_line_is_up_exactly_as_long_as_frames_wait() {
         assert!(!wire.interrupted(), "{name}: nothing is left");
         wire.arrive(&frame(OWN, 3, 60));
         port.flush();
+        wire.pass_us(1);
         assert!(
             wire.interrupted(),
             "{name}: the frame in between is not lost"

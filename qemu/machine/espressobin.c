@@ -27,6 +27,7 @@
 #include "hw/sd/sd.h"
 #include "hw/sd/sdhci.h"
 #include "hw/sysbus.h"
+#include "migration/vmstate.h"
 #include "net/net.h"
 #include "system/blockdev.h"
 #include "system/reset.h"
@@ -271,11 +272,18 @@ static const Property socket_properties[] = {
     DEFINE_NIC_PROPERTIES(EspressobinSocket, conf),
 };
 
+/* The model's state cannot be saved: snapshots and migration are refused instead of losing it. */
+static const VMStateDescription socket_vmstate = {
+    .name = TYPE_ESPRESSOBIN_SOCKET,
+    .unmigratable = 1,
+};
+
 static void socket_class_init(ObjectClass *klass, void *data)
 {
     DeviceClass *dc = DEVICE_CLASS(klass);
 
     dc->realize = socket_realize;
+    dc->vmsd = &socket_vmstate;
     dc->desc = "one socket of the ESPRESSObin";
     dc->user_creatable = false;
     device_class_set_props(dc, socket_properties);
@@ -484,6 +492,8 @@ static void espressobin_init(MachineState *machine)
     s->boot.psci_conduit = QEMU_PSCI_CONDUIT_SMC;
     if (machine->firmware) {
         load_firmware(s, machine->firmware);
+    } else if (machine->kernel_filename && !machine->dtb) {
+        warn_report("espressobin: -kernel without -dtb: the machine has no devicetree of its own to give");
     }
     arm_load_kernel(s->cpu[0], machine, &s->boot);
 }
@@ -511,7 +521,12 @@ static void espressobin_init(MachineState *machine)
     }                                                                                    \
     static void set_##name(Object *obj, bool value, Error **errp)                        \
     {                                                                                    \
-        ESPRESSOBIN_MACHINE(obj)->name = value;                                          \
+        EspressobinMachine *s = ESPRESSOBIN_MACHINE(obj);                                \
+        if (s->model) {                                                                  \
+            error_setg(errp, "cannot be changed while the machine runs");                \
+            return;                                                                      \
+        }                                                                                \
+        s->name = value;                                                                 \
     }
 
 STRING_OPTION(variant)
@@ -530,6 +545,10 @@ static void get_secure_hole(Object *obj, Visitor *v, const char *name, void *opa
 
 static void set_secure_hole(Object *obj, Visitor *v, const char *name, void *opaque, Error **errp)
 {
+    if (ESPRESSOBIN_MACHINE(obj)->model) {
+        error_setg(errp, "cannot be changed while the machine runs");
+        return;
+    }
     visit_type_OnOffAuto(v, name, &ESPRESSOBIN_MACHINE(obj)->secure_hole, errp);
 }
 
@@ -581,12 +600,26 @@ static void espressobin_instance_init(Object *obj)
     s->secure_hole = ON_OFF_AUTO_AUTO;
 }
 
+static void espressobin_instance_finalize(Object *obj)
+{
+    EspressobinMachine *s = ESPRESSOBIN_MACHINE(obj);
+
+    g_free(s->variant);
+    g_free(s->state);
+    g_free(s->doubts);
+    g_free(s->faults);
+    g_free(s->script);
+    g_free(s->trace);
+}
+
 static void espressobin_class_init(ObjectClass *oc, void *data)
 {
+    static const char *const cpu_types[] = { ARM_CPU_TYPE_NAME("cortex-a53"), NULL };
     MachineClass *mc = MACHINE_CLASS(oc);
 
     mc->desc = "Marvell ESPRESSObin (Armada 3720, 88E6341 switch)";
     mc->init = espressobin_init;
+    mc->valid_cpu_types = cpu_types;
     mc->default_cpus = mc->min_cpus = mc->max_cpus = CPUS;
     mc->default_ram_size = 1 * GiB;
     mc->default_ram_id = "espressobin.ram";
@@ -614,6 +647,7 @@ static void espressobin_class_init(ObjectClass *oc, void *data)
     object_class_property_add(oc, "secure-hole", "OnOffAuto", get_secure_hole, set_secure_hole, NULL, NULL);
     object_class_property_set_description(oc, "secure-hole", "2 MiB at 0x4000000 abort; auto: unless firmware runs");
     object_class_property_add_str(oc, "counters", get_counters, NULL);
+    object_class_property_set_description(oc, "counters", "frames on the wire, lost ones, guest errors; read only");
 }
 
 static const TypeInfo espressobin_types[] = {
@@ -628,6 +662,7 @@ static const TypeInfo espressobin_types[] = {
         .parent = TYPE_MACHINE,
         .instance_size = sizeof(EspressobinMachine),
         .instance_init = espressobin_instance_init,
+        .instance_finalize = espressobin_instance_finalize,
         .class_init = espressobin_class_init,
     },
 };

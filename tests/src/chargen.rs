@@ -137,7 +137,7 @@ fn elsewhere(cx: &Context) -> Result {
         .tap(&Tap::new("tap0")?)
         .append("services=eth7");
     let mut guest = machine.boot()?;
-    guest.line("there is no eth7", 30)?;
+    guest.line("bootargs: services= names eth7, which is no interface", 30)?;
     guest.line("address 10.9.0.2/24", 30)?;
     ping(&GUEST.to_string(), 20, 56)?;
     for port in [7, 9, 19, 80, 5201] {

@@ -10,6 +10,7 @@ mod handover;
 mod isolation;
 mod overload;
 pub mod services;
+mod shell;
 mod trees;
 
 use crate::Test;
@@ -17,6 +18,7 @@ use crate::Test;
 /// The tests of this directory.
 pub const TESTS: &[&[Test]] = &[
     services::TESTS,
+    shell::TESTS,
     isolation::TESTS,
     flap::TESTS,
     handover::TESTS,

@@ -2,13 +2,20 @@
 //!
 //! `scripted` runs the board by a script in virtual time, without a network of this machine, a run in a tenth of a second:
 //! the same script gives the same trace. `faults` shows that each misbehaviour takes effect, asked for on the command line
-//! and at run time; `states` how the board is found.
+//! and at run time; `states` how the board is found, `options` what it
+//! refuses to be told.
 
 mod faults;
+mod options;
 mod scripted;
 mod states;
 
 use crate::Test;
 
 /// The tests of this directory.
-pub const TESTS: &[&[Test]] = &[scripted::TESTS, faults::TESTS, states::TESTS];
+pub const TESTS: &[&[Test]] = &[
+    scripted::TESTS,
+    faults::TESTS,
+    states::TESTS,
+    options::TESTS,
+];

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::check::{During, Failure, Result, ensure, fail, wait};
 use crate::clients::{curl, run};
@@ -36,6 +37,12 @@ pub const TESTS: &[Test] = &[
     test("sdcard-boots-on-the-board", 120, boots_on_the_board),
     test("sdcard-boots-by-newer-u-boots", 180, boots_by_newer_u_boots),
     test("sdcard-settings-take-effect", 180, settings_take_effect),
+    test(
+        "sdcard-examples-are-understood",
+        240,
+        examples_are_understood,
+    ),
+    test("sdcard-watchdog-of-u-boot", 120, watchdog_of_uboot),
     test("sdcard-tree-of-the-board", 240, tree_of_the_board),
     test("sdcard-extlinux-example", 120, extlinux_example),
     test("sdcard-old-environment", 120, old_environment),
@@ -529,6 +536,73 @@ fn settings_take_effect(cx: &Context) -> Result {
     Ok(())
 }
 
+/// Every example in ristretto.txt, with its mark taken off and the empty line gone, as somebody would do it; and all
+/// items of README.md stand in the card's readme.
+fn examples_are_understood(cx: &Context) -> Result {
+    let read = |file: &str| fs::read_to_string(format!("{}/../{file}", env!("CARGO_MANIFEST_DIR")));
+    let readme = read("boards/espressobin/readme.txt")?;
+    let items = read("README.md")?;
+    let items = items.lines().filter_map(|line| {
+        let name = line.strip_prefix("| `")?.split_once('=')?.0;
+        name.bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte == b'-')
+            .then_some(name)
+    });
+    // The ones for tests and emulators have no business on a card.
+    for item in items.filter(|item| !["test", "exit"].contains(item)) {
+        ensure!(
+            readme.contains(&format!("{item}=")),
+            "not in readme.txt: {item}="
+        );
+    }
+
+    let card = OwnCard::new(cx)?;
+    let settings = read("boards/espressobin/ristretto.txt")?;
+    let examples = settings
+        .lines()
+        .filter_map(|line| line.strip_prefix("#   bootargs="));
+    let mut tried = 0;
+    for example in examples {
+        let edited = settings.replace("\nbootargs=\n", &format!("\nbootargs={example}\n"));
+        ensure!(edited != settings, "no line `bootargs=` to edit");
+        card.put(cx, "ristretto.txt", edited.as_bytes())?;
+        let mut board = Board::espressobin(cx, &card.0, "")?;
+        board.expect(&format!("Bootargs: {example}\r\n"), 40)?;
+        let console = board.expect("wan: link up", 60).during(example)?;
+        ensure!(!console.contains("bootargs:"), "{example}: {console}");
+        board.no_complaints().during(example)?;
+        tried += 1;
+    }
+    ensure!(tried >= 5, "{tried} examples");
+    Ok(())
+}
+
+/// A watchdog that the boot loader armed does not reset us: nobody would feed it. That it can bite is seen before.
+fn watchdog_of_uboot(cx: &Context) -> Result {
+    const LIMIT: Duration = Duration::from_secs(10);
+    let mut board = Board::espressobin(cx, &card(cx)?, "")?;
+    board.prompt()?;
+    board.command("wdt dev watchdog@8300")?;
+    board.enter("wdt expire")?;
+    board
+        .prompt()
+        .during("the reset by U-Boot's `wdt expire`")?;
+    board.command("wdt dev watchdog@8300")?;
+    let said = board.command(&format!("wdt start {}", LIMIT.as_millis()))?;
+    ensure!(said.contains("Started watchdog@8300"), "wdt start: {said}");
+    board.enter("boot")?;
+    board.expect("watchdog: was armed by the boot loader, stopped", 40)?;
+    let stopped = Instant::now();
+    board.expect(": http://10.0.2.15/", 40)?;
+    while stopped.elapsed() < LIMIT + LIMIT / 2 {
+        thread::sleep(Duration::from_secs(1));
+        board.answers().during("after the watchdog's time")?;
+    }
+    let reset = board.expect("U-Boot 2023", 1);
+    ensure!(reset.is_err(), "the machine was reset");
+    board.no_complaints()
+}
+
 /// By the line in the settings, else by `$fdtfile`, else by what U-Boot finds; what leads nowhere is not the end.
 fn tree_of_the_board(cx: &Context) -> Result {
     const V5: &str = "marvell/armada-3720-espressobin.dtb";
@@ -547,6 +621,12 @@ fn tree_of_the_board(cx: &Context) -> Result {
             "v5",
             "espressobin=\r\n",
             &format!("setenv fdtfile {V7}"),
+            V7,
+        ),
+        (
+            "v5",
+            "",
+            "setenv fdtfile armada-3720-espressobin-v7.dtb",
             V7,
         ),
         ("v5", "", "setenv fdtfile armada-3720-community.dtb", V5),

@@ -61,7 +61,7 @@ that `-M espressobin,doubts=NAME:READING` takes (the first is in force if none i
 
 `./x qemu linux` boots Debian's unmodified Linux on the machine, with the tree and the drivers
 it has for this board, once for each proof (scripts in tests/linux; all if none is named):
-network, bridge, isolation, vlan, ethtool, flap, dsa.",
+network, bridge, isolation, termination, vlan, ethtool, flap, dsa.",
     run,
 };
 
@@ -136,39 +136,45 @@ const CONFIGURE: &str = "--target-list=aarch64-softmmu --without-default-feature
     --disable-debug-info";
 
 fn run(parsed: &Parsed) -> Result<()> {
-    match parsed.operands.first().map(String::as_str) {
-        None => {
+    let words: Vec<&str> = parsed.operands.iter().map(String::as_str).collect();
+    match words[..] {
+        [] => {
             let quiet = parsed.has("--print");
             let binary = binary(quiet)?;
             println!("{}", binary.display());
             Ok(())
         }
-        Some("doubts") => {
+        ["doubts"] => {
             for doubt in espressobin_model::doubts::all() {
                 let readings = doubt.readings.join(" | ");
                 println!("{}: {readings}\n    {}", doubt.name, doubt.about);
             }
             Ok(())
         }
-        Some("faults") => {
+        ["faults"] => {
             for fault in espressobin_model::faults::FAULTS {
                 println!("{}\n    {}", fault.name, fault.about);
             }
             Ok(())
         }
-        Some("linux") => {
+        ["linux", ..] => {
             let machine = parsed
                 .value("--machine")
                 .map_or_else(String::new, |options| format!(",{options}"));
+            let suite = parsed.value("--suite").unwrap_or(linux::SUITE);
+            if !TREE_SUITES.contains(&suite) {
+                return usage(format!("--suite is bookworm or trixie, not `{suite}`"));
+            }
             linux::prove(&linux::Request {
                 names: &parsed.operands[1..],
-                suite: parsed.value("--suite").unwrap_or(linux::SUITE),
+                suite,
                 machine: &machine,
                 mib: parsed.number("--mib")?.unwrap_or(64),
             })
         }
-        Some(other) => usage(format!(
-            "`./x qemu` takes doubts, faults or linux, not `{other}`"
+        _ => usage(format!(
+            "`./x qemu` takes doubts, faults or linux, not `{}`",
+            words.join(" ")
         )),
     }
 }
@@ -490,4 +496,16 @@ fn python(work: &Work) -> Result<PathBuf> {
         work.step("python.log", &pip)?;
     }
     Ok(python)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_help_names_every_proof() {
+        for proof in linux::PROOFS {
+            assert!(COMMAND.details.contains(proof.name), "{}", proof.name);
+        }
+    }
 }

@@ -47,6 +47,11 @@ pub const COMMAND: Command = Command {
             "TEXT",
             "what stands between here and there, for the report",
         ),
+        Opt::value(
+            "--http-port",
+            "PORT",
+            "where the target says what it is; 80 by default",
+        ),
         Opt::switch(
             "--emulated",
             "the target is emulated, although it does not look like it",
@@ -66,6 +71,8 @@ const QUICK_SIZES: [usize; 3] = [64, 512, 1518];
 const AROUND: usize = 14 + 20 + 8 + 4;
 /// The search begins here, in frames a second.
 const FIRST_RATE: f64 = 1000.0;
+/// The search ends here: a target that loses frames at this rate has no throughput.
+const LEAST_RATE: f64 = FIRST_RATE / 10.0;
 /// Nothing that this sender can do is faster.
 const LAST_RATE: f64 = 4_000_000.0;
 /// A sender that reaches less than this share of the rate it was told was the limit itself.
@@ -115,7 +122,12 @@ fn run(parsed: &Parsed) -> Result<()> {
         effort.sizes = list.split(',').map(size).collect::<Result<_>>()?;
     }
     let address = resolve(target)?;
-    let status = report::status(address.ip());
+    let http_port = match parsed.value("--http-port").map(str::parse) {
+        None => 80,
+        Some(Ok(port)) => port,
+        Some(Err(_)) => return usage("--http-port wants a port"),
+    };
+    let status = report::status((address.ip(), http_port).into());
     let mut report = Report {
         target: address.to_string(),
         effort: effort.name,
@@ -178,13 +190,14 @@ fn benchmark(load: &mut Load, size: usize, effort: &Effort) -> Result<Row> {
     let (mut rate, offered_max, sender_limited) = throughput(load, effort)?;
     // The search takes short trials; what they say must hold in a long one.
     let mut confirmed = load.trial(rate, effort.confirmation)?;
-    while confirmed.lost() > 0 && rate > FIRST_RATE / 10.0 {
+    while confirmed.lost() > 0 && rate > LEAST_RATE {
         rate *= 1.0 - effort.resolution;
         confirmed = load.trial(rate, effort.confirmation)?;
     }
     println!(
-        "{size} bytes: {:.0} frames/s without loss; loss",
-        confirmed.rate()
+        "{size} bytes: {:.0} frames/s, {} lost; loss",
+        confirmed.rate(),
+        confirmed.lost()
     );
     let mut curve = Vec::new();
     let mut free = 0;
@@ -198,13 +211,16 @@ fn benchmark(load: &mut Load, size: usize, effort: &Effort) -> Result<Row> {
         }
     }
     println!("{size} bytes: bursts");
+    let burst = back_to_back(load)?;
+    // A target that went away lost everything, which says nothing about it.
+    load.greet()?;
     Ok(Row {
         size,
         throughput: confirmed.summary(),
         latency: confirmed.latency(),
         sender_limited,
         curve,
-        burst: back_to_back(load)?,
+        burst,
         longest_burst: LONGEST_BURST,
     })
 }
@@ -235,7 +251,7 @@ fn throughput(load: &mut Load, effort: &Effort) -> Result<(f64, f64, bool)> {
             false => bad = middle,
         }
     }
-    Ok((good.max(FIRST_RATE / 10.0), offered_max, limited))
+    Ok((good.max(LEAST_RATE), offered_max, limited))
 }
 
 /// The longest burst, sent as fast as this machine can, of which nothing is lost.
@@ -318,5 +334,29 @@ mod tests {
         let nobody = SocketAddr::from(([127, 0, 0, 1], 9));
         let mut load = Load::new(nobody, 18, Duration::from_millis(50)).unwrap();
         assert!(load.greet().is_err());
+    }
+
+    #[test]
+    fn a_target_that_goes_away_has_no_figures() {
+        let effort = Effort {
+            name: "test",
+            sizes: vec![64],
+            trial: Duration::from_millis(20),
+            confirmation: Duration::from_millis(20),
+            settle: Duration::from_millis(20),
+            resolution: 0.5,
+        };
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = socket.local_addr().unwrap();
+        let echo = std::thread::spawn(move || {
+            let mut buffer = [0; 2048];
+            for _ in 0..10 {
+                let (len, peer) = socket.recv_from(&mut buffer).unwrap();
+                let _ = socket.send_to(&buffer[..len], peer);
+            }
+        });
+        let mut load = Load::new(address, 18, effort.settle).unwrap();
+        assert!(benchmark(&mut load, 64, &effort).is_err());
+        echo.join().unwrap();
     }
 }

@@ -33,7 +33,11 @@ pub const COMMAND: Command = Command {
             "BOOTARGS",
             "the image's command line, such as 'ip=dhcp hostname=demo'",
         ),
-        Opt::value("--mem", "SIZE", "memory of the machine, 256M if not given"),
+        Opt::value(
+            "--mem",
+            "SIZE",
+            "memory of the machine, 256M if not given; espressobin: 512M, its least",
+        ),
         Opt::value(
             "--dtb",
             "FILE",
@@ -44,9 +48,9 @@ pub const COMMAND: Command = Command {
 Machines: virt (QEMU's own, the default), espressobin.
 
 The image is built first. Its serial console is this terminal; Ctrl-A X leaves, Ctrl-A C is
-QEMU's own prompt. With --net user the ports 80 (HTTP) and 7 (echo, TCP and UDP) of the first
-device are forwarded from free ports of this machine, so that several runs can coexist; with
---net tap=NAME the first device is that TAP interface, which must exist.",
+QEMU's own prompt. With --net user the ports 80 (HTTP), 7 (echo, TCP and UDP), 2112 (irtt) and 5201
+(iperf3) of the first device are forwarded from free ports of this machine, so that several runs can
+coexist; with --net tap=NAME the first device is that TAP interface, which must exist.",
     run,
 };
 
@@ -79,7 +83,7 @@ pub const QEMU: Package = Package {
 struct Request {
     net: Net,
     devices: usize,
-    mem: String,
+    mem: Option<String>,
     append: Option<String>,
     dtb: Option<String>,
     rest: Vec<String>,
@@ -97,6 +101,9 @@ struct Forwards {
     http: u16,
     echo_tcp: u16,
     echo_udp: u16,
+    irtt: u16,
+    /// By TCP and UDP, because the client has one option for both.
+    iperf3: u16,
 }
 
 fn run(parsed: &Parsed) -> Result<()> {
@@ -141,15 +148,17 @@ impl Request {
         if devices > 8 {
             return usage(format!("--devices is at most 8, not {devices}"));
         }
-        let mem = parsed.value("--mem").unwrap_or("256M").to_owned();
-        let digits = mem.trim_end_matches(['K', 'M', 'G']);
-        if digits.is_empty()
-            || mem.len() > digits.len() + 1
-            || !digits.bytes().all(|byte| byte.is_ascii_digit())
-        {
-            return usage(format!(
-                "--mem wants a size such as 256M or 2G, not `{mem}`"
-            ));
+        let mem = parsed.value("--mem").map(str::to_owned);
+        if let Some(mem) = &mem {
+            let digits = mem.trim_end_matches(['K', 'M', 'G']);
+            if digits.is_empty()
+                || mem.len() > digits.len() + 1
+                || !digits.bytes().all(|byte| byte.is_ascii_digit())
+            {
+                return usage(format!(
+                    "--mem wants a size such as 256M or 2G, not `{mem}`"
+                ));
+            }
         }
         let dtb = parsed.value("--dtb").map(str::to_owned);
         if let Some(file) = dtb
@@ -174,7 +183,7 @@ fn virt(request: &Request) -> Result<Step> {
     packages::ensure(&[QEMU])?;
     let mut qemu = Step::new("qemu-system-aarch64")
         .words("-M virt,gic-version=3 -cpu cortex-a53 -nographic -nodefaults -serial mon:stdio")
-        .args(["-m", &request.mem]);
+        .args(["-m", request.mem.as_deref().unwrap_or("256M")]);
     if request.net == Net::None || request.devices == 0 {
         return Ok(qemu);
     }
@@ -196,15 +205,7 @@ fn espressobin(request: &Request) -> Result<Step> {
     }
     let mut qemu = Step::new(qemu::binary(false)?.display().to_string())
         .words("-M espressobin -nographic -nodefaults -serial mon:stdio")
-        // The machine's smallest; the default of `--mem` is for `virt`.
-        .args([
-            "-m",
-            if request.mem == "256M" {
-                "512M"
-            } else {
-                &request.mem
-            },
-        ]);
+        .args(["-m", request.mem.as_deref().unwrap_or("512M")]);
     if request.dtb.is_none() {
         qemu = qemu.args(["-dtb".to_owned(), qemu::devicetree()?.display().to_string()]);
     }
@@ -239,15 +240,23 @@ fn networks(qemu: Step, request: &Request) -> Step {
 /// Adds the network that is reached from this machine, and prints how.
 fn forwarded(qemu: Step) -> Result<Step> {
     let ports = Forwards::choose()?;
-    println!("\nWhen it is up, try:");
-    println!("  curl http://127.0.0.1:{}/", ports.http);
+    let Forwards {
+        http,
+        echo_tcp,
+        echo_udp,
+        irtt,
+        iperf3,
+    } = ports;
     println!(
-        "  echo hello | nc -q1 127.0.0.1 {}        # TCP echo",
-        ports.echo_tcp
-    );
-    println!(
-        "  echo hello | nc -u -w1 127.0.0.1 {}     # UDP echo\n",
-        ports.echo_udp
+        "
+When it is up, try:
+  curl http://127.0.0.1:{http}/
+  echo hello | nc -q1 127.0.0.1 {echo_tcp}        # TCP echo
+  echo hello | nc -u -w1 127.0.0.1 {echo_udp}     # UDP echo
+  irtt client -d 5s 127.0.0.1:{irtt}
+  iperf3 -c 127.0.0.1 -p {iperf3}             # UDP: -u -l 1400
+  ./x latency 127.0.0.1 --http-port {http} --tcp-port {echo_tcp} --udp-port {echo_udp}
+"
     );
     Ok(qemu.args(["-netdev".to_owned(), ports.netdev()]))
 }
@@ -257,26 +266,39 @@ impl Forwards {
     fn choose() -> Result<Self> {
         let any = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0);
         let none = |error| Error::Failure(format!("no free port to forward: {error}"));
-        let (http, echo) = (
-            TcpListener::bind(any).map_err(none)?,
-            TcpListener::bind(any).map_err(none)?,
-        );
-        let udp = UdpSocket::bind(any).map_err(none)?;
+        let tcp = || TcpListener::bind(any).map_err(none);
+        let udp = || UdpSocket::bind(any).map_err(none);
+        let (http, echo_tcp, echo_udp, irtt) = (tcp()?, tcp()?, udp()?, udp()?);
+        // What is free for one protocol need not be for the other.
+        let both = (0..100).find_map(|_| {
+            let listener = TcpListener::bind(any).ok()?;
+            let addr = listener.local_addr().ok()?;
+            Some((UdpSocket::bind(addr).ok()?, listener))
+        });
+        let both = both.ok_or_else(|| Error::Failure("no free port to forward".into()))?;
         Ok(Self {
             http: http.local_addr().map_err(none)?.port(),
-            echo_tcp: echo.local_addr().map_err(none)?.port(),
-            echo_udp: udp.local_addr().map_err(none)?.port(),
+            echo_tcp: echo_tcp.local_addr().map_err(none)?.port(),
+            echo_udp: echo_udp.local_addr().map_err(none)?.port(),
+            irtt: irtt.local_addr().map_err(none)?.port(),
+            iperf3: both.0.local_addr().map_err(none)?.port(),
         })
     }
 
     fn netdev(&self) -> String {
-        let Self {
-            http,
-            echo_tcp,
-            echo_udp,
-        } = self;
-        format!(
-            "user,id=n0,hostfwd=tcp:127.0.0.1:{http}-:80,hostfwd=tcp:127.0.0.1:{echo_tcp}-:7,hostfwd=udp:127.0.0.1:{echo_udp}-:7"
+        let forwards = [
+            ("tcp", self.http, 80),
+            ("tcp", self.echo_tcp, 7),
+            ("udp", self.echo_udp, 7),
+            ("udp", self.irtt, 2112),
+            ("tcp", self.iperf3, 5201),
+            ("udp", self.iperf3, 5201),
+        ];
+        forwards.iter().fold(
+            "user,id=n0".to_owned(),
+            |netdev, (protocol, here, there)| {
+                format!("{netdev},hostfwd={protocol}:127.0.0.1:{here}-:{there}")
+            },
         )
     }
 }
@@ -302,8 +324,8 @@ mod tests {
     fn requests_have_defaults() {
         let request = request("").unwrap();
         assert_eq!(
-            (request.net, request.devices, request.mem.as_str()),
-            (Net::User, 1, "256M")
+            (request.net, request.devices, request.mem),
+            (Net::User, 1, None)
         );
     }
 

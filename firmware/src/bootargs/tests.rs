@@ -130,7 +130,7 @@ fn each_device_has_its_own_and_the_others_share() {
     assert_eq!(args.interface("lan1").ipv4, Method::Off);
     assert_eq!(
         args.devices().collect::<std::vec::Vec<_>>(),
-        ["wan", "lan0"]
+        [("ip", "wan"), ("ip", "lan0")]
     );
 }
 

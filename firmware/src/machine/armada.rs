@@ -140,6 +140,11 @@ impl Conduit {
                 "Events of the switch that nobody read in time",
                 mailbox.lost_events().into(),
             ),
+            (
+                "port_read_at",
+                "When the counters of the port on our side were read, in microseconds since start",
+                mailbox.totals_read_us(self.cpu).unwrap_or(0),
+            ),
         ];
         let len = own.len() + Drop::ALL.len();
         let mut all = own.into_iter().chain(self.drops.each());

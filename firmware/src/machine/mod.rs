@@ -528,15 +528,11 @@ impl Interfaces<'_> {
     /// Names what the command line says about interfaces that are not there.
     fn name_unknown(&self) {
         let missing = |name: &str| !self.ports.iter().any(|port| port.name == name);
-        for device in self.args.devices().filter(|device| missing(device)) {
-            warn!("bootargs: there is no {device}");
-        }
-        for vlan in &self.args.wiring.vlans {
-            if missing(&vlan.parent) {
-                warn!(
-                    "bootargs: vlan= names {}, which is no interface",
-                    vlan.parent
-                );
+        let vlans = self.args.wiring.vlans.iter();
+        let parents = vlans.map(|vlan| ("vlan", vlan.parent.as_str()));
+        for (item, name) in self.args.devices().chain(parents) {
+            if missing(name) {
+                warn!("bootargs: {item}= names {name}, which is no interface");
             }
         }
     }

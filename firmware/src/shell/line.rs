@@ -124,7 +124,7 @@ impl Editor {
             }
             b'\t' => return Some(Event::Complete),
             0x03 => {
-                put(out, "^C\r\n");
+                put(out, "^C\n");
                 (self.visible, self.cursor, self.back) = (false, 0, 0);
                 self.line.clear();
                 return Some(Event::Interrupt);
@@ -193,7 +193,7 @@ impl Editor {
     }
 
     fn enter(&mut self, out: &mut impl Write) -> Line {
-        put(out, "\r\n");
+        put(out, "\n");
         let line = core::mem::take(&mut self.line);
         (self.visible, self.cursor, self.back) = (false, 0, 0);
         if !line.trim().is_empty() && self.history.back() != Some(&line) {

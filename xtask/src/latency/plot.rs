@@ -124,6 +124,11 @@ pub(super) fn svg(runs: &[Run]) -> String {
     label(right + WIDTH, bottom + 18.0, "end", "end of the run");
     for (index, run) in runs.iter().enumerate() {
         let colour = COLOURS[index % COLOURS.len()];
+        // Who comes after all colours is told apart by dashes.
+        let dashes = match index / COLOURS.len() {
+            0 => String::new(),
+            lap => format!(" stroke-dasharray=\"{} 2\"", (8 / lap).max(1)),
+        };
         let mut path = String::new();
         let mut before = None;
         for (ns, _, fraction) in run.record.steps() {
@@ -136,7 +141,7 @@ pub(super) fn svg(runs: &[Run]) -> String {
         }
         let _ = writeln!(
             text,
-            "<path d=\"{path}\" fill=\"none\" stroke=\"{colour}\"/>"
+            "<path d=\"{path}\" fill=\"none\" stroke=\"{colour}\"{dashes}/>"
         );
         path.clear();
         for (column, ns) in run
@@ -156,7 +161,7 @@ pub(super) fn svg(runs: &[Run]) -> String {
         let y = bottom + 42.0 + 18.0 * index as f64;
         let _ = writeln!(
             text,
-            "<path d=\"M{LEFT} {:.1}h20\" stroke=\"{colour}\" stroke-width=\"3\"/>\n<text x=\"{}\" y=\"{y:.1}\">{}</text>",
+            "<path d=\"M{LEFT} {:.1}h20\" stroke=\"{colour}\" stroke-width=\"3\"{dashes}/>\n<text x=\"{}\" y=\"{y:.1}\">{}</text>",
             y - 4.0,
             LEFT + 26.0,
             run.plan

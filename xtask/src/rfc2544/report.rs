@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::{Read, Write};
-use std::net::{IpAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use super::load::{Latency, Summary};
@@ -102,8 +102,13 @@ impl Report {
             } = row.latency;
             let _ = writeln!(
                 text,
-                "| {} | {:.0}{} | {:.1} | {min_us:.0} | {mean_us:.0} | {p50_us:.0} | {p99_us:.0} | {max_us:.0} | {}{} |",
+                "| {} | {}{:.0}{} | {:.1} | {min_us:.0} | {mean_us:.0} | {p50_us:.0} | {p99_us:.0} | {max_us:.0} | {}{} |",
                 row.size,
+                if row.throughput.lost > 0 {
+                    "below "
+                } else {
+                    ""
+                },
                 row.throughput.rate,
                 if row.sender_limited {
                     " (sender's limit)"
@@ -204,10 +209,10 @@ fn quoted(text: &str) -> String {
 }
 
 /// The target's own account of itself; nothing if it gives none.
-pub fn status(target: IpAddr) -> String {
+pub fn status(target: SocketAddr) -> String {
     let ask = || {
         let patience = Duration::from_secs(2);
-        let mut stream = TcpStream::connect_timeout(&(target, 80).into(), patience)?;
+        let mut stream = TcpStream::connect_timeout(&target, patience)?;
         stream.set_read_timeout(Some(patience))?;
         stream.write_all(
             b"GET /api/v1/status HTTP/1.1\r\nHost: target\r\nConnection: close\r\n\r\n",

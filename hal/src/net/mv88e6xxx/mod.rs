@@ -295,6 +295,7 @@ impl<R: Registers> Switch<R> {
         global1::reset(&mut self.regs)
             .await
             .map_err(at(Stage::Reset))?;
+        self.phy_bus_is_idle = false;
         self.stop_ports().await.map_err(at(Stage::Stop))?;
         self.power_down_phys().await.map_err(at(Stage::PowerDown))?;
         let tables = self.set_up_tables().await;

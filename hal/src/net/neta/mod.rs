@@ -661,16 +661,20 @@ impl<B: Bus, D: Dma, const RX: usize, const TX: usize> Neta<B, D, RX, TX> {
     /// Sets when received frames interrupt, at any time.
     pub fn set_coalescing(&mut self, coalescing: Coalescing) {
         self.config.coalescing = coalescing;
-        // Whether the hardware compares with "at least" or "more than" is open, and whether it takes 0 for 1. One less
-        // than asked for is never later than asked for, and 0 means every frame either way.
-        let packets = u32::from(coalescing.rx_packets.saturating_sub(1)).min(RX as u32 / 2);
+        // Whether the hardware compares with "at least" or "more than" is open, and what it makes of 0: each frame, an
+        // interrupt that never ends, or none. So 0 is never written. One less than asked for is never later than asked
+        // for; where that is nothing, the timer makes good for the one frame too many, almost at once.
+        let each = coalescing.rx_packets <= 1;
+        let packets = u32::from(coalescing.rx_packets)
+            .saturating_sub(1)
+            .clamp(1, RX as u32 / 2);
         RXQ_THRESHOLD.nth(QUEUE).write(
             &mut self.bus,
             RxqThreshold::OCCUPIED.val(packets) + RxqThreshold::FREE.val(0),
         );
         // A time of 0 may switch the timer off, and a lone frame would wait for ever.
-        let clocks =
-            u64::from(coalescing.rx_time_us) * u64::from(self.config.core_clock_hz / 1_000_000);
+        let time_us = if each { 1 } else { coalescing.rx_time_us };
+        let clocks = u64::from(time_us) * u64::from(self.config.core_clock_hz / 1_000_000);
         let clocks = clocks.clamp(1, RXQ_TIME_MAX.into()) as u32;
         RXQ_TIME.nth(QUEUE).set(&mut self.bus, clocks);
     }
