@@ -5,6 +5,7 @@
 use crate::http::{Code, Out};
 use crate::status::{Address, Interface, Link, Service, Status, Table, each};
 use core::fmt::Write as _;
+use hal::net::MacText;
 
 /// Writes the object.
 pub fn write(out: &mut Out<'_>, status: &Status<'_>) {
@@ -71,11 +72,7 @@ fn interface(out: &mut Out<'_>, interface: &Interface<'_>) {
     string(out, interface.name);
     out.text(",\"driver\":");
     string(out, interface.driver);
-    let [a, b, c, d, e, f] = interface.mac;
-    let _ = write!(
-        out,
-        ",\"mac\":\"{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}\""
-    );
+    let _ = write!(out, ",\"mac\":\"{}\"", MacText(interface.mac));
     match interface.link {
         Link::Down => out.text(",\"link\":{\"up\":false}"),
         Link::Up { speed_mbps, duplex } => {
@@ -152,12 +149,17 @@ fn array<T>(out: &mut Out<'_>, items: &[T], write: impl Fn(&mut Out<'_>, &T)) {
 
 fn string(out: &mut Out<'_>, value: &str) {
     out.text("\"");
-    out.foreign(value, |character| match character {
+    out.foreign(value, escape);
+    out.text("\"");
+}
+
+/// What stands for a character inside a string, if not the character itself.
+pub(crate) fn escape(character: char) -> Option<&'static str> {
+    match character {
         '"' => Some("\\\""),
         '\\' => Some("\\\\"),
         '\n' => Some("\\n"),
         '\0'..='\x1f' | '\x7f' => Some("\\ufffd"),
         _ => None,
-    });
-    out.text("\"");
+    }
 }

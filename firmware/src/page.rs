@@ -3,6 +3,7 @@
 use crate::http::Out;
 use crate::status::{Address, Counter, Interface, Link, Status};
 use core::fmt::Write as _;
+use hal::net::MacText;
 
 const STYLE: &str = "\
 :root{color-scheme:light dark;--line:#8884;--dim:#777;--up:#177a3a;--down:#b3261e}\
@@ -117,8 +118,7 @@ fn write_interface(out: &mut Out<'_>, interface: &Interface<'_>) {
         }
     });
     row(out, "Hardware", |out| {
-        let [a, b, c, d, e, f] = interface.mac;
-        let _ = write!(out, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}");
+        let _ = write!(out, "{}", MacText(interface.mac));
     });
     out.text("\n</table>");
     write_counters(out, interface.counters);

@@ -5,6 +5,7 @@ use super::{Access, Call, Command, Progress, Refusal, find};
 use crate::status::{Counter, Duplex, Interface, Link, Status};
 use core::fmt;
 use hal::devicetree::Node;
+use hal::net::MacText;
 
 /// All commands, in the order that `help` lists them.
 pub static TABLE: &[Command] = &[
@@ -167,15 +168,6 @@ fn info(call: &mut Call) -> Outcome {
     Ok(Progress::Done)
 }
 
-struct Mac([u8; 6]);
-
-impl fmt::Display for Mac {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
-    }
-}
-
 fn link(call: &mut Call) -> Outcome {
     let wanted = at_most_one(call, "link")?;
     let columns = [
@@ -198,7 +190,7 @@ fn link(call: &mut Call) -> Outcome {
                     Value::Text(if up { "up" } else { "down" }),
                     speed.map_or(Value::None, |speed| Value::Number(speed.into())),
                     duplex.map_or(Value::None, |duplex: Duplex| Value::Text(duplex.word())),
-                    Value::Shown(&Mac(interface.mac)),
+                    Value::Shown(&MacText(interface.mac)),
                     Value::Text(interface.driver),
                 ]);
             }

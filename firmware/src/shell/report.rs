@@ -6,6 +6,7 @@
 //!     row([Text("wan"), Text("up")])           wan   up                                {"name":"lan0","link":"down"}]}
 //! ```
 
+use crate::api::escape;
 use core::fmt::{self, Write};
 
 /// Who reads it.
@@ -248,13 +249,9 @@ struct Quoted<'r, 'a>(&'r mut Report<'a>);
 impl Write for Quoted<'_, '_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         for character in text.chars() {
-            match character {
-                '"' => self.0.put("\\\""),
-                '\\' => self.0.put("\\\\"),
-                '\n' => self.0.put("\\n"),
-                '\0'..='\x1f' | '\x7f' => self.0.put("\\ufffd"),
-                _ => self.0.put(character.encode_utf8(&mut [0; 4])),
-            }
+            let mut bytes = [0; 4];
+            let text = escape(character).unwrap_or(character.encode_utf8(&mut bytes));
+            self.0.put(text);
         }
         Ok(())
     }
