@@ -26,7 +26,7 @@ use crate::status::StatusSource;
 use line::{Event, Line};
 use report::{Format, Report};
 
-pub use commands::TABLE;
+pub use commands::commands;
 
 /// Longest result, in bytes.
 pub const MAX_OUTPUT: usize = 16 * 1024;
@@ -49,13 +49,15 @@ pub trait Bench: StatusSource {
     fn reboot(&mut self);
 }
 
-/// Who may run a command over the network. The serial console may run all of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Who may run a command over the network, each including those before it. The serial console may run all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Access {
     /// Whoever may read: it changes nothing and shows no traffic.
     Read,
-    /// Whoever has the token.
+    /// Whoever has the token: it shows what is not everybody's business.
     Admin,
+    /// Whoever has the token and means it: it changes something. Over HTTP a POST.
+    Change,
 }
 
 /// One command.
@@ -66,7 +68,7 @@ pub struct Command {
     pub operands: &'static str,
     /// One line.
     pub summary: &'static str,
-    /// Who may run it.
+    /// Who may run it; with some operands it may take more, see [`Call::needs`].
     pub access: Access,
     /// Runs it, or goes on with it.
     pub run: fn(&mut Call<'_, '_>) -> Result<Progress, Refusal>,
@@ -78,10 +80,26 @@ pub struct Call<'c, 'r> {
     pub bench: &'c mut dyn Bench,
     /// The words behind the name.
     pub words: &'c [&'c str],
+    /// What who asks may do.
+    pub granted: Access,
     /// The result.
     pub report: &'c mut Report<'r>,
     /// What is remembered from call to call.
     pub memory: &'c mut Memory,
+}
+
+impl Call<'_, '_> {
+    /// To be asked first where a command with some operands does more than its table entry says.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Denied`] if who asks may not.
+    pub fn needs(&self, access: Access) -> Result<(), Refusal> {
+        match self.granted >= access {
+            true => Ok(()),
+            false => Err(Refusal::Denied(access)),
+        }
+    }
 }
 
 /// What commands remember.
@@ -113,6 +131,8 @@ pub enum Refusal {
     Unknown,
     /// The operands are not those that this command takes.
     Usage(&'static str),
+    /// Who asks may not do this: it takes more.
+    Denied(Access),
     /// The machine does not have what this is about.
     Absent(&'static str),
     /// It went wrong.
@@ -129,6 +149,10 @@ impl fmt::Display for Refusal {
                 let operands = find(name).map_or("", |command| command.operands);
                 write!(f, "usage: {name} {operands}")
             }
+            Refusal::Denied(Access::Change) => {
+                f.write_str("to change something takes the token, and a POST")
+            }
+            Refusal::Denied(_) => f.write_str("this takes the token"),
             Refusal::Absent(what) => write!(f, "this machine has no {what}"),
             Refusal::Failed(why) => f.write_str(why),
             Refusal::TooLong => f.write_str("the result is too long"),
@@ -138,10 +162,10 @@ impl fmt::Display for Refusal {
 
 /// The command of this name.
 pub fn find(name: &str) -> Option<&'static Command> {
-    TABLE.iter().find(|command| command.name == name)
+    commands().find(|command| command.name == name)
 }
 
-/// Runs a command, or goes on with it, writing the result to `out`.
+/// Runs a command for somebody who may do what `granted` says, or goes on with it, writing the result to `out`.
 ///
 /// # Errors
 ///
@@ -149,6 +173,7 @@ pub fn find(name: &str) -> Option<&'static Command> {
 pub fn run(
     command: &'static Command,
     words: &[&str],
+    granted: Access,
     format: Format,
     bench: &mut dyn Bench,
     memory: &mut Memory,
@@ -161,9 +186,11 @@ pub fn run(
     let mut call = Call {
         bench,
         words,
+        granted,
         report: &mut report,
         memory,
     };
+    call.needs(command.access)?;
     let progress = (command.run)(&mut call)?;
     let whole = report.finish();
     match progress {
@@ -273,7 +300,15 @@ impl Shell {
             Some((name, operands)) => match find(name) {
                 None => Err(Refusal::Unknown),
                 Some(command) if too_many => Err(Refusal::Usage(command.name)),
-                Some(command) => run(command, operands, format, bench, &mut self.memory, &mut out),
+                Some(command) => run(
+                    command,
+                    operands,
+                    Access::Change,
+                    format,
+                    bench,
+                    &mut self.memory,
+                    &mut out,
+                ),
             },
         };
         match result {
@@ -327,11 +362,11 @@ impl Shell {
         let (before, word) = line.split_at(start);
         let mut fitting = Fitting::new(word);
         match before.split_ascii_whitespace().next().map(find) {
-            None => TABLE.iter().for_each(|command| fitting.offer(command.name)),
+            None => commands().for_each(|command| fitting.offer(command.name)),
             Some(None) => {}
             Some(Some(command)) => {
                 if command.name == "help" {
-                    TABLE.iter().for_each(|command| fitting.offer(command.name));
+                    commands().for_each(|command| fitting.offer(command.name));
                 }
                 command
                     .operands

@@ -168,7 +168,11 @@ fn counters_are_shown_since_the_last_time() {
 #[test]
 fn tab_completes_as_far_as_it_is_clear() {
     assert!(session("sta\t").ends_with("stats "));
-    assert!(session("i\t").contains("\ninfo ip irq \n"));
+    let listed = session("i\t");
+    let listed = listed.lines().nth_back(1).unwrap();
+    let mut words: std::vec::Vec<_> = listed.split_whitespace().collect();
+    words.sort_unstable();
+    assert_eq!(words, ["info", "ip", "irq"]);
     assert!(session("help so\t").ends_with("sockets "));
     assert!(session("link eth\t").contains("eth0 "));
     assert!(session("xyz\t").ends_with("xyz"));
@@ -194,15 +198,15 @@ fn a_slow_terminal_gets_everything_in_time() {
 #[test]
 fn every_command_is_listed_and_has_one_name() {
     let screen = session("help\r");
-    for (index, command) in TABLE.iter().enumerate() {
+    for (index, command) in commands().enumerate() {
         assert!(
             screen.contains(&format!("\n{}", command.name)),
             "{}",
             command.name
         );
         assert!(
-            TABLE[..index]
-                .iter()
+            commands()
+                .take(index)
                 .all(|other| other.name != command.name)
         );
     }

@@ -17,6 +17,8 @@ pub const TESTS: &[Test] = &[Test {
 fn shell(cx: &Context) -> Result {
     let mut board = Board::new(cx).boot()?;
     board.line("wan: address 10.0.2.15/24 (dhcp)")?;
+    // Each cable takes its own time, and the commands below show two of them.
+    board.line("lan0: link up")?;
     let console = board.console();
     ensure!(
         !console.contains("ristretto>"),

@@ -1,0 +1,35 @@
+//! The table of commands, a file for each group.
+//!
+//! | file | is about |
+//! | --- | --- |
+//! | `machine` | the machine itself |
+//! | `network` | interfaces, addresses, counters |
+
+mod machine;
+mod network;
+
+use super::{Access, Call, Command, Progress, Refusal};
+
+/// All commands by group, in the order that `help` lists them.
+static GROUPS: &[&[Command]] = &[machine::COMMANDS, network::COMMANDS];
+
+/// All commands.
+pub fn commands() -> impl Iterator<Item = &'static Command> {
+    GROUPS.iter().copied().flatten()
+}
+
+type Outcome = Result<Progress, Refusal>;
+
+/// At most one operand, and no option.
+fn at_most_one<'c>(call: &Call<'c, '_>, name: &'static str) -> Result<Option<&'c str>, Refusal> {
+    match call.words {
+        [] => Ok(None),
+        [word] if !word.starts_with('-') => Ok(Some(*word)),
+        _ => Err(Refusal::Usage(name)),
+    }
+}
+
+fn none(call: &Call, name: &'static str) -> Result<(), Refusal> {
+    let empty = call.words.is_empty();
+    empty.then_some(()).ok_or(Refusal::Usage(name))
+}
