@@ -967,7 +967,7 @@ impl<N: Nic> Network<N> {
             }
             match step.next {
                 http::Next::Step => {}
-                http::Next::Input => break,
+                http::Next::Input | http::Next::Stream => break,
                 http::Next::Errand => {
                     connection.errand_since_us = Some(now_us);
                     self.latency.forget(index);

@@ -133,7 +133,7 @@ fn play(stream: &[u8], piece: usize, room: usize) -> Vec<&'static str> {
                 }
                 Next::Room(wanted) => room = wanted,
                 Next::Close => return codes,
-                Next::Input => break,
+                Next::Input | Next::Stream => break,
             }
         }
         assert!(
