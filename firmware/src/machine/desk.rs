@@ -1,9 +1,11 @@
 //! The machine as the commands of the bench see it.
 
+use super::armada;
 use super::card::Card;
 use super::console;
 use crate::network::Network;
 use crate::shell::Bench;
+use crate::shell::hardware::Hardware;
 use crate::snapshot::Snapshot;
 use crate::status::{Status, StatusSource};
 use hal::arch::{irq, timer};
@@ -12,6 +14,7 @@ use hal::devicetree::Tree;
 pub(super) struct Desk<'a> {
     pub(super) network: &'a mut Network<Card>,
     pub(super) tree: &'static Tree<'static>,
+    pub(super) watch: Option<&'a mut armada::Watch>,
 }
 
 impl StatusSource for Desk<'_> {
@@ -48,6 +51,10 @@ impl Bench for Desk<'_> {
     fn interrupts(&self) -> (u64, u64) {
         let (taken, unexpected) = irq::counts();
         (taken.into(), unexpected.into())
+    }
+
+    fn hardware(&mut self) -> Option<&mut dyn Hardware> {
+        Some(self.watch.as_deref_mut()?)
     }
 
     fn reboot(&mut self) {

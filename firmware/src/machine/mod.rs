@@ -450,7 +450,13 @@ fn serve(network: &mut Network<Card>, duties: Duties) -> ! {
         }
         if pending & keyboard != 0 || shell_us <= now_us {
             console::service();
-            shell_us = shell.poll(&mut console::Terminal, &mut Desk { network, tree });
+            let watch = watch.as_deref_mut();
+            let mut desk = Desk {
+                network,
+                tree,
+                watch,
+            };
+            shell_us = shell.poll(&mut console::Terminal, &mut desk);
             irq::done_mask(pending & keyboard);
         }
         // Of hundreds of steps on the management bus each second, the network need not know.
