@@ -8,10 +8,12 @@
 //! | `line` | editing a line of a terminal |
 //! | `report` | results, for people and for programs |
 //! | `commands` | the table |
+//! | `net` | what they see of the network beside its status |
 //! | `mod` | running one command at a time, without ever waiting |
 
 mod commands;
 pub mod line;
+pub mod net;
 pub mod report;
 #[cfg(test)]
 mod tests;
@@ -47,6 +49,10 @@ pub trait Bench: StatusSource {
     fn interrupts(&self) -> (u64, u64);
     /// Starts the machine anew, once the console is empty. Returns only if there is no way.
     fn reboot(&mut self);
+    /// The network, beyond its status.
+    fn net(&mut self) -> Option<&mut dyn net::Net> {
+        None
+    }
 }
 
 /// Who may run a command over the network, each including those before it. The serial console may run all of them.
