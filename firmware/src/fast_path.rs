@@ -73,11 +73,15 @@ impl Flows {
         self.flows = [Flow::default(); FLOWS];
     }
 
-    /// Those that are still of use: our address, the peer's, the next hop, and for how many more microseconds.
-    pub fn each(&self, now_us: u64) -> impl Iterator<Item = (Ipv4Addr, Ipv4Addr, MacAddr, u64)> {
+    /// Those that are still of use: the peer's address, its next hop, and for how many microseconds it is known.
+    pub fn each(&self, now_us: u64) -> impl Iterator<Item = (Ipv4Addr, MacAddr, u64)> {
         self.flows.iter().filter_map(move |flow| {
             let left_us = flow.expires_us.checked_sub(now_us + 1)?;
-            Some((flow.local.into(), flow.remote.into(), flow.mac, left_us))
+            Some((
+                flow.remote.into(),
+                flow.mac,
+                LIFETIME_US.saturating_sub(left_us),
+            ))
         })
     }
 

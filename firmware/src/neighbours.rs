@@ -3,7 +3,7 @@
 //! The stack has a cache of its own, of 64 entries that last a minute, which it shows to nobody. What fills that passes
 //! here, too; so this is what it knows, but for what it learnt and forgot again.
 
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::net::IpAddr;
 
 use hal::net::MacAddr;
 use hal::net::checksum::{fold, sum};
@@ -17,8 +17,7 @@ const LIFETIME_US: u64 = 60_000_000;
 const ARP: [u8; 2] = [0x08, 0x06];
 const IPV6: [u8; 2] = [0x86, 0xdd];
 const ICMPV6: u8 = 58;
-/// Spec: RFC 4861, 4.2 to 4.4 and 4.6.1.
-const ROUTER_ADVERTISEMENT: u8 = 134;
+/// Spec: RFC 4861, 4.3, 4.4 and 4.6.1.
 const SOLICITATION: u8 = 135;
 const ADVERTISEMENT: u8 = 136;
 const SOURCE_OPTION: u8 = 1;
@@ -33,16 +32,6 @@ pub struct Neighbour {
     pub mac: MacAddr,
     /// When it last said so, in microseconds since start.
     pub heard_us: u64,
-}
-
-impl Neighbour {
-    /// What told: `arp`, `nd`.
-    pub fn source(&self) -> &'static str {
-        match self.address {
-            IpAddr::V4(_) => "arp",
-            IpAddr::V6(_) => "nd",
-        }
-    }
 }
 
 /// The neighbours of one interface.
@@ -86,7 +75,7 @@ impl Neighbours {
         };
         if let Some(known) = self.0.iter_mut().find(|known| known.address == address) {
             *known = neighbour;
-        } else if to.is_none_or(is_ours) {
+        } else if is_ours(to) {
             if self.0.is_full() {
                 let oldest = self.0.iter().enumerate().min_by_key(|(_, n)| n.heard_us);
                 let at = oldest.map_or(0, |(at, _)| at);
@@ -98,44 +87,33 @@ impl Neighbours {
     }
 }
 
-fn chunk<const N: usize>(frame: &[u8], at: usize) -> Option<[u8; N]> {
-    frame.get(at..)?.first_chunk().copied()
-}
-
-/// Who says so: address, hardware address, and whom it is about to talk to if that may be somebody else.
-fn said(frame: &[u8]) -> Option<(IpAddr, MacAddr, Option<IpAddr>)> {
-    let v4 = |at| Some(IpAddr::V4(Ipv4Addr::from(chunk::<4>(frame, at)?)));
-    let v6 = |at| Some(IpAddr::V6(Ipv6Addr::from(chunk::<16>(frame, at)?)));
-    match chunk(frame, 12)? {
+/// Who says so: address, hardware address, and whom it wants to reach.
+fn said(frame: &[u8]) -> Option<(IpAddr, MacAddr, IpAddr)> {
+    let head = frame.first_chunk::<42>()?;
+    if head[12..14] == ARP {
         // Ethernet, IPv4, lengths; question or answer. Spec: RFC 826.
-        ARP if matches!(chunk(frame, 14)?, [0, 1, 8, 0, 6, 4, 0, 1 | 2]) => {
-            Some((v4(28)?, chunk(frame, 22)?, Some(v4(38)?)))
-        }
-        IPV6 if *frame.get(20)? == ICMPV6 && *frame.get(21)? == 255 && *frame.get(55)? == 0 => {
-            let end = 54 + usize::from(u16::from_be_bytes(chunk(frame, 18)?));
-            let message = frame.get(54..end)?;
-            if icmpv6_sum(frame, message) != 0xffff {
-                return None;
-            }
-            let (address, option, options, to) = match *message.first()? {
-                ROUTER_ADVERTISEMENT => (v6(22)?, SOURCE_OPTION, 16, None),
-                SOLICITATION => (v6(22)?, SOURCE_OPTION, 24, Some(v6(62)?)),
-                // Sent to us, or to all of us.
-                ADVERTISEMENT => (v6(62)?, TARGET_OPTION, 24, Some(v6(38)?)),
-                _ => return None,
-            };
-            let mut rest = message.get(options..)?;
-            while let [kind, units, ..] = *rest {
-                if units == 0 {
-                    break;
-                }
-                if kind == option && units == 1 {
-                    return Some((address, chunk(rest, 2)?, to));
-                }
-                rest = rest.get(8 * usize::from(units)..)?;
-            }
-            None
-        }
+        let known = head[14..21] == [0, 1, 8, 0, 6, 4, 0] && matches!(head[21], 1 | 2);
+        let v4 = |at: usize| IpAddr::from([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+        let mac = [head[22], head[23], head[24], head[25], head[26], head[27]];
+        return known.then_some((v4(28), mac, v4(38)));
+    }
+    // The hardware address is the first option, as everybody sends it.
+    let head = frame.first_chunk::<86>()?;
+    if head[12..14] != IPV6 || head[20..22] != [ICMPV6, 255] || head[55] != 0 || head[79] != 1 {
+        return None;
+    }
+    let message = frame.get(54..54 + usize::from(u16::from_be_bytes([head[18], head[19]])))?;
+    if message.len() < 32 || icmpv6_sum(frame, message) != 0xffff {
+        return None;
+    }
+    let v6 = |at: usize| {
+        let octets = head.get(at..).and_then(|bytes| bytes.first_chunk::<16>());
+        octets.map(|octets| IpAddr::from(*octets))
+    };
+    let mac = [head[80], head[81], head[82], head[83], head[84], head[85]];
+    match [head[54], head[78]] {
+        [SOLICITATION, SOURCE_OPTION] => Some((v6(22)?, mac, v6(62)?)),
+        [ADVERTISEMENT, TARGET_OPTION] => Some((v6(62)?, mac, v6(38)?)),
         _ => None,
     }
 }
@@ -188,15 +166,9 @@ mod tests {
         let neighbours = heard(&frames);
         let all: std::vec::Vec<_> = neighbours
             .each()
-            .map(|n| (n.address.to_string(), n.mac, n.source()))
+            .map(|n| (n.address.to_string(), n.mac))
             .collect();
-        assert_eq!(
-            all,
-            [
-                ("10.0.0.9".into(), PEER, "arp"),
-                ("fe80::9".into(), PEER, "nd")
-            ]
-        );
+        assert_eq!(all, [("10.0.0.9".into(), PEER), ("fe80::9".into(), PEER)]);
         let address = "10.0.0.9".parse().unwrap();
         assert_eq!(neighbours.mac_of(address, LIFETIME_US - 1), Some(PEER));
         assert_eq!(neighbours.mac_of(address, LIFETIME_US), None);

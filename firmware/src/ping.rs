@@ -193,47 +193,55 @@ impl Run {
         to: MacAddr,
         out: &mut [u8],
     ) -> Option<usize> {
-        let len = ECHO + self.request.size;
-        let at = match self.request.target {
-            IpAddr::V4(_) => ETHERNET + 20,
-            IpAddr::V6(_) => ETHERNET + 40,
-        };
-        let frame = out.get_mut(..at + len)?;
-        frame.fill(0);
-        frame[..6].copy_from_slice(&to);
-        frame[6..12].copy_from_slice(&from);
-        for (index, byte) in frame[at + ECHO..].iter_mut().enumerate() {
-            *byte = index as u8;
-        }
-        frame[at + 4..at + 6].copy_from_slice(&self.ident.to_be_bytes());
-        frame[at + 6..at + 8].copy_from_slice(&sequence.to_be_bytes());
-        match (self.request.source, self.request.target) {
+        let len = (ECHO + self.request.size) as u16;
+        let mut head = [0; ETHERNET + 40 + ECHO];
+        head[..6].copy_from_slice(&to);
+        head[6..12].copy_from_slice(&from);
+        let at = match (self.request.source, self.request.target) {
             (IpAddr::V4(source), IpAddr::V4(target)) => {
-                frame[12..15].copy_from_slice(&[0x08, 0x00, 0x45]);
-                frame[16..18].copy_from_slice(&(20 + len as u16).to_be_bytes());
-                frame[20] = 0x40; // don't fragment
-                (frame[22], frame[23]) = (TTL, ICMP);
-                frame[26..30].copy_from_slice(&source.octets());
-                frame[30..34].copy_from_slice(&target.octets());
-                let checksum = !fold(sum(&frame[ETHERNET..at]));
-                frame[24..26].copy_from_slice(&checksum.to_ne_bytes());
-                frame[at] = 8;
-                let checksum = !fold(sum(&frame[at..]));
-                frame[at + 2..at + 4].copy_from_slice(&checksum.to_ne_bytes());
+                head[12..15].copy_from_slice(&[0x08, 0x00, 0x45]);
+                head[16..18].copy_from_slice(&(20 + len).to_be_bytes());
+                head[20] = 0x40; // don't fragment
+                (head[22], head[23]) = (TTL, ICMP);
+                head[26..30].copy_from_slice(&source.octets());
+                head[30..34].copy_from_slice(&target.octets());
+                let checksum = !fold(sum(&head[ETHERNET..34]));
+                head[24..26].copy_from_slice(&checksum.to_ne_bytes());
+                head[34] = 8;
+                head[38..42].copy_from_slice(&self.name(sequence));
+                34
             }
             (IpAddr::V6(source), IpAddr::V6(target)) => {
-                frame[12..15].copy_from_slice(&[0x86, 0xdd, 0x60]);
-                frame[18..20].copy_from_slice(&(len as u16).to_be_bytes());
-                (frame[20], frame[21]) = (ICMPV6, TTL);
-                frame[22..38].copy_from_slice(&source.octets());
-                frame[38..54].copy_from_slice(&target.octets());
-                frame[at] = 128;
-                let checksum = !icmpv6_sum(frame, &frame[at..]);
-                frame[at + 2..at + 4].copy_from_slice(&checksum.to_ne_bytes());
+                head[12..15].copy_from_slice(&[0x86, 0xdd, 0x60]);
+                head[18..20].copy_from_slice(&len.to_be_bytes());
+                (head[20], head[21]) = (ICMPV6, TTL);
+                head[22..38].copy_from_slice(&source.octets());
+                head[38..54].copy_from_slice(&target.octets());
+                head[54] = 128;
+                head[58..62].copy_from_slice(&self.name(sequence));
+                54
             }
             _ => return None,
+        };
+        let out = out.get_mut(..at + usize::from(len))?;
+        let (headers, payload) = out.split_at_mut_checked(at + ECHO)?;
+        headers.copy_from_slice(head.get(..at + ECHO)?);
+        for (index, byte) in payload.iter_mut().enumerate() {
+            *byte = index as u8;
         }
-        Some(frame.len())
+        let message = out.get(at..)?;
+        let checksum = match at {
+            34 => !fold(sum(message)),
+            _ => !icmpv6_sum(out, message),
+        };
+        out.get_mut(at + 2..at + 4)?
+            .copy_from_slice(&checksum.to_ne_bytes());
+        Some(out.len())
+    }
+
+    /// What tells a request from all others.
+    fn name(&self, sequence: u16) -> [u8; 4] {
+        (u32::from(self.ident) << 16 | u32::from(sequence)).to_be_bytes()
     }
 
     /// Sees a frame that interface number `port` received. Whether it was an answer to this run.
@@ -259,46 +267,44 @@ impl Run {
 
     /// The number of the request that a frame answers, and whether with the payload that was sent.
     fn answered_by(&self, frame: &[u8]) -> Option<(u16, bool)> {
-        let half = |at: usize| {
-            let bytes = frame.get(at..)?.first_chunk()?;
-            Some(u16::from_be_bytes(*bytes))
-        };
-        let head = frame.first_chunk::<54>()?;
-        let message = match (self.request.source, self.request.target) {
+        let head = frame.first_chunk::<62>()?;
+        // Options would be an answer of another kind.
+        let (ours, at, end) = match (self.request.source, self.request.target) {
             (IpAddr::V4(source), IpAddr::V4(target)) => {
-                let at = ETHERNET + usize::from(head[14] & 0xf) * 4;
-                let ours = head[12..14] == [0x08, 0x00]
-                    && head[23] == ICMP
+                let ours = head[12..15] == [0x08, 0x00, 0x45]
                     && head[20] & 0x3f == 0
                     && head[21] == 0
+                    && head[23] == ICMP
                     && head[26..30] == target.octets()
-                    && head[30..34] == source.octets();
-                let message = frame.get(at..ETHERNET + usize::from(half(16)?))?;
-                let sound =
-                    fold(sum(frame.get(ETHERNET..at)?)) == 0xffff && fold(sum(message)) == 0xffff;
-                (ours && sound && message.first() == Some(&0)).then_some(message)?
+                    && head[30..34] == source.octets()
+                    && head[34] == 0;
+                let len = u16::from_be_bytes([head[16], head[17]]);
+                (ours, 34, ETHERNET + usize::from(len))
             }
             (IpAddr::V6(source), IpAddr::V6(target)) => {
                 let ours = head[12..14] == [0x86, 0xdd]
                     && head[20] == ICMPV6
                     && head[22..38] == target.octets()
-                    && head[38..54] == source.octets();
-                let message = frame.get(54..54 + usize::from(half(18)?))?;
-                let sound = icmpv6_sum(frame, message) == 0xffff;
-                (ours && sound && message.first() == Some(&129)).then_some(message)?
+                    && head[38..54] == source.octets()
+                    && head[54] == 129;
+                let len = u16::from_be_bytes([head[18], head[19]]);
+                (ours, 54, 54 + usize::from(len))
             }
             _ => return None,
         };
+        let message = frame.get(at..end)?;
+        let sum = match at {
+            34 => fold(sum(message)),
+            _ => icmpv6_sum(frame, message),
+        };
         let (header, payload) = message.split_first_chunk::<ECHO>()?;
-        if header[1] != 0 || header[4..6] != self.ident.to_be_bytes() {
+        let sequence = u16::from_be_bytes([header[6], header[7]]);
+        if !ours || sum != 0xffff || header[1] != 0 || header[4..8] != self.name(sequence) {
             return None;
         }
         let intact = payload.len() == self.request.size
-            && payload
-                .iter()
-                .enumerate()
-                .all(|(at, byte)| *byte == at as u8);
-        Some((u16::from_be_bytes([header[6], header[7]]), intact))
+            && (payload.iter().enumerate()).all(|(index, byte)| *byte == index as u8);
+        Some((sequence, intact))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use core::net::IpAddr;
 
+use hal::net::smoltcp::MAX_FRAME;
 use hal::net::{Link, Nic};
 use smoltcp::socket::tcp::State;
 use smoltcp::socket::udp;
@@ -9,15 +10,24 @@ use smoltcp::wire::{EthernetAddress, IpCidr};
 
 use super::{Network, Port};
 use crate::addressing::solicitation;
-use crate::connections::Service;
-use crate::neighbours::Neighbour;
 use crate::ping::{Request, Run, Step};
 use crate::services::{iperf3, irtt};
 use crate::shell::Refusal;
-use crate::shell::net::{Ask, Net, Route, Socket};
+use crate::shell::net::{Ask, Known, Net, Route, Socket};
 
-const MDNS: u16 = 5353;
-const DHCP: u16 = 68;
+const CHARGEN: u16 = 19;
+/// What listens on all interfaces.
+static SERVED: [(&str, u16, &str); 9] = [
+    ("tcp", 7, "echo"),
+    ("tcp", 9, "discard"),
+    ("tcp", CHARGEN, "chargen"),
+    ("tcp", 80, "http"),
+    ("tcp", iperf3::PORT, "iperf3"),
+    ("udp", 9, "discard"),
+    ("udp", CHARGEN, "chargen"),
+    ("udp", irtt::PORT, "irtt"),
+    ("udp", iperf3::PORT, "iperf3"),
+];
 /// Ethernet's shortest frame without the FCS.
 const SHORTEST: usize = 60;
 
@@ -29,22 +39,6 @@ impl<N: Nic> Port<N> {
             IpAddr::V6(_) => routes.get_default_ipv6_route(),
         };
         route.map(|route| route.via_router.into())
-    }
-
-    fn is_neighbour(&self, target: &IpAddr) -> bool {
-        self.iface
-            .ip_addrs()
-            .iter()
-            .any(|cidr| cidr.contains_addr(&(*target).into()))
-    }
-
-    /// The address that the stack would send from.
-    fn source(&self, target: &IpAddr) -> Option<IpAddr> {
-        match target {
-            IpAddr::V4(to) => self.iface.get_source_address_ipv4(to).map(IpAddr::V4),
-            IpAddr::V6(to) => Some(IpAddr::V6(self.iface.get_source_address_ipv6(to))),
-        }
-        .filter(|source| self.iface.has_ip_addr(*source))
     }
 }
 
@@ -65,64 +59,61 @@ impl<N: Nic> Network<N> {
         if !usable {
             return Err(Refusal::Failed("that is nobody's address"));
         }
-        let meant = |port: &Port<N>| ask.interface.is_none_or(|name| name == port.name);
-        let mut ports = self
-            .ports
-            .iter()
-            .enumerate()
-            .filter(|(_, port)| meant(port));
-        if ports.clone().next().is_none() {
+        let (mut near, mut far, mut found, mut ambiguous) = (None, None, false, false);
+        for (index, port) in self.ports.iter().enumerate() {
+            let meant = ask.interface.is_none_or(|name| name == port.name);
+            found |= meant;
+            // From an address in the target's network, or else from the first one of its family.
+            let mut source = None;
+            for cidr in port.iface.ip_addrs() {
+                let ours: IpAddr = cidr.address().into();
+                if ours == target {
+                    return Err(Refusal::Failed("that address is our own"));
+                }
+                if meant && cidr.contains_addr(&target.into()) {
+                    ambiguous |= local && near.is_some();
+                    near.get_or_insert((index, ours, target));
+                }
+                if ours.is_ipv4() == target.is_ipv4() {
+                    source.get_or_insert(ours);
+                }
+            }
+            if let Some(router) = port.router(&target)
+                && let Some(source) = source
+                && meant
+                && !local
+            {
+                far.get_or_insert((index, source, router));
+            }
+        }
+        if !found {
             return Err(Refusal::Absent("interface of that name; `link` lists them"));
         }
-        if self.ports.iter().any(|port| port.iface.has_ip_addr(target)) {
-            return Err(Refusal::Failed("that address is our own"));
+        if ambiguous {
+            return Err(Refusal::Failed("that address needs an interface"));
         }
-        let mut near = ports.clone().filter(|(_, port)| port.is_neighbour(&target));
-        let (index, port, next_hop) = match (near.next(), near.next()) {
-            (Some(_), Some(_)) if local => {
-                return Err(Refusal::Failed("that address needs an interface"));
-            }
-            (Some((index, port)), _) => (index, port, target),
-            (None, _) => {
-                let far = |(index, port): (usize, &'_ Port<N>)| {
-                    let router = port.router(&target).filter(|_| !local)?;
-                    Some((index, router))
-                };
-                let (index, router) = ports
-                    .find_map(far)
-                    .ok_or(Refusal::Failed("there is no route to that address"))?;
-                (index, &self.ports[index], router)
-            }
-        };
-        if !port.link.is_some_and(Link::is_up) {
-            return Err(Refusal::Failed("the link on the way there is down"));
+        let no_route = Refusal::Failed("there is no route to that address");
+        let way = near.or(far).ok_or(no_route)?;
+        match self.ports[way.0].link.is_some_and(Link::is_up) {
+            true => Ok(way),
+            false => Err(Refusal::Failed("the link on the way there is down")),
         }
-        let source = port
-            .source(&target)
-            .ok_or(Refusal::Failed("we have no address to send from"))?;
-        Ok((index, source, next_hop))
     }
 
-    /// Sends a frame that `write` makes; what finds no place is counted.
-    fn send_raw(&mut self, index: usize, write: &dyn Fn(&mut [u8]) -> Option<usize>) {
-        let port = &mut self.ports[index];
-        if port.nic.transmit_space(&mut self.pool) == 0 {
-            port.nic.counters_mut().tx_ring_full += 1;
-            return;
-        }
+    /// Sends a frame of our own that `write` makes. What finds no room is counted.
+    #[inline(never)]
+    fn send_own(&mut self, index: usize, write: &dyn Fn(&mut [u8]) -> Option<usize>) {
+        let nic = &mut self.ports[index].nic;
         let Some(mut frame) = self.pool.take() else {
-            port.nic.counters_mut().tx_no_buffer += 1;
+            nic.counters_mut().tx_no_buffer += 1;
             return;
         };
-        frame.set_len(hal::net::smoltcp::MAX_FRAME);
+        frame.set_len(MAX_FRAME);
         frame.bytes_mut()[..SHORTEST].fill(0);
-        let Some(len) = write(frame.bytes_mut()) else {
-            self.pool.put(frame);
-            return;
-        };
+        let len = write(frame.bytes_mut()).unwrap_or(0);
         frame.set_len(len.max(SHORTEST));
-        port.nic.transmit(frame, &mut self.pool);
-        port.nic.flush();
+        nic.transmit(frame, &mut self.pool);
+        nic.flush();
     }
 }
 
@@ -142,19 +133,26 @@ fn network(cidr: &IpCidr) -> IpAddr {
 }
 
 impl<N: Nic> Net for Network<N> {
-    fn neighbours(&self, show: &mut dyn FnMut(&str, &Neighbour)) {
+    fn neighbours(&self, show: &mut dyn FnMut(&str, &Known)) {
+        let now_us = self.services.now_us(0);
         for port in &self.ports {
-            port.neighbours
-                .each()
-                .for_each(|neighbour| show(&port.name, neighbour));
-        }
-    }
-
-    fn flows(&self, show: &mut dyn FnMut(&str, &[IpAddr; 2], [u8; 6], u64)) {
-        for port in &self.ports {
-            let now_us = self.services.now_us(port.flows.now_us);
-            for (local, remote, mac, left_us) in port.flows.each(now_us) {
-                show(&port.name, &[local.into(), remote.into()], mac, left_us);
+            for heard in port.neighbours.each() {
+                let known = Known {
+                    address: heard.address,
+                    mac: heard.mac,
+                    age_us: now_us.saturating_sub(heard.heard_us),
+                    source: if heard.address.is_ipv4() { "arp" } else { "nd" },
+                };
+                show(&port.name, &known);
+            }
+            for (peer, mac, age_us) in port.flows.each(now_us) {
+                let known = Known {
+                    address: peer.into(),
+                    mac,
+                    age_us,
+                    source: "flow",
+                };
+                show(&port.name, &known);
             }
         }
     }
@@ -188,81 +186,56 @@ impl<N: Nic> Net for Network<N> {
 
     fn sockets(&self, show: &mut dyn FnMut(&Socket)) {
         let now_us = self.services.now_us(0);
-        let listening = Socket {
-            protocol: "tcp",
+        let mut socket = Socket {
+            protocol: "",
             interface: None,
             local: (None, 0),
             peer: None,
-            state: Some(State::Listen),
+            state: None,
             queued: None,
             service: "",
             age_us: None,
         };
-        let served = self.ports.iter().any(|port| port.serves);
-        if served {
-            for port in [7, 9, 19, 80, iperf3::PORT] {
-                let service = Service::at(port).map_or("", Service::word);
-                show(&Socket {
-                    local: (None, port),
-                    service,
-                    ..listening
-                });
-            }
-            let udp = [
-                (9, "discard"),
-                (19, "chargen"),
-                (irtt::PORT, "irtt"),
-                (iperf3::PORT, "iperf3"),
-            ];
-            for (port, service) in udp {
-                if port != 19 || self.services.chargen {
-                    show(&Socket {
-                        protocol: "udp",
-                        local: (None, port),
-                        state: None,
-                        service,
-                        ..listening
-                    });
-                }
+        let serves = self.ports.iter().any(|port| port.serves);
+        for &(protocol, number, service) in SERVED.iter().filter(|_| serves) {
+            let tcp = protocol == "tcp";
+            if tcp || number != CHARGEN || self.services.chargen {
+                socket.state = tcp.then_some(State::Listen);
+                (socket.protocol, socket.local.1, socket.service) = (protocol, number, service);
+                show(&socket);
             }
         }
+        (socket.protocol, socket.state) = ("udp", None);
         for port in &self.ports {
             let (dhcp, mdns) = port.addressing.sockets();
             let echo = port.sockets.get::<udp::Socket>(port.udp_echo);
-            let echo = echo
-                .is_open()
-                .then_some([echo.recv_queue(), echo.send_queue()]);
             let own = [
-                (7, "echo", echo.is_some(), echo),
-                (DHCP, "dhcp", dhcp, None),
-                (MDNS, "mdns", mdns, None),
+                (7, "echo", echo.is_open()),
+                (68, "dhcp", dhcp),
+                (5353, "mdns", mdns),
             ];
-            for (number, service, _, queued) in own.into_iter().filter(|own| own.2) {
-                show(&Socket {
-                    protocol: "udp",
-                    interface: Some(&port.name),
-                    local: (None, number),
-                    state: None,
-                    queued,
-                    service,
-                    ..listening
-                });
+            socket.interface = Some(&port.name);
+            for (number, service, _) in own.into_iter().filter(|own| own.2) {
+                let queued = [echo.recv_queue(), echo.send_queue()];
+                socket.queued = (number == 7).then_some(queued);
+                (socket.local.1, socket.service) = (number, service);
+                show(&socket);
             }
         }
-        for (interface, service, socket, opened_us) in self.connections.each() {
+        socket.protocol = "tcp";
+        for (interface, service, tcp, opened_us) in self.connections.each() {
             let port = self.ports.get(interface);
-            let end = |end: smoltcp::wire::IpEndpoint| (end.addr.into(), end.port);
-            let local = socket.local_endpoint().map(end);
-            show(&Socket {
-                interface: port.map(|port| port.name.as_str()),
-                local: local.map_or((None, 0), |(address, port)| (Some(address), port)),
-                peer: socket.remote_endpoint().map(end),
-                state: Some(socket.state()),
-                queued: Some([socket.recv_queue(), socket.send_queue()]),
-                service: service.word(),
-                age_us: Some(now_us.saturating_sub(opened_us)),
-                ..listening
-            });
+            socket.interface = port.map(|port| port.name.as_str());
+            if let Some(end) = tcp.local_endpoint() {
+                socket.local = (Some(end.addr.into()), end.port);
+            }
+            let peer = tcp.remote_endpoint();
+            socket.peer = peer.map(|end| (end.addr.into(), end.port));
+            socket.state = Some(tcp.state());
+            socket.queued = Some([tcp.recv_queue(), tcp.send_queue()]);
+            socket.service = service.word();
+            socket.age_us = Some(now_us.saturating_sub(opened_us));
+            show(&socket);
         }
     }
 
@@ -304,12 +277,12 @@ impl<N: Nic> Net for Network<N> {
                 Step::Ask => {
                     let (ours, whom) = (request.source, request.next_hop);
                     let mac = EthernetAddress(from);
-                    self.send_raw(index, &|out| solicitation(mac, ours, whom, out));
+                    self.send_own(index, &|out| solicitation(mac, ours, whom, out));
                 }
                 Step::Send(sequence) => {
-                    let to = to.unwrap_or_default();
                     run.sent(now_us);
-                    self.send_raw(index, &|out| run.write(sequence, from, to, out));
+                    let to = to.unwrap_or_default();
+                    self.send_own(index, &|out| run.write(sequence, from, to, out));
                 }
                 Step::Wait(at_us) if at_us > now_us => break Some(at_us),
                 Step::Wait(_) => {}

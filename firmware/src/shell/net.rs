@@ -6,16 +6,13 @@ use smoltcp::socket::tcp::State;
 
 use super::Refusal;
 use crate::addressing::Origin;
-use crate::neighbours::Neighbour;
 use crate::ping::Run;
+use hal::net::MacAddr;
 
 /// The network.
 pub trait Net {
     /// Neighbours by interface.
-    fn neighbours(&self, show: &mut dyn FnMut(&str, &Neighbour));
-    /// By interface the peers that the fast path answers: our address, theirs, the next hop, and for how many
-    /// microseconds more.
-    fn flows(&self, show: &mut dyn FnMut(&str, &[IpAddr; 2], [u8; 6], u64));
+    fn neighbours(&self, show: &mut dyn FnMut(&str, &Known));
     /// Routes by interface.
     fn routes(&self, show: &mut dyn FnMut(&str, &Route));
     /// All sockets.
@@ -31,6 +28,19 @@ pub trait Net {
     fn pinged(&mut self, show: &mut dyn FnMut(&Run)) -> Option<u64>;
     /// Forgets all that was measured of latency.
     fn reset_latency(&mut self);
+}
+
+/// A hardware address that is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// Of whom it is known.
+    pub address: IpAddr,
+    /// What is known: its own, or for a peer of the fast path that of the next hop.
+    pub mac: MacAddr,
+    /// For how long, in microseconds.
+    pub age_us: u64,
+    /// From what: `arp`, `nd`, `flow`.
+    pub source: &'static str,
 }
 
 /// Where packets go.

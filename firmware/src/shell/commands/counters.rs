@@ -2,9 +2,9 @@
 
 use super::{Access, Call, Command, Outcome};
 use crate::latency;
-use crate::shell::report::{Column, Value};
-use crate::shell::{Progress, Refusal};
-use crate::status::{Counter, each};
+use crate::shell::report::{Column, Row, Value};
+use crate::shell::{Progress, REMEMBERED, Refusal};
+use crate::status::{Table, each};
 
 /// The commands of this file.
 pub static COMMANDS: &[Command] = &[
@@ -37,67 +37,83 @@ fn stats(call: &mut Call) -> Outcome {
         Column("counter", 40),
         Column(if delta { "since" } else { "value" }, 0),
     ];
-    let memory = &mut call.memory.stats;
-    let mut found = wanted.is_none();
-    // Counters behind those that the memory has places for.
-    let mut forgotten = 0;
+    let mut view = View {
+        memory: &mut call.memory.stats,
+        place: 0,
+        delta,
+        wanted,
+        found: wanted.is_none(),
+        forgotten: 0,
+    };
     let report = &mut *call.report;
     call.bench.with_status(&mut |status| {
         report.table("counters", &columns, &mut |row| {
-            let mut place = 0;
-            let mut show = |owner: &str, counters: &mut dyn Iterator<Item = Counter>| {
-                let meant = wanted.is_none_or(|name| name == owner);
-                found |= meant;
-                for counter in counters {
-                    // All are counted, so that each keeps its place in the memory; what has none starts from 0.
-                    if place == memory.len() {
-                        let _ = memory.push(0);
-                    }
-                    let last = memory.get_mut(place);
-                    place += 1;
-                    if !meant {
-                        continue;
-                    }
-                    let value = match last {
-                        Some(last) => {
-                            let before = if delta { *last } else { 0 };
-                            *last = counter.value;
-                            counter.value.saturating_sub(before)
-                        }
-                        None if delta => {
-                            forgotten += 1;
-                            continue;
-                        }
-                        None => counter.value,
-                    };
-                    if value != 0 {
-                        row(&[
-                            Value::Text(owner),
-                            Value::Text(counter.name),
-                            Value::Number(value),
-                        ]);
-                    }
-                }
-            };
             for interface in status.interfaces {
-                show(interface.name, &mut interface.counters.iter().copied());
-                show(interface.name, &mut each(interface.port));
+                view.show(interface.name, &interface.counters, row);
+                view.show(interface.name, interface.port, row);
             }
             for device in status.devices {
-                show(device.name, &mut each(device.counters));
+                view.show(device.name, device.counters, row);
             }
             for service in status.services {
-                show(service.name, &mut service.counters.iter().copied());
+                view.show(service.name, &service.counters, row);
             }
-            show("-", &mut status.counters.iter().copied());
+            view.show("-", &status.counters, row);
         });
     });
+    let View {
+        found, forgotten, ..
+    } = view;
     if forgotten > 0 {
         report.field("not_remembered", Value::Number(forgotten));
     }
     match found {
         true => Ok(Progress::Done),
         false => Err(Refusal::Absent("interface, device or service of that name")),
+    }
+}
+
+/// A look at counters, of which those that come first have a place in the memory.
+struct View<'m> {
+    memory: &'m mut heapless::Vec<u64, REMEMBERED>,
+    place: usize,
+    delta: bool,
+    wanted: Option<&'m str>,
+    found: bool,
+    /// Counters that are meant, but have no place.
+    forgotten: u64,
+}
+
+impl View<'_> {
+    #[inline(never)]
+    fn show(&mut self, owner: &str, counters: &dyn Table, row: &mut Row) {
+        let meant = self.wanted.is_none_or(|name| name == owner);
+        self.found |= meant;
+        for counter in each(counters) {
+            // All are counted, so that each keeps its place; what was never shown starts from 0.
+            let remembered = self.place < self.memory.len() || self.memory.push(0).is_ok();
+            let place = self.place;
+            self.place += 1;
+            if !meant {
+                continue;
+            }
+            let mut value = counter.value;
+            if let Some(last) = self.memory.get_mut(place) {
+                if self.delta {
+                    value = value.saturating_sub(*last);
+                }
+                *last = counter.value;
+            }
+            if self.delta && !remembered {
+                self.forgotten += 1;
+            } else if value != 0 {
+                row(&[
+                    Value::Text(owner),
+                    Value::Text(counter.name),
+                    Value::Number(value),
+                ]);
+            }
+        }
     }
 }
 

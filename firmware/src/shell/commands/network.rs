@@ -123,25 +123,9 @@ fn ip(call: &mut Call) -> Outcome {
     })
 }
 
-/// Whether there is an interface of this name, if one is wanted.
-fn known(call: &Call, wanted: Option<&str>) -> Result<(), Refusal> {
-    let mut found = wanted.is_none();
-    call.bench.with_status(&mut |status| {
-        found |= status
-            .interfaces
-            .iter()
-            .any(|interface| Some(interface.name) == wanted);
-    });
-    match found {
-        true => Ok(()),
-        false => Err(Refusal::Absent("interface of that name; `link` lists them")),
-    }
-}
-
 fn neigh(call: &mut Call) -> Outcome {
     let wanted = at_most_one(call, "neigh")?;
-    known(call, wanted)?;
-    let now_us = call.bench.now_us();
+    interfaces(call, wanted, &mut |_, _| ())?;
     let net = call.bench.net().ok_or(Refusal::Absent("network"))?;
     let columns = [
         Column("interface", 10),
@@ -151,37 +135,14 @@ fn neigh(call: &mut Call) -> Outcome {
         Column("source", 0),
     ];
     call.report.table("neighbours", &columns, &mut |row| {
-        net.neighbours(&mut |interface, neighbour| {
-            if wanted.is_none_or(|name| name == interface) {
-                let age_us = now_us.saturating_sub(neighbour.heard_us);
-                row(&[
-                    Value::Text(interface),
-                    Value::Shown(&neighbour.address),
-                    Value::Shown(&MacText(neighbour.mac)),
-                    Value::Number(age_us / 1_000_000),
-                    Value::Text(neighbour.source()),
-                ]);
-            }
-        });
-    });
-    let columns = [
-        Column("interface", 10),
-        Column("local", 16),
-        Column("peer", 24),
-        Column("next_hop", 18),
-        Column("expires_s", 10),
-        Column("source", 0),
-    ];
-    call.report.table("flows", &columns, &mut |row| {
-        net.flows(&mut |interface, [local, peer], mac, left_us| {
+        net.neighbours(&mut |interface, known| {
             if wanted.is_none_or(|name| name == interface) {
                 row(&[
                     Value::Text(interface),
-                    Value::Shown(local),
-                    Value::Shown(peer),
-                    Value::Shown(&MacText(mac)),
-                    Value::Number(left_us / 1_000_000),
-                    Value::Text("fast path"),
+                    Value::Shown(&known.address),
+                    Value::Shown(&MacText(known.mac)),
+                    Value::Number(known.age_us / 1_000_000),
+                    Value::Text(known.source),
                 ]);
             }
         });
@@ -191,7 +152,7 @@ fn neigh(call: &mut Call) -> Outcome {
 
 fn route(call: &mut Call) -> Outcome {
     let wanted = at_most_one(call, "route")?;
-    known(call, wanted)?;
+    interfaces(call, wanted, &mut |_, _| ())?;
     let net = call.bench.net().ok_or(Refusal::Absent("network"))?;
     let columns = [
         Column("interface", 10),

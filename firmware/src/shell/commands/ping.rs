@@ -24,22 +24,25 @@ const INTERVALS: core::ops::RangeInclusive<u64> = 10..=10_000;
 const LONGEST_MS: u64 = 60_000;
 
 fn asked<'c>(words: &[&'c str]) -> Option<Ask<'c>> {
-    let (mut places, mut count, mut interval_ms, mut size) = ([None; 2], 4, 250, 56);
+    let (mut places, mut count, mut interval_ms, mut size) = ([None; 2], 4u64, 250, 56);
     let mut words = words.iter();
     while let Some(word) = words.next() {
-        let mut number = || words.next()?.parse::<u64>().ok();
-        match *word {
-            "-n" => count = number()?,
-            "-i" => interval_ms = number()?,
-            "-s" => size = number()?,
+        let number = match *word {
+            "-n" => &mut count,
+            "-i" => &mut interval_ms,
+            "-s" => &mut size,
             word if word.starts_with('-') => return None,
-            word => *places.iter_mut().find(|place| place.is_none())? = Some(word),
-        }
+            word => {
+                *places.iter_mut().find(|place| place.is_none())? = Some(word);
+                continue;
+            }
+        };
+        *number = words.next()?.parse().ok()?;
     }
     let [address, interface] = places;
     // The notation of RFC 4007, 11, is as good.
-    let (address, zone) = match address?.split_once('%') {
-        Some((address, zone)) => (address, Some(zone)),
+    let (address, zone) = match address?.bytes().position(|byte| byte == b'%') {
+        Some(at) => (address?.get(..at)?, Some(address?.get(at + 1..)?)),
         None => (address?, None),
     };
     let fits = (1..=MAX_COUNT as u64).contains(&count)
@@ -95,24 +98,23 @@ fn ping(call: &mut Call) -> Outcome {
                 ]);
             }
         });
-        report.field("requests", Value::Number(sent));
-        report.field("answers", Value::Number(answered));
-        report.field("duplicates", Value::Number(run.duplicates));
-        report.field(
-            "loss_percent",
-            Value::Number((sent - answered) * 100 / sent.max(1)),
-        );
+        let timed = |value| match answered {
+            0 => Value::None,
+            _ => Value::Number(value),
+        };
         for (name, value) in [
-            ("min_us", least_us),
-            ("avg_us", sum_us / answered.max(1)),
-            ("max_us", most_us),
+            ("requests", Value::Number(sent)),
+            ("answers", Value::Number(answered)),
+            ("duplicates", Value::Number(run.duplicates)),
+            (
+                "loss_percent",
+                Value::Number((sent - answered) * 100 / sent.max(1)),
+            ),
+            ("min_us", timed(least_us)),
+            ("avg_us", timed(sum_us / answered.max(1))),
+            ("max_us", timed(most_us)),
         ] {
-            let shown = if answered > 0 {
-                Value::Number(value)
-            } else {
-                Value::None
-            };
-            report.field(name, shown);
+            report.field(name, value);
         }
     });
     Ok(at_us.map_or(Progress::Done, Progress::Wait))
