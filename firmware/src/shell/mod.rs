@@ -9,9 +9,11 @@
 //! | `report` | results, for people and for programs |
 //! | `commands` | the table |
 //! | `net` | what they see of the network beside its status |
+//! | `errand` | a command for somebody on the network |
 //! | `mod` | running one command at a time, without ever waiting |
 
 mod commands;
+pub mod errand;
 pub mod line;
 pub mod net;
 pub mod report;
@@ -24,14 +26,15 @@ use core::fmt::{self, Write};
 use hal::devicetree::Tree;
 use heapless::Vec;
 
+use crate::http::{MAX_ANSWER, SMALL_ANSWER};
 use crate::status::StatusSource;
 use line::{Event, Line};
 use report::{Format, Report};
 
 pub use commands::commands;
 
-/// Longest result, in bytes.
-pub const MAX_OUTPUT: usize = 16 * 1024;
+/// Longest result, in bytes: with the head of an HTTP answer it fits the transmit buffer of a connection.
+pub const MAX_OUTPUT: usize = MAX_ANSWER - SMALL_ANSWER;
 /// Most words of a line.
 const MAX_WORDS: usize = 16;
 /// Counters whose last values `stats -d` remembers.
