@@ -6,6 +6,7 @@ use super::console;
 use crate::network::Network;
 use crate::shell::Bench;
 use crate::shell::hardware::Hardware;
+use crate::shell::net::Net;
 use crate::snapshot::Snapshot;
 use crate::status::{Status, StatusSource};
 use hal::arch::{irq, timer};
@@ -70,5 +71,9 @@ impl Bench for Desk<'_> {
         log::warn!("reboot: asked for");
         console::drain();
         super::watchdog::reset();
+    }
+
+    fn net(&mut self) -> Option<&mut dyn Net> {
+        Some(self.network)
     }
 }

@@ -9,6 +9,7 @@
 //! | `hardware` | what commands see of the board: buses, switch, MAC |
 //! | `report` | results, for people and for programs |
 //! | `commands` | the table |
+//! | `net` | what they see of the network beside its status |
 //! | `errand` | a command for somebody on the network |
 //! | `mod` | running one command at a time, without ever waiting |
 
@@ -16,6 +17,7 @@ mod commands;
 pub mod errand;
 pub mod hardware;
 pub mod line;
+pub mod net;
 pub mod report;
 #[cfg(test)]
 mod tests;
@@ -57,6 +59,10 @@ pub trait Bench: StatusSource {
     }
     /// Starts the machine anew, once the console is empty. Returns only if there is no way.
     fn reboot(&mut self);
+    /// The network, beyond its status.
+    fn net(&mut self) -> Option<&mut dyn net::Net> {
+        None
+    }
 }
 
 /// Who may run a command over the network, each including those before it. The serial console may run all of them.
