@@ -217,7 +217,7 @@ impl<N: Nic> StatusSource for Snapshot<'_, N> {
             count(
                 "frames_refused",
                 "Frames too long, for others, or with an impossible sender or receiver",
-                self.ports.iter().map(|port| port.counters.refused).sum(),
+                self.ports.iter().map(|port| port.counters.refused()).sum(),
             ),
         ];
         let urls: Vec<&str, { MAX_INTERFACES * 2 }> = urls.iter().map(String::as_str).collect();
