@@ -1,16 +1,16 @@
 //! Why the stack drops a frame, which it tells nobody.
 //!
 //! Every received frame has one [`Outcome`]. Most show it: something was sent, or a socket has more than before. Of the
-//! others, [`fate`] tells what smoltcp 0.14 makes of them, by the same checks in the same order with its own parsers. In
-//! debug builds it is asked about every frame, and must agree with what was seen.
+//! others, [`fate`] tells what smoltcp 0.14 makes of them, by the same checks in the same order. In debug builds it is
+//! asked about every frame, and must agree with what was seen. It is written out because smoltcp's own parsers, a
+//! second time in the image, are four times as long.
 
-use core::result::Result;
 use hal::net::MacAddr;
+use hal::net::checksum::{fold, sum};
 pub use hal::net::drops::Reason;
 use smoltcp::iface::{Interface, SocketSet};
-use smoltcp::phy::{Checksum, ChecksumCapabilities};
 use smoltcp::socket::Socket;
-use smoltcp::wire::*;
+use smoltcp::wire::{IpAddress, IpCidr, Ipv4Address, Ipv6Address, TcpOption};
 
 /// What became of a received frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,14 +56,20 @@ pub fn queued(sockets: &SocketSet<'static>) -> usize {
     waiting.sum()
 }
 
+fn is_near(iface: &Interface, address: IpAddress) -> bool {
+    iface
+        .ip_addrs()
+        .iter()
+        .any(|cidr| cidr.contains_addr(&address))
+}
+
 /// Whether an answer to this address has neither a network nor a router to go by.
 pub fn is_unreachable(iface: &Interface, to: IpAddress) -> bool {
-    let near = iface.ip_addrs().iter().any(|cidr| cidr.contains_addr(&to));
     let router = match to {
         IpAddress::Ipv4(_) => iface.routes().get_default_ipv4_route(),
         IpAddress::Ipv6(_) => iface.routes().get_default_ipv6_route(),
     };
-    !near && router.is_none()
+    !is_near(iface, to) && router.is_none()
 }
 
 /// Whether everybody on the network is meant.
@@ -87,23 +93,71 @@ pub fn fate(frame: &[u8], mac: MacAddr, iface: &Interface, sockets: &SocketSet<'
     look(frame, mac, iface, sockets).unwrap_or_else(Fate::Dropped)
 }
 
+const HOP_BY_HOP: u8 = 0;
+const ICMP: u8 = 1;
+const IGMP: u8 = 2;
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+const ICMPV6: u8 = 58;
+
+/// Options of a hop-by-hop header that smoltcp looks at.
+const MAX_OPTIONS: usize = 4;
+
 fn look(
     frame: &[u8],
     mac: MacAddr,
     iface: &Interface,
     sockets: &SocketSet<'static>,
 ) -> Result<Fate, Reason> {
-    let frame = EthernetFrame::new_checked(frame).map_err(|_| Reason::Runt)?;
-    let to = frame.dst_addr();
-    if to.is_unicast() && to.0 != mac {
+    let (head, packet) = frame.split_first_chunk::<14>().ok_or(Reason::Runt)?;
+    if head[0] & 1 == 0 && head[..6] != mac {
         return Err(Reason::OtherStation);
     }
     let place = Place { iface, sockets };
-    match frame.ethertype() {
-        EthernetProtocol::Arp => place.arp(frame.payload()),
-        EthernetProtocol::Ipv4 => place.ipv4(frame.payload()),
-        EthernetProtocol::Ipv6 => place.ipv6(frame.payload()),
+    match [head[12], head[13]] {
+        [0x08, 0x06] => place.arp(packet),
+        [0x08, 0x00] => place.ipv4(packet),
+        [0x86, 0xdd] => place.ipv6(packet),
         _ => Err(Reason::EtherType),
+    }
+}
+
+/// Two bytes of a slice that has them.
+fn half(bytes: &[u8], at: usize) -> usize {
+    let half = bytes.get(at..).and_then(|bytes| bytes.first_chunk());
+    half.map_or(0, |half| usize::from(u16::from_be_bytes(*half)))
+}
+
+fn v4(bytes: &[u8], at: usize) -> Ipv4Address {
+    let octets = bytes.get(at..).and_then(|bytes| bytes.first_chunk::<4>());
+    octets.map_or(Ipv4Address::UNSPECIFIED, |octets| (*octets).into())
+}
+
+fn v6(bytes: &[u8], at: usize) -> Ipv6Address {
+    let octets = bytes.get(at..).and_then(|bytes| bytes.first_chunk::<16>());
+    octets.map_or(Ipv6Address::UNSPECIFIED, |octets| (*octets).into())
+}
+
+/// What an IP header says, and what stands behind it.
+struct Packet<'f> {
+    source: IpAddress,
+    to: IpAddress,
+    /// Both, as they stand in the header.
+    addresses: &'f [u8],
+    hop_limit: u8,
+    payload: &'f [u8],
+}
+
+impl Packet<'_> {
+    /// Whether the checksum of `message` is right, which covers the addresses.
+    fn is_sound(&self, protocol: u8, message: &[u8]) -> bool {
+        let len = (message.len() as u16).to_be();
+        let pseudo = sum(self.addresses) + u64::from(u16::from(protocol).to_be()) + u64::from(len);
+        fold(sum(message) + pseudo) == 0xffff
+    }
+
+    fn answered(&self) -> Fate {
+        Fate::Answered(self.source)
     }
 }
 
@@ -113,117 +167,128 @@ struct Place<'a> {
 }
 
 impl Place<'_> {
+    fn has_socket(&self, is_it: impl Fn(&Socket) -> bool) -> bool {
+        self.sockets.iter().any(|(_, socket)| is_it(socket))
+    }
+
     fn arp(&self, packet: &[u8]) -> Result<Fate, Reason> {
-        let arp = ArpPacket::new_checked(packet).and_then(|packet| ArpRepr::parse(&packet));
-        let ArpRepr::EthernetIpv4 {
-            operation,
-            source_hardware_addr,
-            source_protocol_addr: source,
-            target_protocol_addr: target,
-            ..
-        } = arp.map_err(|_| Reason::Arp)?
-        else {
+        let packet = packet.first_chunk::<28>().ok_or(Reason::Arp)?;
+        if packet[..6] != [0, 1, 8, 0, 6, 4] {
             return Err(Reason::Arp);
-        };
-        if !self.iface.has_ip_addr(target) {
+        }
+        if !self.iface.has_ip_addr(v4(packet, 24)) {
             return Err(Reason::ArpNotOurs);
         }
-        let source = IpAddress::Ipv4(source);
-        let near = self.iface.ip_addrs().iter();
-        let near = near.into_iter().any(|cidr| cidr.contains_addr(&source));
-        if !source.is_unicast() || !source_hardware_addr.is_unicast() || !near {
-            return Err(Reason::Arp);
-        }
-        match operation {
-            ArpOperation::Request => Ok(Fate::Answered(source)),
-            ArpOperation::Reply => Ok(Fate::Taken),
+        let source = IpAddress::Ipv4(v4(packet, 14));
+        let near = is_near(self.iface, source);
+        let sound = source.is_unicast() && packet[8] & 1 == 0 && near;
+        match half(packet, 6) {
+            1 if sound => Ok(Fate::Answered(source)),
+            2 if sound => Ok(Fate::Taken),
             _ => Err(Reason::Arp),
         }
     }
 
     fn ipv4(&self, packet: &[u8]) -> Result<Fate, Reason> {
-        let packet = Ipv4Packet::new_checked(packet).map_err(|_| Reason::Ipv4Malformed)?;
-        if packet.version() != 4 {
+        let fixed = packet.first_chunk::<20>().ok_or(Reason::Ipv4Malformed)?;
+        let (header, total) = (usize::from(fixed[0] & 15) * 4, half(fixed, 2));
+        if fixed[0] >> 4 != 4 || header < 20 || header > total || total > packet.len() {
             return Err(Reason::Ipv4Malformed);
         }
-        if !packet.verify_checksum() {
+        if fold(sum(&packet[..header])) != 0xffff {
             return Err(Reason::Ipv4Checksum);
         }
-        if packet.more_frags() || packet.frag_offset() != 0 {
+        if half(fixed, 6) & 0x3fff != 0 {
             return Err(Reason::Fragment);
         }
-        let (source, to) = (packet.src_addr(), packet.dst_addr());
-        let payload = packet.payload();
+        let (source, to) = (v4(fixed, 12), v4(fixed, 16));
         if is_broadcast(self.iface, source) || source.is_multicast() {
             return Err(Reason::SourceAddress);
         }
-        let protocol = packet.next_header();
-        if protocol == IpProtocol::Udp {
+        let packet = Packet {
+            source: source.into(),
+            to: to.into(),
+            addresses: &fixed[12..],
+            hop_limit: fixed[8],
+            payload: &packet[header..total],
+        };
+        let protocol = fixed[9];
+        if protocol == UDP {
             // DHCP takes its datagrams whatever address they are to.
-            let udp = UdpPacket::new_checked(payload).map_err(|_| Reason::Udp)?;
-            let mut sockets = self.sockets.iter();
-            if (udp.src_port(), udp.dst_port()) == (67, 68)
-                && sockets.any(|(_, socket)| matches!(socket, Socket::Dhcpv4(_)))
+            let datagram = whole_datagram(packet.payload)?;
+            if datagram[..4] == [0, 67, 0, 68]
+                && self.has_socket(|socket| matches!(socket, Socket::Dhcpv4(_)))
             {
-                sound_datagram(&udp, source.into(), to.into())?;
+                sound_datagram(&packet, datagram)?;
                 return Ok(Fate::Taken);
             }
         }
-        let everybody = is_broadcast(self.iface, to);
-        if !self.iface.has_ip_addr(to) && !self.iface.has_multicast_group(to) && !everybody {
+        if !self.iface.has_ip_addr(to) && !is_for_all(self.iface, to.into()) {
             return Err(Reason::Address);
         }
-        let answered = Fate::Answered(source.into());
-        let one = !everybody && IpAddress::Ipv4(to).is_unicast();
-        let answerable = !source.is_unspecified();
-        match protocol {
-            IpProtocol::Icmp => {
-                let icmp = Icmpv4Packet::new_checked(payload).map_err(|_| Reason::Icmp)?;
-                if !icmp.verify_checksum() {
-                    return Err(Reason::IcmpChecksum);
+        let everybody = is_broadcast(self.iface, to);
+        let one = !everybody && packet.to.is_unicast();
+        let (fate, silent) = match protocol {
+            ICMP => match *packet.payload {
+                [kind, code, _, _, _, _, _, _, ..] => {
+                    if fold(sum(packet.payload)) != 0xffff {
+                        return Err(Reason::IcmpChecksum);
+                    }
+                    if [kind, code] != [8, 0] {
+                        return Err(Reason::IcmpUnwanted);
+                    }
+                    // To everybody is the one exception.
+                    return match one || everybody {
+                        _ if source.is_unspecified() => Err(Reason::SourceAddress),
+                        true => Ok(packet.answered()),
+                        false => Err(Reason::ToGroup),
+                    };
                 }
-                match (icmp.msg_type(), icmp.msg_code()) {
-                    (Icmpv4Message::EchoRequest, 0) if !answerable => Err(Reason::SourceAddress),
-                    (Icmpv4Message::EchoRequest, 0) if one || everybody => Ok(answered),
-                    (Icmpv4Message::EchoRequest, 0) => Err(Reason::ToGroup),
-                    _ => Err(Reason::IcmpUnwanted),
-                }
-            }
-            IpProtocol::Igmp => {
-                let igmp = IgmpPacket::new_checked(payload);
-                match igmp.and_then(|packet| IgmpRepr::parse(&packet)) {
-                    Ok(IgmpRepr::MembershipQuery { .. }) => Ok(Fate::Taken),
-                    Ok(_) => Err(Reason::IcmpUnwanted),
-                    Err(_) => Err(Reason::Icmp),
-                }
-            }
-            IpProtocol::Udp => match self.udp(source.into(), to.into(), payload)? {
-                Fate::Queued => Ok(Fate::Queued),
-                _ if !answerable => Err(Reason::SourceAddress),
-                _ if one => Ok(answered),
-                _ => Err(Reason::UdpPort),
+                _ => return Err(Reason::Icmp),
             },
-            IpProtocol::Tcp => self.tcp(source.into(), to.into(), payload),
-            _ if !answerable => Err(Reason::SourceAddress),
-            _ if one => Ok(answered),
-            _ => Err(Reason::ToGroup),
+            IGMP => {
+                let group = v4(packet.payload, 4);
+                let sound = group.is_unspecified() || group.is_multicast();
+                return match packet.payload.first() {
+                    Some(0x11) if sound && packet.payload.len() >= 8 => Ok(Fate::Taken),
+                    Some(0x12 | 0x16 | 0x17) if sound => Err(Reason::IcmpUnwanted),
+                    _ => Err(Reason::Icmp),
+                };
+            }
+            TCP => return segment(&packet),
+            UDP => (self.udp(&packet)?, Reason::UdpPort),
+            _ => (packet.answered(), Reason::ToGroup),
+        };
+        match fate {
+            Fate::Answered(_) if source.is_unspecified() => Err(Reason::SourceAddress),
+            Fate::Answered(_) if !one => Err(silent),
+            fate => Ok(fate),
         }
     }
 
     fn ipv6(&self, packet: &[u8]) -> Result<Fate, Reason> {
-        let packet = Ipv6Packet::new_checked(packet).map_err(|_| Reason::Ipv6Malformed)?;
-        if packet.version() != 6 {
+        let fixed = packet.first_chunk::<40>().ok_or(Reason::Ipv6Malformed)?;
+        let payload = packet.get(40..40 + half(fixed, 4));
+        let payload = payload.ok_or(Reason::Ipv6Malformed)?;
+        if fixed[0] >> 4 != 6 {
             return Err(Reason::Ipv6Malformed);
         }
-        let (source, to) = (packet.src_addr(), packet.dst_addr());
+        let (source, to) = (v6(fixed, 8), v6(fixed, 24));
         if source.is_multicast() || source.is_unspecified() {
             return Err(Reason::SourceAddress);
         }
-        let (mut next, mut payload) = (packet.next_header(), packet.payload());
-        if next == IpProtocol::HopByHop {
+        let mut packet = Packet {
+            source: source.into(),
+            to: to.into(),
+            addresses: &fixed[8..],
+            hop_limit: fixed[7],
+            payload,
+        };
+        let mut next = fixed[6];
+        if next == HOP_BY_HOP {
             match options(payload, to.is_multicast())? {
-                Some((header, rest)) => (next, payload) = (header, rest),
-                None => return Ok(Fate::Answered(source.into())),
+                Some((header, rest)) => (next, packet.payload) = (header, rest),
+                None => return Ok(packet.answered()),
             }
         }
         let ours = self.iface.has_ip_addr(to) || self.iface.has_multicast_group(to);
@@ -231,70 +296,56 @@ impl Place<'_> {
             return Err(Reason::Address);
         }
         match next {
-            IpProtocol::Icmpv6 => self.icmpv6(source, to, packet.hop_limit(), payload),
-            IpProtocol::Udp => self.udp(source.into(), to.into(), payload),
-            IpProtocol::Tcp => self.tcp(source.into(), to.into(), payload),
-            _ => Ok(Fate::Answered(source.into())),
+            ICMPV6 => self.icmpv6(&packet, to, source.is_unicast_link_local()),
+            UDP => self.udp(&packet),
+            TCP => segment(&packet),
+            _ => Ok(packet.answered()),
         }
     }
 
-    fn icmpv6(
-        &self,
-        source: Ipv6Address,
-        to: Ipv6Address,
-        hop_limit: u8,
-        message: &[u8],
-    ) -> Result<Fate, Reason> {
-        let icmp = Icmpv6Packet::new_checked(message).map_err(|_| Reason::Icmp)?;
-        if !icmp.verify_checksum(&source, &to) {
+    fn icmpv6(&self, packet: &Packet, to: Ipv6Address, near: bool) -> Result<Fate, Reason> {
+        let message = packet.payload;
+        let head = message.first_chunk::<4>().ok_or(Reason::Icmp)?;
+        let least = match head[0] {
+            1..=4 | 128 | 129 | 133 | 143 => 8,
+            134 => 16,
+            135 | 136 => 24,
+            137 => 40,
+            130 => 28,
+            _ => 4,
+        };
+        if message.len() < least {
+            return Err(Reason::Icmp);
+        }
+        if !packet.is_sound(ICMPV6, message) {
             return Err(Reason::IcmpChecksum);
         }
-        let mut ignore = ChecksumCapabilities::default();
-        ignore.icmpv6 = Checksum::None;
-        let parsed = Icmpv6Repr::parse(&source, &to, &icmp, &ignore).map_err(|_| Reason::Icmp)?;
-        let link_layer = |address: Option<RawHardwareAddress>| match address {
-            None => true,
-            Some(address) => address
-                .parse(smoltcp::phy::Medium::Ethernet)
-                .is_ok_and(|address| address.is_unicast()),
-        };
-        match parsed {
-            Icmpv6Repr::EchoRequest { .. } => Ok(Fate::Answered(source.into())),
-            Icmpv6Repr::Ndisc(_) if hop_limit != 255 => Err(Reason::HopLimit),
-            Icmpv6Repr::Ndisc(NdiscRepr::NeighborAdvert {
-                lladdr,
-                target_addr,
-                ..
-            }) => match link_layer(lladdr) && IpAddress::Ipv6(target_addr).is_unicast() {
-                true => Ok(Fate::Taken),
-                // Without an address of the link, nothing about the target is looked at.
-                false if lladdr.is_none() => Ok(Fate::Taken),
-                false => Err(Reason::Icmp),
-            },
-            Icmpv6Repr::Ndisc(NdiscRepr::NeighborSolicit {
-                target_addr,
-                lladdr,
-            }) => {
-                if lladdr.is_some()
-                    && !(link_layer(lladdr) && IpAddress::Ipv6(target_addr).is_unicast())
-                {
+        match (head[0], head[1]) {
+            (128, 0) => Ok(packet.answered()),
+            (130, 0) if packet.hop_limit == 1 && near => Ok(Fate::Taken),
+            (130, 0) => Err(Reason::HopLimit),
+            (135 | 136, 0) => {
+                let advertises = head[0] == 136;
+                let link_layer = link_layer(&message[24..], 1 + u8::from(advertises))?;
+                if packet.hop_limit != 255 {
+                    return Err(Reason::HopLimit);
+                }
+                let target = v6(message, 8);
+                let usable = !target.is_multicast() && !target.is_unspecified();
+                if link_layer.is_some_and(|first| first & 1 != 0 || !usable) {
                     return Err(Reason::Icmp);
                 }
-                let ours = self.iface.has_ip_addr(target_addr);
                 // As smoltcp compares a solicited-node address: by its last two bytes.
-                let solicited = self.iface.ip_addrs().iter().any(|cidr| match cidr {
-                    IpCidr::Ipv6(cidr) => cidr.address().octets()[14..] == to.octets()[14..],
-                    IpCidr::Ipv4(_) => false,
-                });
-                match ours && solicited {
-                    true => Ok(Fate::Answered(source.into())),
-                    false => Err(Reason::NeighbourNotOurs),
-                }
-            }
-            Icmpv6Repr::Mld(MldRepr::Query { .. }) => {
-                match hop_limit == 1 && source.is_unicast_link_local() {
+                let solicited = || {
+                    self.iface.ip_addrs().iter().any(|cidr| match cidr {
+                        IpCidr::Ipv6(cidr) => cidr.address().octets()[14..] == to.octets()[14..],
+                        IpCidr::Ipv4(_) => false,
+                    })
+                };
+                match advertises {
                     true => Ok(Fate::Taken),
-                    false => Err(Reason::HopLimit),
+                    false if solicited() && self.iface.has_ip_addr(target) => Ok(packet.answered()),
+                    false => Err(Reason::NeighbourNotOurs),
                 }
             }
             _ => Err(Reason::IcmpUnwanted),
@@ -302,65 +353,117 @@ impl Place<'_> {
     }
 
     /// Queued, or answered by an error.
-    fn udp(&self, source: IpAddress, to: IpAddress, datagram: &[u8]) -> Result<Fate, Reason> {
-        let udp = UdpPacket::new_checked(datagram).map_err(|_| Reason::Udp)?;
-        sound_datagram(&udp, source, to)?;
-        let mut sockets = self.sockets.iter();
-        let heard = sockets.any(|(_, socket)| match socket {
-            Socket::Udp(socket) => socket.endpoint().port == udp.dst_port(),
+    fn udp(&self, packet: &Packet) -> Result<Fate, Reason> {
+        let datagram = whole_datagram(packet.payload)?;
+        sound_datagram(packet, datagram)?;
+        let port = half(datagram, 2);
+        let heard = self.has_socket(|socket| match socket {
+            Socket::Udp(socket) => usize::from(socket.endpoint().port) == port,
             _ => false,
         });
         Ok(match heard {
             // That an empty one was queued behind others cannot be seen.
-            true if udp.payload().is_empty() => Fate::Taken,
+            true if datagram.len() == 8 => Fate::Taken,
             true => Fate::Queued,
-            false => Fate::Answered(source),
-        })
-    }
-
-    fn tcp(&self, source: IpAddress, to: IpAddress, segment: &[u8]) -> Result<Fate, Reason> {
-        if source.is_unspecified() || to.is_unspecified() {
-            return Err(Reason::SourceAddress);
-        }
-        let mut ignore = ChecksumCapabilities::default();
-        ignore.tcp = Checksum::None;
-        let packet = TcpPacket::new_checked(segment).map_err(|_| Reason::Tcp)?;
-        let tcp = TcpRepr::parse(&packet, &source, &to, &ignore).map_err(|_| Reason::Tcp)?;
-        let quiet = matches!(tcp.control, TcpControl::None | TcpControl::Psh);
-        Ok(Fate::Segment {
-            source,
-            resets: tcp.control == TcpControl::Rst,
-            bare: quiet && tcp.ack_number.is_some() && tcp.payload.is_empty(),
+            false => packet.answered(),
         })
     }
 }
 
-fn sound_datagram(udp: &UdpPacket<&[u8]>, source: IpAddress, to: IpAddress) -> Result<(), Reason> {
-    if udp.dst_port() == 0 {
-        return Err(Reason::Udp);
+/// A datagram without what may stand behind it.
+fn whole_datagram(payload: &[u8]) -> Result<&[u8], Reason> {
+    match half(payload, 4) {
+        len @ 8.. => payload.get(..len).ok_or(Reason::Udp),
+        _ => Err(Reason::Udp),
     }
-    UdpRepr::parse(udp, &source, &to, &ChecksumCapabilities::default())
-        .map(|_| ())
-        .map_err(|_| Reason::UdpChecksum)
+}
+
+fn sound_datagram(packet: &Packet, datagram: &[u8]) -> Result<(), Reason> {
+    let unchecked = half(datagram, 6) == 0 && packet.addresses.len() == 8;
+    match half(datagram, 2) {
+        0 => Err(Reason::Udp),
+        _ if unchecked || packet.is_sound(UDP, datagram) => Ok(()),
+        _ => Err(Reason::UdpChecksum),
+    }
+}
+
+/// The checksum was seen to already.
+fn segment(packet: &Packet) -> Result<Fate, Reason> {
+    if packet.source.is_unspecified() || packet.to.is_unspecified() {
+        return Err(Reason::SourceAddress);
+    }
+    let head = packet.payload.first_chunk::<20>().ok_or(Reason::Tcp)?;
+    let header = usize::from(head[12] >> 4) * 4;
+    let mut options = packet.payload.get(20..header).ok_or(Reason::Tcp)?;
+    let flags = head[13];
+    let one_at_most = matches!(flags & 7, 0 | 1 | 2 | 4);
+    if half(head, 0) == 0 || half(head, 2) == 0 || !one_at_most {
+        return Err(Reason::Tcp);
+    }
+    while !options.is_empty() {
+        match TcpOption::parse(options) {
+            Ok((_, TcpOption::EndOfList)) => break,
+            Ok((rest, _)) => options = rest,
+            Err(_) => return Err(Reason::Tcp),
+        }
+    }
+    Ok(Fate::Segment {
+        source: packet.source,
+        resets: flags & 4 != 0,
+        bare: flags & 0x17 == 0x10 && packet.payload.len() == header,
+    })
+}
+
+/// The first byte of the address in the last option of this kind.
+fn link_layer(mut options: &[u8], kind: u8) -> Result<Option<u8>, Reason> {
+    let mut found = None;
+    while !options.is_empty() {
+        let head = options.first_chunk::<8>().ok_or(Reason::Icmp)?;
+        let len = usize::from(head[1]) * 8;
+        let least = match head[0] {
+            3 => 32,
+            4 => 48,
+            _ => 8,
+        };
+        if len < least {
+            return Err(Reason::Icmp);
+        }
+        if head[0] == kind {
+            found = Some(head[2]);
+        }
+        options = options.get(len..).ok_or(Reason::Icmp)?;
+    }
+    Ok(found)
 }
 
 /// What stands behind hop-by-hop options; `None` if one of them is answered by an error.
-fn options(payload: &[u8], to_group: bool) -> Result<Option<(IpProtocol, &[u8])>, Reason> {
-    let malformed = |_| Reason::Ipv6Malformed;
-    let header = Ipv6ExtHeader::new_checked(payload).map_err(malformed)?;
-    let extension = Ipv6ExtHeaderRepr::parse(&header).map_err(malformed)?;
-    let hops = Ipv6HopByHopHeader::new_checked(extension.data).map_err(malformed)?;
-    let hops = Ipv6HopByHopRepr::parse(&hops).map_err(malformed)?;
-    for option in &hops.options {
-        if let Ipv6OptionRepr::Unknown { type_, .. } = option {
-            match Ipv6OptionFailureType::from(u8::from(*type_)) {
-                Ipv6OptionFailureType::Skip => {}
-                Ipv6OptionFailureType::DiscardSendAll => return Ok(None),
-                Ipv6OptionFailureType::DiscardSendUnicast if !to_group => return Ok(None),
-                _ => return Err(Reason::Ipv6Option),
+fn options(payload: &[u8], to_group: bool) -> Result<Option<(u8, &[u8])>, Reason> {
+    let head = payload.first_chunk::<8>().ok_or(Reason::Ipv6Malformed)?;
+    let len = 8 + usize::from(head[1]) * 8;
+    let mut options = payload.get(2..len).ok_or(Reason::Ipv6Malformed)?;
+    let mut outcome = Ok(Some((head[0], &payload[len..])));
+    for number in 0.. {
+        let len = match *options {
+            [] => break,
+            [0, ..] => 1,
+            [5, len, ..] if len != 2 => return Err(Reason::Ipv6Malformed),
+            [_, len, ..] => 2 + usize::from(len),
+            [_] => return Err(Reason::Ipv6Malformed),
+        };
+        let option = options[0];
+        options = options.get(len..).ok_or(Reason::Ipv6Malformed)?;
+        if number == MAX_OPTIONS {
+            break;
+        }
+        // The first that is unknown decides, but only if all can be read.
+        if outcome.is_ok_and(|rest| rest.is_some()) && !matches!(option, 0 | 1 | 5) {
+            match option >> 6 {
+                0 => {}
+                2 => outcome = Ok(None),
+                3 if !to_group => outcome = Ok(None),
+                _ => outcome = Err(Reason::Ipv6Option),
             }
         }
     }
-    let rest = payload.get(extension.header_len() + extension.data.len()..);
-    Ok(Some((extension.next_header, rest.unwrap_or_default())))
+    outcome
 }
