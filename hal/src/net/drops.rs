@@ -22,11 +22,11 @@ macro_rules! reasons {
 
         impl Reason {
             /// All of them, in the order in which a frame passes the places that may discard it.
-            pub const ALL: [Reason; TEXTS.len()] = [ $( Reason::$variant, )+ ];
+            pub const ALL: [Reason; [ $( $name, )+ ].len()] = [ $( Reason::$variant, )+ ];
         }
 
-        /// Name and help.
-        static TEXTS: [(&str, &str); [ $( $name, )+ ].len()] = [ $( ($name, $help), )+ ];
+        /// Name and help of each, all in one: a table of strings would be as long again.
+        const TEXTS: &str = concat!( $( $name, "\n", $help, "\n", )+ );
     };
 }
 
@@ -86,12 +86,12 @@ reasons! {
 impl Reason {
     /// In snake case.
     pub fn name(self) -> &'static str {
-        TEXTS[self as usize].0
+        TEXTS.lines().nth(2 * self as usize).unwrap_or_default()
     }
 
     /// One line.
     pub fn help(self) -> &'static str {
-        TEXTS[self as usize].1
+        TEXTS.lines().nth(2 * self as usize + 1).unwrap_or_default()
     }
 
     /// The reason of that name.
