@@ -2,12 +2,14 @@
 //!
 //! | file | is about |
 //! | --- | --- |
+//! | `drops` | received frames that nobody got |
 //! | `machine` | the machine itself |
 //! | `network` | interfaces, addresses, neighbours, routes, sockets |
 //! | `counters` | counters, latency |
 //! | `ping` | echo requests |
 
 mod counters;
+mod drops;
 mod machine;
 mod network;
 mod ping;
@@ -20,6 +22,7 @@ static GROUPS: &[&[Command]] = &[
     network::COMMANDS,
     counters::COMMANDS,
     ping::COMMANDS,
+    drops::COMMANDS,
 ];
 
 /// All commands.
