@@ -128,7 +128,7 @@ pub fn target(data: &[u8]) {
         }
         Ending::TooSlow | Ending::Busy => {}
     }
-    let step = connection.finish_errand(ending, result, &mut out, &bench);
+    let step = connection.finish_errand(ending, result, true, &mut out);
     let answer = String::from_utf8_lossy(&out[..step.written]);
     let Some((head, body)) = answer.split_once("\r\n\r\n") else {
         panic!("{answer}")

@@ -126,7 +126,7 @@ fn play(stream: &[u8], piece: usize, room: usize) -> Vec<&'static str> {
                         "{words:?}"
                     );
                     let out = &mut out[..room];
-                    let step = connection.finish_errand(Ending::Done, b"{}", out, &Nothing);
+                    let step = connection.finish_errand(Ending::Done, b"{}", true, out);
                     codes.extend(step.answered.map(|code| code.number()));
                     if step.next == Next::Close {
                         return codes;

@@ -54,6 +54,11 @@ impl Access {
         !self.is_private
     }
 
+    /// Whether anybody may do more.
+    pub fn has_token(&self) -> bool {
+        !self.token.is_empty()
+    }
+
     /// Judges the value of an `Authorization` field, or its absence.
     pub fn judge(&self, authorization: Option<&[u8]>, now_us: u64) -> Verdict {
         if self.token.is_empty() {

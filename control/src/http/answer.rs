@@ -317,7 +317,7 @@ impl Answer {
         out: &mut [u8],
         ending: Ending,
         granted: Access,
-        has_token: impl FnOnce() -> bool,
+        is_token: bool,
         result: &[u8],
     ) -> (Code, usize) {
         use shell::Refusal::*;
@@ -330,7 +330,7 @@ impl Answer {
             Ending::Refused(Denied(_)) if granted == Access::Admin => {
                 (Code::MethodNotAllowed, ALLOW_POST)
             }
-            Ending::Refused(Denied(_)) if has_token() => (Code::Unauthorized, AUTHENTICATE),
+            Ending::Refused(Denied(_)) if is_token => (Code::Unauthorized, AUTHENTICATE),
             Ending::Refused(Denied(_)) => (Code::Forbidden, ""),
             Ending::Refused(_) => (Code::InternalServerError, ""),
         };

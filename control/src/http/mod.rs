@@ -229,20 +229,19 @@ impl Connection {
         }
     }
 
-    /// Answers the command: with `result`, which is JSON, or with what its ending says. `out` holds as much room as there
-    /// was when the command began: [`MAX_ANSWER`] bytes.
+    /// Answers the command: with `result`, which is JSON, or with what its ending says. Whether there `is_token` at all
+    /// decides what is told to who may not do this. `out` has as much room as when the command began: [`MAX_ANSWER`] bytes.
     pub fn finish_errand(
         &mut self,
         ending: Ending,
         result: &[u8],
+        is_token: bool,
         out: &mut [u8],
-        source: &impl StatusSource,
     ) -> Step {
         let Phase::Errand(mut answer, granted) = self.phase else {
             return Step::without_answer(0, 0, Next::Step);
         };
-        let has_token = || source.judge(None) != Verdict::NotConfigured;
-        let (code, written) = answer.write_ending(out, ending, granted, has_token, result);
+        let (code, written) = answer.write_ending(out, ending, granted, is_token, result);
         Step {
             answered: Some(code),
             ..self.end(&answer, written)
