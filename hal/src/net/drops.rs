@@ -83,15 +83,19 @@ reasons! {
     StackUnknown "stack_unknown" "dropped by the stack, nobody knows why",
 }
 
+fn text(line: usize) -> &'static str {
+    TEXTS.split('\n').nth(line).unwrap_or_default()
+}
+
 impl Reason {
     /// In snake case.
     pub fn name(self) -> &'static str {
-        TEXTS.lines().nth(2 * self as usize).unwrap_or_default()
+        text(2 * self as usize)
     }
 
     /// One line.
     pub fn help(self) -> &'static str {
-        TEXTS.lines().nth(2 * self as usize + 1).unwrap_or_default()
+        text(2 * self as usize + 1)
     }
 
     /// The reason of that name.
