@@ -13,6 +13,8 @@
 //!  nothing left ──► sleep until the earliest deadline
 //! ```
 
+mod tools;
+
 use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -41,6 +43,8 @@ use crate::echo;
 use crate::fast_path::{self, Flows, Verdict};
 use crate::http;
 use crate::latency::{Answers, InPlace, Kind, Latency, clock};
+use crate::neighbours::Neighbours;
+use crate::ping;
 use crate::services::{self, Services};
 use crate::shell::errand::{Ending, Errand, Ticket};
 use crate::snapshot::{Snapshot, System};
@@ -165,6 +169,7 @@ pub struct Port<N: Nic> {
     /// Since when the UDP echo service has an answer that cannot leave, in microseconds.
     udp_stuck_us: Option<u64>,
     flows: Flows,
+    neighbours: Neighbours,
     /// Whether services answer here; pings and addresses are no service.
     serves: bool,
     /// Whether frames of the experimental EtherType are sent back.
@@ -233,6 +238,7 @@ impl<N: Nic> Port<N> {
             udp_echo,
             udp_stuck_us: None,
             flows,
+            neighbours: Neighbours::default(),
             serves: true,
             reflects: false,
             link: None,
@@ -400,6 +406,7 @@ pub struct Network<N: Nic> {
     pub access: http::Access,
     /// How long answers take.
     pub latency: Latency,
+    ping: Option<ping::Run>,
     /// The command being run for a connection. Taken while it runs.
     pub errand: Option<Box<Errand>>,
     input: Box<[u8; RECEIVE_BYTES]>,
@@ -422,6 +429,7 @@ impl<N: Nic> Network<N> {
             services: Services::default(),
             access: http::Access::default(),
             latency: Latency::off(),
+            ping: None,
             errand: Some(Errand::new()),
             input: Box::new([0; RECEIVE_BYTES]),
             output: Box::new([0; TRANSMIT_BYTES]),
@@ -531,6 +539,7 @@ impl<N: Nic> Network<N> {
                 info!("{}: {}", port.name, LinkLine(link));
                 port.link = Some(link);
                 port.flows.clear();
+                port.neighbours.clear();
                 port.touched = true;
             }
         }
@@ -734,6 +743,17 @@ impl<N: Nic> Network<N> {
         let now = instant(now_us);
         if let Err(reason) = admission::admit(frame.bytes(), port.nic.mac(), &port.iface) {
             return Outcome::Dropped(reason);
+        }
+        if addressing::concerns(frame.bytes()) || is_neighbour_answer(frame.bytes()) {
+            let Port {
+                neighbours, iface, ..
+            } = port;
+            neighbours.hear(frame.bytes(), now_us, &|address| iface.has_ip_addr(address));
+        }
+        if let Some(ping) = &mut self.ping
+            && ping.hear(index, frame.bytes(), self.services.now_us(now_us))
+        {
+            return Outcome::Delivered;
         }
         match class {
             Class::Tcp(segment) if segment.opens && port.serves && segment.service().is_some() => {

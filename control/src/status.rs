@@ -219,6 +219,12 @@ impl Table for [Counter<'_>] {
     }
 }
 
+impl<T: Table + ?Sized> Table for &T {
+    fn get(&self, index: usize) -> Option<Counter<'_>> {
+        T::get(self, index)
+    }
+}
+
 impl<const N: usize> Table for [Counter<'_>; N] {
     fn get(&self, index: usize) -> Option<Counter<'_>> {
         self.as_slice().get(index).copied()
