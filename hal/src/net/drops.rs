@@ -272,6 +272,16 @@ mod tests {
     }
 
     #[test]
+    fn the_documentation_lists_them_in_this_order() {
+        let page = include_str!("../../../docs/drops.md");
+        let listed = page.lines().filter(|line| line.starts_with("| `"));
+        assert!(
+            listed.eq(Reason::ALL
+                .map(|reason| { std::format!("| `{}` | {} |", reason.name(), reason.help()) }))
+        );
+    }
+
+    #[test]
     fn tags_have_the_names_of_their_counters() {
         for drop in tag::Drop::ALL {
             let (name, _) = drop.describe();
