@@ -5,7 +5,7 @@
 //!   card.rs        a `Nic` without hardware
 //!   allocation.rs  counts allocations
 //!   frames.rs      frames made by hand, for what no decent stack sends
-//!   tests          echo.rs  http.rs  pool.rs  hostile.rs
+//!   tests          drops.rs  echo.rs  http.rs  pool.rs  hostile.rs
 //! ```
 #![allow(
     clippy::unwrap_used,
@@ -15,6 +15,7 @@
 
 mod allocation;
 mod card;
+mod drops;
 mod echo;
 mod frames;
 mod hostile;
