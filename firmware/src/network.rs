@@ -280,6 +280,7 @@ impl<N: Nic> Port<N> {
     }
 
     /// What shows what became of a frame.
+    #[inline(never)]
     fn evidence(&self) -> Evidence {
         let counters = self.nic.counters();
         Evidence {
@@ -291,6 +292,7 @@ impl<N: Nic> Port<N> {
     }
 
     /// What became of a frame that the stack has seen, but no connection.
+    #[inline(never)]
     fn judge(
         &self,
         frame: &[u8],
@@ -796,7 +798,7 @@ impl<N: Nic> Network<N> {
             .poll_ingress_single(now, &mut lent, &mut port.sockets);
         port.touched = true;
         let after = port.evidence();
-        let outcome = match class {
+        let mut outcome = match class {
             // An ICMP error may say so; the datagram is lost all the same.
             Class::Fragment => Outcome::Dropped(Reason::Fragment),
             _ => port.judge(frame.bytes(), seen, before, after, now_us),
@@ -804,8 +806,14 @@ impl<N: Nic> Network<N> {
         let mut service = 0;
         if port.sockets.get::<udp::Socket>(port.udp_echo).can_recv() {
             service = self.latency.stamp().unwrap_or(0);
+            let echoes = port.counters.udp_echoes_slow;
+            let queued = before.queued != after.queued;
             // At once: the answer teaches the fast path the way, and the rest of a burst does not pile up here.
             poll_sockets(port, &mut self.pool, &mut self.input[..], now_us);
+            let left = port.sockets.get::<udp::Socket>(port.udp_echo).can_recv();
+            if !left && queued && port.counters.udp_echoes_slow == echoes {
+                outcome = Outcome::Dropped(Reason::UdpGuard);
+            }
         }
         if let Some(stack) = stack
             && port.flows.sent != before.sent

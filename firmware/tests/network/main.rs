@@ -6,7 +6,7 @@
 //!   bench.rs       a machine for commands, without hardware
 //!   allocation.rs  counts allocations
 //!   frames.rs      frames made by hand, for what no decent stack sends
-//!   tests          echo.rs  errand.rs  http.rs  pool.rs  hostile.rs
+//!   tests          drops.rs  echo.rs  errand.rs  http.rs  pool.rs  hostile.rs
 //! ```
 #![allow(
     clippy::unwrap_used,
@@ -17,6 +17,7 @@
 mod allocation;
 mod bench;
 mod card;
+mod drops;
 mod echo;
 mod errand;
 mod frames;
