@@ -427,6 +427,92 @@ fn head_is_get_without_the_body() {
     assert!(refused.sent.ends_with(b"\r\n\r\n") && refused.closed);
 }
 
+/// A machine with somebody at the door.
+struct Guarded(super::Access);
+
+impl StatusSource for Guarded {
+    fn with_status(&self, show: &mut dyn FnMut(&crate::status::Status<'_>)) {
+        TYPICAL.with_status(show);
+    }
+
+    fn is_public(&self) -> bool {
+        self.0.is_public()
+    }
+
+    fn is_own_name(&self, name: &[u8]) -> bool {
+        name == b"a"
+    }
+
+    fn judge(&self, authorization: Option<&[u8]>) -> Verdict {
+        self.0.judge(authorization, 0)
+    }
+}
+
+/// The code for a request to a machine with a token or none, public or not. A command ends with being denied more than
+/// what was granted, if that is not everything.
+fn code_of(line: &str, token: bool, private: bool, fields: &str) -> u16 {
+    use shell::Access::*;
+    let token = token.then(|| "t".try_into().unwrap());
+    let source = Guarded(super::Access::new(token, private));
+    let mut connection = Connection::default();
+    let mut out = vec![0; MAX_ANSWER];
+    let request = format!("{line} HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
+    let mut step = connection.step(request.as_bytes(), false, &mut out, &source);
+    if let Some((_, granted)) = connection.errand() {
+        let ending = match granted {
+            Read => Ending::Refused(shell::Refusal::Denied(Admin)),
+            Admin => Ending::Refused(shell::Refusal::Denied(Change)),
+            Change => Ending::Done,
+        };
+        step = connection.finish_errand(ending, b"{}", source.0.has_token(), &mut out);
+    }
+    step.answered.unwrap().number().parse().unwrap()
+}
+
+#[test]
+fn who_may_do_what_is_as_bootargs_say() {
+    const RIGHT: &str = "Authorization: Bearer t\r\n";
+    const WRONG: &str = "Authorization: Bearer u\r\n";
+    const FOREIGN: &str = "Authorization: Bearer t\r\nOrigin: http://b\r\n";
+    // Without a token: public, private. With one: public without, wrong, right; private without, right.
+    for (line, codes) in [
+        ("GET /hello", [200, 200, 200, 200, 200, 200, 200]),
+        ("HEAD /healthz", [200, 200, 200, 200, 200, 200, 200]),
+        ("GET /metrics", [200, 403, 200, 200, 200, 401, 200]),
+        ("GET /api/v1/status?x", [200, 403, 200, 200, 200, 401, 200]),
+        ("GET /nope", [404; 7]),
+        ("POST /metrics", [405; 7]),
+        (
+            "POST /api/v1/latency/reset",
+            [403, 403, 401, 401, 200, 401, 200],
+        ),
+        ("GET /api/v1/latency/reset", [405; 7]),
+        // Read by everybody, and denied what takes more: the second answer to the owner is that it takes a POST.
+        ("GET /api/v1/link", [403, 403, 401, 401, 405, 401, 405]),
+        ("GET /api/v1/dt", [403, 403, 401, 401, 405, 401, 405]),
+        ("POST /api/v1/link", [403, 403, 401, 401, 200, 401, 200]),
+        ("POST /api/v1/reboot", [403, 403, 401, 401, 200, 401, 200]),
+        ("GET /api/v1/reboot", [405; 7]),
+        ("PUT /api/v1/link", [405; 7]),
+    ] {
+        let got = [
+            code_of(line, false, false, RIGHT),
+            code_of(line, false, true, RIGHT),
+            code_of(line, true, false, ""),
+            code_of(line, true, false, WRONG),
+            code_of(line, true, false, RIGHT),
+            code_of(line, true, true, ""),
+            code_of(line, true, true, RIGHT),
+        ];
+        assert_eq!(got, codes, "{line}");
+    }
+    assert_eq!(code_of("POST /api/v1/link", true, false, FOREIGN), 403);
+    let own = FOREIGN.replace("//b", "//A");
+    assert_eq!(code_of("POST /api/v1/link", true, false, &own), 200);
+    let twice = format!("{RIGHT}{RIGHT}");
+    assert_eq!(code_of("POST /api/v1/link", true, false, &twice), 401);
+}
+
 /// What a stream of these pieces looks like, and what the connection wants after it.
 fn streamed(head: &str, pieces: &[&str]) -> (String, Next) {
     let mut connection = Connection::default();
