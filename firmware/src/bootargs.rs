@@ -13,6 +13,7 @@
 //! | `latency=off`, `on`, `full` | how much is measured, see [`crate::latency`] |
 //! | `admin=TOKEN` | the token that opens what changes something, see [`crate::http::Access`] |
 //! | `unsafe=1` | whether the commands `peek` and `poke` work |
+//! | `public=on`, `off` | whether reading by HTTP takes no token |
 //! | `exit=semihosting` | hand the exit status to the debugger or emulator |
 //! | `services=NAME,...` | services answer on these interfaces only, see [`Interfaces`] |
 //! | `reflect=NAME,...` | frames of EtherType 0x88b5 are sent back on these interfaces |
@@ -54,6 +55,7 @@ const ITEMS: &[(&str, Reader)] = &[
     ("latency", BootArgs::read_latency),
     ("admin", BootArgs::read_admin),
     ("unsafe", BootArgs::read_unsafe),
+    ("public", BootArgs::read_public),
     ("exit", BootArgs::read_exit),
     ("services", BootArgs::read_services),
     ("reflect", BootArgs::read_reflect),
@@ -84,6 +86,8 @@ pub struct BootArgs {
     pub admin: Option<String<MAX_TOKEN>>,
     /// Any address may be read, and devices' written to, by who may.
     pub unsafe_access: bool,
+    /// Reading by HTTP takes the token, too.
+    pub private: bool,
     /// The exit status goes out by semihosting. Without a debugger or emulator, that is an exception.
     pub exit_by_semihosting: bool,
     /// The self test to run.
@@ -372,6 +376,19 @@ impl BootArgs {
             });
         }
         self.admin = Some(copied(value)?);
+        Ok(())
+    }
+
+    fn read_public(&mut self, value: &str) -> Result<(), Reason> {
+        self.private = match value {
+            "on" => false,
+            "off" => true,
+            _ => {
+                return Err(Reason::UnknownValue {
+                    expected: "on or off",
+                });
+            }
+        };
         Ok(())
     }
 

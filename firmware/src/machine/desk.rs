@@ -6,6 +6,7 @@ use super::console;
 use super::raw::Raw;
 use crate::network::Network;
 use crate::shell::hardware::Hardware;
+use crate::shell::net::Net;
 use crate::shell::{Bench, Refusal};
 use crate::snapshot::Snapshot;
 use crate::status::{Status, StatusSource};
@@ -17,6 +18,15 @@ pub(super) struct Desk<'a> {
     pub(super) tree: &'static Tree<'static>,
     pub(super) watch: Option<&'a mut armada::Watch>,
     pub(super) raw: &'a mut Raw,
+}
+
+/// Runs the command that somebody on the network waits for, or goes on with it.
+#[cold]
+pub(super) fn run_errand(mut desk: Desk) {
+    if let Some(mut errand) = desk.network.take_errand() {
+        errand.run(&mut desk);
+        desk.network.put_errand(errand);
+    }
 }
 
 impl StatusSource for Desk<'_> {
@@ -75,5 +85,9 @@ impl Bench for Desk<'_> {
         log::warn!("reboot: asked for");
         console::drain();
         super::watchdog::reset();
+    }
+
+    fn net(&mut self) -> Option<&mut dyn Net> {
+        Some(self.network)
     }
 }

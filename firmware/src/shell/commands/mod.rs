@@ -4,16 +4,26 @@
 //! | --- | --- |
 //! | `hardware` | management bus, PHYs, switch, MAC |
 //! | `machine` | the machine itself |
-//! | `network` | interfaces, addresses, counters |
+//! | `network` | interfaces, addresses, neighbours, routes, sockets |
+//! | `counters` | counters, latency |
+//! | `ping` | echo requests |
 
+mod counters;
 mod hardware;
 mod machine;
 mod network;
+mod ping;
 
 use super::{Access, Call, Command, Progress, Refusal};
 
 /// All commands by group, in the order that `help` lists them.
-static GROUPS: &[&[Command]] = &[machine::COMMANDS, network::COMMANDS, hardware::COMMANDS];
+static GROUPS: &[&[Command]] = &[
+    machine::COMMANDS,
+    network::COMMANDS,
+    counters::COMMANDS,
+    ping::COMMANDS,
+    hardware::COMMANDS,
+];
 
 /// All commands.
 pub fn commands() -> impl Iterator<Item = &'static Command> {

@@ -20,10 +20,11 @@
 //! **What writing changes** is up to who writes. A PHY that loses its settings while its link is down is set up again by
 //! the supervision; [`Step::Hold`] has it leave the PHY alone.
 
-use super::{Config, Mailbox, Phys, PortIndex, PortSet, Smi, Switch, atu, phy_addr, vtu};
+use super::{Config, Mailbox, PORTS, Phys, PortIndex, PortSet, Smi, Switch, atu, phy_addr, vtu};
 use crate::net::mdio::{self, FLOATING, PhyAddr, RegAddr};
 use crate::net::phy::{self, Phy};
 use crate::net::steps::{Error, Registers};
+use crate::net::tag::Protocol;
 use core::convert::Infallible;
 use core::future::{Future, poll_fn};
 use core::pin::pin;
@@ -322,7 +323,15 @@ impl<W: Registers> Switch<Smi<W>> {
 
 /// Runs errands on a bus that belongs to nobody else, for ever: what stands in for [`supervise`](super::supervise) where
 /// no switch is known. If there is one at the address that `regs` has for it, its registers can be had, too.
-pub async fn serve<W: Registers>(regs: Smi<W>, config: Config, mailbox: &Mailbox) -> Infallible {
+pub async fn serve<W: Registers>(regs: Smi<W>, mailbox: &Mailbox) -> Infallible {
+    let config = Config {
+        cpu: PortIndex::ZERO,
+        protocol: Protocol::Dsa,
+        device: 0,
+        users: [None; PORTS],
+        bridges: [None; 2],
+        mac: [0; 6],
+    };
     let mut nobody = Switch::new(regs, config);
     loop {
         nobody.rest(u64::MAX, mailbox).await;
