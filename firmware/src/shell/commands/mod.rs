@@ -2,6 +2,7 @@
 //!
 //! | file | is about |
 //! | --- | --- |
+//! | `drops` | received frames that nobody got |
 //! | `hardware` | management bus, PHYs, switch, MAC |
 //! | `machine` | the machine itself |
 //! | `network` | interfaces, addresses, neighbours, routes, sockets |
@@ -9,6 +10,7 @@
 //! | `ping` | echo requests |
 
 mod counters;
+mod drops;
 mod hardware;
 mod machine;
 mod network;
@@ -22,6 +24,7 @@ static GROUPS: &[&[Command]] = &[
     network::COMMANDS,
     counters::COMMANDS,
     ping::COMMANDS,
+    drops::COMMANDS,
     hardware::COMMANDS,
 ];
 
