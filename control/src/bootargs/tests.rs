@@ -45,6 +45,17 @@ fn an_empty_line_means_automatic_addresses() {
 }
 
 #[test]
+fn who_may_ask() {
+    let args = parse("admin=aZ0-._~+/= public=off");
+    assert_eq!(args.admin.as_deref(), Some("aZ0-._~+/="));
+    assert!(args.private && !parse("public=off public=on").private);
+    fault("admin=");
+    fault("admin=a,b");
+    fault(&format!("admin={}", "x".repeat(MAX_TOKEN + 1)));
+    fault("public=no");
+}
+
+#[test]
 fn short_forms() {
     for line in ["ip=dhcp", "ip=on", "ip=any", "ip=", "ip=:::::eth0:dhcp"] {
         assert_eq!(
