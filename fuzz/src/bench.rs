@@ -1,10 +1,18 @@
-//! A machine for commands: nothing of it is real, and whoever has a token may do all there is.
+//! A machine for commands: nothing of it is real, its registers hold whatever comes, and whoever has a token may do all
+//! there is.
 
 use firmware::http::{AnswerCounters, Verdict};
 use firmware::latency::Latency;
-use firmware::shell::Bench;
+use firmware::shell::hardware::{Hardware, Reply};
+use firmware::shell::{Bench, Refusal};
 use firmware::status::{Counter, Status, StatusSource};
 use hal::devicetree::Tree;
+use hal::net::mv88e6xxx::errand::{Answer, Request, Step};
+use hal::net::mv88e6xxx::{PortIndex, PortSet, atu, vtu};
+use hal::net::neta::RingDump;
+use hal::net::{Coalescing, Count};
+
+use crate::mutate::Rng;
 
 /// See above.
 pub struct FakeBench {
@@ -13,6 +21,11 @@ pub struct FakeBench {
     /// How often it was to start anew.
     pub reboots: usize,
     tree: &'static Tree<'static>,
+    values: Rng,
+    answer: Answer,
+    held: PortSet,
+    coalescing: Coalescing,
+    loops: bool,
 }
 
 impl Default for FakeBench {
@@ -30,6 +43,11 @@ impl Default for FakeBench {
             now_us: 1,
             reboots: 0,
             tree,
+            values: Rng::new(7),
+            answer: Answer::default(),
+            held: PortSet::EMPTY,
+            coalescing: Coalescing::default(),
+            loops: false,
         }
     }
 }
@@ -91,7 +109,141 @@ impl Bench for FakeBench {
         (1, u64::MAX)
     }
 
+    fn hardware(&mut self) -> Option<&mut dyn Hardware> {
+        Some(self)
+    }
+
+    fn interrupt_source(&self, index: usize) -> Option<(u32, u32)> {
+        (index < 3).then_some((32 + index as u32, 1))
+    }
+
+    fn access(&mut self, address: u64, write: Option<u32>) -> Result<u32, Refusal> {
+        match address % 4 {
+            0 => Ok(write.unwrap_or(self.values.bits() as u32)),
+            _ => Err(Refusal::Absent("word there")),
+        }
+    }
+
     fn reboot(&mut self) {
         self.reboots += 1;
+    }
+}
+
+impl Hardware for FakeBench {
+    fn port_name(&self, port: PortIndex) -> Option<&str> {
+        ["cpu", "wan", "lan0", "lan1"]
+            .get(usize::from(port.get()))
+            .copied()
+    }
+
+    fn has_switch(&self) -> bool {
+        true
+    }
+
+    fn ask(&mut self, request: Request) -> Option<u32> {
+        let FakeBench {
+            values,
+            answer,
+            held,
+            ..
+        } = self;
+        if values.below(8) == 0 {
+            return None;
+        }
+        *answer = Answer::default();
+        match request {
+            Request::Steps(steps) => steps(&mut |step| {
+                match step {
+                    Step::Hold(port) => *held = PortSet::from_bits(held.bits() | 1 << port.get()),
+                    Step::Release(port) => {
+                        *held = PortSet::from_bits(held.bits() & !(1 << port.get()));
+                    }
+                    _ => {}
+                }
+                let has_room = answer.values.push(values.bits() as u16).is_ok();
+                assert!(has_room, "more steps than an errand may have");
+            }),
+            Request::Addresses(from, to) => {
+                assert!(from <= to && to <= 4095, "{from} to {to}");
+                let _ = answer.addresses.push(atu::Entry {
+                    fid: from,
+                    mac: [2, 0, 0, 0, 0, values.bits() as u8],
+                    ports: PortSet::from_bits(values.bits() as u16),
+                    trunk: values.below(2) == 0,
+                    state: values.bits() as u8 & 15,
+                });
+            }
+            Request::Vlans => {
+                let _ = answer.vlans.push(vtu::Entry {
+                    vid: values.bits() as u16,
+                    fid: values.bits() as u16,
+                    members: PortSet::from_bits(values.bits() as u16),
+                });
+            }
+        }
+        Some(1)
+    }
+
+    fn answer(&mut self, _: u32, show: &mut dyn FnMut(&Answer)) -> Reply {
+        match self.values.below(4) {
+            0 => Reply::Pending,
+            1 => Reply::Lost,
+            _ => {
+                show(&self.answer);
+                Reply::Given
+            }
+        }
+    }
+
+    fn held(&self) -> PortSet {
+        self.held
+    }
+
+    fn port_total(&self, _: PortIndex, index: usize) -> Option<(&'static str, u64)> {
+        (index < 3).then_some(("counter", u64::MAX))
+    }
+
+    fn port_totals_at_us(&self, _: PortIndex) -> Option<u64> {
+        Some(self.now_us)
+    }
+
+    fn want_port_totals(&self, _: PortIndex) {}
+
+    fn mac_registers(&mut self, show: &mut dyn FnMut(&'static str, u32, u32)) {
+        show("register", u32::MAX, u32::MAX);
+    }
+
+    fn mac_rings(&mut self) -> [RingDump; 2] {
+        ["rx", "tx"].map(|direction| RingDump {
+            direction,
+            queue: 0,
+            size: 1,
+            in_flight: usize::MAX,
+            oldest: 0,
+            current: u32::MAX,
+            status: u32::MAX,
+            descriptors: Default::default(),
+        })
+    }
+
+    fn mac_count(&mut self, index: usize) -> Option<Count> {
+        (index == 0).then_some(("count", "", u64::MAX))
+    }
+
+    fn coalescing(&self) -> Coalescing {
+        self.coalescing
+    }
+
+    fn set_coalescing(&mut self, coalescing: Coalescing) {
+        assert!(coalescing.rx_time_us <= 67_000, "{coalescing:?}");
+        self.coalescing = coalescing;
+    }
+
+    fn mac_loopback(&self) -> bool {
+        self.loops
+    }
+
+    fn set_mac_loopback(&mut self, on: bool) {
+        self.loops = on;
     }
 }
