@@ -144,7 +144,15 @@ impl Connection {
         let before = (self.phase, self.scan);
         let mut consumed = 0;
         if let Phase::Head = self.phase {
-            match self.read_head(input, status) {
+            let known = match self.scan.is_idle() {
+                true => self.memo.recall(input),
+                false => None,
+            };
+            let head = match known {
+                Some(known) => Ok(Some(known)),
+                None => self.read_head(input, status),
+            };
+            match head {
                 Ok(Some((len, request))) => {
                     consumed = len;
                     self.scan = Scan::default();
@@ -322,16 +330,14 @@ impl Connection {
     ///
     /// The request line is judged as soon as it is whole, before anything after it is looked at: an HTTP/0.9 client
     /// sends nothing more, and the verdict must not depend on how the bytes arrived.
+    ///
+    /// Not generic, so that it is compiled for size: who asks often is [remembered](Memo).
+    #[inline(never)]
     fn read_head(
         &mut self,
         input: &[u8],
-        status: &impl StatusSource,
+        status: &dyn StatusSource,
     ) -> Result<Option<(usize, Request)>, Refusal> {
-        if self.scan.is_idle()
-            && let Some(known) = self.memo.recall(input)
-        {
-            return Ok(Some(known));
-        }
         let (line, is_fresh) = match self.scan.request_line(input) {
             Some(line) => (line, false),
             None => match self.scan.find_request_line(input)? {

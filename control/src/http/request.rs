@@ -52,7 +52,7 @@ impl Resource {
 
     /// Whether nobody has to be asked who wants it.
     #[inline]
-    fn is_free(self, source: &impl StatusSource) -> bool {
+    fn is_free(self, source: &dyn StatusSource) -> bool {
         match self {
             Self::Hello | Self::Health => true,
             Self::Page | Self::Metrics | Self::Api | Self::Latency => source.is_public(),
@@ -211,7 +211,7 @@ impl Request {
     pub fn parse(
         line: RequestLine,
         lines: &[u8],
-        source: &impl StatusSource,
+        source: &dyn StatusSource,
     ) -> Result<Self, Refusal> {
         let mut headers = [httparse::EMPTY_HEADER; MAX_FIELDS];
         let headers = match httparse::parse_headers(lines, &mut headers) {
@@ -371,7 +371,7 @@ fn authorize(
     resource: Resource,
     is_post: bool,
     headers: &[httparse::Header<'_>],
-    source: &impl StatusSource,
+    source: &dyn StatusSource,
 ) -> Result<Resource, Refusal> {
     let [mut host, mut origin, mut authorization] = [None; 3];
     for header in headers {
