@@ -55,7 +55,7 @@ const HEAP_PER_PORT: usize = 620 << 10;
 const HEAP_PER_VLAN: usize = 96 << 10;
 /// What the connections and services need after the interfaces, rounded up.
 const HEAP_AFTER_PORTS: usize =
-    CONNECTIONS * (RECEIVE_BYTES + TRANSMIT_BYTES + 1024) + (64 << 10) + Latency::HEAP;
+    CONNECTIONS * (RECEIVE_BYTES + TRANSMIT_BYTES + 1024) + (96 << 10) + Latency::HEAP;
 
 /// What is known of a register block before it is touched.
 struct Block {
