@@ -180,7 +180,7 @@ impl Plain {
     }
 }
 
-/// The words that [`Target::command`] found.
+/// The words of a command that stand in one text, with [`BETWEEN_WORDS`] between them.
 pub fn words(words: &str) -> impl Iterator<Item = &str> {
     let mut rest = Some(words);
     iter::from_fn(move || {
