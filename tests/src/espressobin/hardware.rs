@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::board::{Board, Running, flipped};
 use super::services::echo_udp;
 use crate::check::{During, Failure, Result, ensure, fail};
+use crate::clients::curl;
 use crate::{Context, Needs, Test, Tier};
 
 /// The tests of this file.
@@ -73,7 +74,10 @@ fn counter(answer: &Value, key: &str, name: &str, column: &str) -> Result<u64> {
 }
 
 fn hardware(cx: &Context, doubts: &str) -> Result {
-    let mut board = Board::new(cx).doubts(doubts).append("unsafe=1").boot()?;
+    let mut board = Board::new(cx)
+        .doubts(doubts)
+        .append("unsafe=1 admin=s3cret")
+        .boot()?;
     board.leases(&[0, 1, 2])?;
     board.line("lan1: link up")?;
     let echo = board.services(0)?.echo_udp;
@@ -99,6 +103,7 @@ fn hardware(cx: &Context, doubts: &str) -> Result {
         outcome.and(traffic.during("echo beside the commands"))
     })?;
     counters(&mut board, echo)?;
+    over_http(board.services(0)?.http)?;
     memory(&mut board)?;
     loopback_of_the_mac(&mut board, echo)?;
     mistakes(&mut board)?;
@@ -270,6 +275,35 @@ fn counters(board: &mut Running, echo: std::net::SocketAddr) -> Result {
             counter(after, key, name, column)?,
         );
         ensure!(to >= from + 20, "{name}: {to} after {from}");
+    }
+    Ok(())
+}
+
+/// The same commands for other people's client.
+fn over_http(http: std::net::SocketAddr) -> Result {
+    let url = |path: &str| format!("http://{http}/api/v1/{path}");
+    let json = |args: &[&str]| -> Result<Value> {
+        let body = curl(args).during(args[args.len() - 1])?;
+        serde_json::from_str(&body).map_err(|error| Failure::Failed(format!("{body}: {error}")))
+    };
+    let id = json(&[&url("mdio/read/phy:wan/2")])?;
+    ensure!(id["value"] == 0x141, "{id}");
+    let ports = json(&[&url("switch/ports")])?;
+    row(&ports["registers"], &[("port", "lan1"), ("register", "4")])?;
+    let bearer = ["-H", "Authorization: Bearer s3cret"];
+    let peeked = json(&[bearer[0], bearer[1], &url("peek/0xd0032c10")])?;
+    ensure!(number(&peeked["words"][0]["value"])? & 1 == 1, "{peeked}");
+    let set = json(&[bearer[0], bearer[1], "-X", "POST", &url("coalesce/4/60")])?;
+    ensure!(set["packets"] == 4 && set["time_us"] == 60, "{set}");
+    // Who may not, and what makes no sense.
+    for args in [
+        &[url("peek/0xd0032c10").as_str()][..],
+        &["-X", "POST", &url("coalesce/1/1")],
+        &[bearer[0], bearer[1], &url("mdio/write/1/0/0")],
+        &[&url("mdio/read/phy:wan/32")],
+        &[&url("switch/nonsense")],
+    ] {
+        ensure!(curl(args).is_err(), "{args:?} is answered");
     }
     Ok(())
 }

@@ -227,12 +227,17 @@ fn a_register_on_a_page_is_read_between_its_selection_and_page_0() {
 #[test]
 fn a_busy_bus_a_lost_answer_and_an_error_are_told_apart() {
     let mut board = board();
-    (board.busy, board.lost) = (3, 2);
+    board.busy = 3;
     assert_eq!(
         say(&mut board, Access::Read, "mdio read 1 0").unwrap(),
         "{\"value\":0}\n"
     );
-    assert_eq!(board.ticket, 3, "asked anew each time");
+    board.lost = 1;
+    assert_eq!(
+        say(&mut board, Access::Change, "mdio write 1 0 0"),
+        Err(Refusal::Failed("its answer was lost: ask again"))
+    );
+    assert_eq!(board.ticket, 2, "written once");
     board.busy = u32::MAX;
     assert_eq!(
         say(&mut board, Access::Read, "phy"),
