@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::check::{During, Random, Result, ensure, fail};
 use crate::clients;
+use crate::drops::books_balance;
 use crate::echo::{answers, metric, wired};
 use crate::machine::Machine;
 use crate::tap::{GUEST, HOST, Tap};
@@ -76,7 +77,7 @@ fn frames(cx: &Context) -> Result {
     let (guest, mut wire) = wired(cx)?;
     let seeds = templates();
     let mut random = Random::new(0xbad);
-    let rounds = cx.scaled(10, 20, 200);
+    let rounds = cx.scaled(10, 60, 200);
     for round in 0..rounds {
         send_all(&mut wire, 2_000, || damaged(&seeds, &mut random))?;
         answers(&mut wire, "after damaged frames").during(format!("round {round}"))?;
@@ -100,6 +101,7 @@ fn frames(cx: &Context) -> Result {
         (before + 2..=before + 4).contains(&counted),
         "{before} frames sent before the request, {counted} counted"
     );
+    books_balance(&text)?;
     for trouble in ["tx_bad_completion", "rx_bad_completion"] {
         ensure!(value(trouble)? == 0, "{trouble} is {}", value(trouble)?);
     }
