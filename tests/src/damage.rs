@@ -77,7 +77,7 @@ fn frames(cx: &Context) -> Result {
     let (guest, mut wire) = wired(cx)?;
     let seeds = templates();
     let mut random = Random::new(0xbad);
-    let rounds = cx.scaled(10, 60, 200);
+    let rounds = cx.scaled(10, 20, 200);
     for round in 0..rounds {
         send_all(&mut wire, 2_000, || damaged(&seeds, &mut random))?;
         answers(&mut wire, "after damaged frames").during(format!("round {round}"))?;
