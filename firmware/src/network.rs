@@ -1008,8 +1008,9 @@ impl<N: Nic> Network<N> {
         if let Some(ticket) = errand.ticket() {
             let connection = self.connections.get(ticket.place);
             let holds = connection.errand_since_us == Some(ticket.since_us);
-            if !holds || connection.socket().state() != State::Established {
-                // Nobody waits for it any more.
+            // A client that said all it wanted to say gets its answer all the same, but nothing goes on for it.
+            let leaves = connection.socket().state() != State::Established;
+            if !holds || leaves && errand.is_under_way() {
                 if holds {
                     connection.errand_since_us = None;
                     connection.socket().close();
