@@ -32,7 +32,13 @@ fn shell(cx: &Context) -> Result {
     board.line("{\"links\":[{\"interface\":\"lan0\",\"link\":\"up\",\"mbps\":1000,")?;
     board.line("no such command; `help` lists them")?;
     board.line("no interface of that name; `link` lists them")?;
-    board.line("{\"services\":[")?;
+    board.line("{\"sockets\":[")?;
+
+    // Who is trusted sees traffic; there was none to be dropped for this reason.
+    board.type_in("drops wan\rdrops -x tag_short\rdrops -x\r")?;
+    board.line("delivered")?;
+    board.line("this machine has no frame dropped for that reason so far")?;
+    board.line("usage: drops [INTERFACE | -x REASON]")?;
 
     // Longer than the console's buffer, and nothing is lost.
     let mark = board.mark();
