@@ -6,11 +6,7 @@ use hal::net::MacAddr;
 use hal::net::drops::Reason;
 use hal::net::smoltcp::MAX_FRAME;
 use smoltcp::iface::Interface;
-use smoltcp::phy::ChecksumCapabilities;
-use smoltcp::wire::{
-    EthernetFrame, EthernetProtocol, IpAddress, IpCidr, Ipv4Address, Ipv4Packet, Ipv6Address,
-    Ipv6Packet, TcpPacket, TcpRepr,
-};
+use smoltcp::wire::{IpCidr, Ipv4Address, Ipv6Address};
 
 const HOP_BY_HOP: u8 = 0;
 const TCP: u8 = 6;
@@ -96,28 +92,5 @@ pub fn admit(frame: &[u8], mac: MacAddr, iface: &Interface) -> Result<(), Reason
         (true, _) => Err(Reason::SourceAddress),
         (false, false) => Err(Reason::ToGroup),
         (false, true) => Ok(()),
-    }
-}
-
-/// Whether the stack would take a TCP segment for one. For the rare case that somebody must go for it.
-pub fn is_sound_segment(frame: &[u8]) -> bool {
-    let checksums = ChecksumCapabilities::default();
-    let sound = |source: IpAddress, to: IpAddress, segment: &[u8]| {
-        TcpPacket::new_checked(segment)
-            .is_ok_and(|packet| TcpRepr::parse(&packet, &source, &to, &checksums).is_ok())
-    };
-    let Ok(frame) = EthernetFrame::new_checked(frame) else {
-        return false;
-    };
-    match frame.ethertype() {
-        EthernetProtocol::Ipv4 => Ipv4Packet::new_checked(frame.payload()).is_ok_and(|packet| {
-            let (source, to) = (packet.src_addr(), packet.dst_addr());
-            packet.verify_checksum() && sound(source.into(), to.into(), packet.payload())
-        }),
-        EthernetProtocol::Ipv6 => Ipv6Packet::new_checked(frame.payload()).is_ok_and(|packet| {
-            let (source, to) = (packet.src_addr(), packet.dst_addr());
-            sound(source.into(), to.into(), packet.payload())
-        }),
-        _ => false,
     }
 }

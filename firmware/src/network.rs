@@ -22,7 +22,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use hal::net::drops::Tally;
-use hal::net::smoltcp::Lent;
+use hal::net::smoltcp::{Lent, is_damaged_segment};
 use hal::net::{Frame, Link, Nic, Pool};
 use heapless::String;
 use log::{info, warn};
@@ -343,17 +343,8 @@ impl<N: Nic> Port<N> {
             Fate::Dropped(reason) => Outcome::Dropped(reason),
             // It may have told of a window, or counted as one of three.
             Fate::Segment { bare: true, .. } => Outcome::Delivered,
+            Fate::Segment { resets: true, .. } => Outcome::Dropped(Reason::TcpReset),
             _ => Outcome::Dropped(Reason::TcpUnexpected),
-        }
-    }
-
-    /// Why a SYN found no place.
-    #[cold]
-    fn why_not_opened(&self, frame: &[u8]) -> Reason {
-        match drops::fate(frame, self.nic.mac(), &self.iface, &self.sockets) {
-            Fate::Dropped(reason) => reason,
-            _ if !admission::is_sound_segment(frame) => Reason::TcpChecksum,
-            _ => Reason::TableFull,
         }
     }
 
@@ -756,13 +747,12 @@ impl<N: Nic> Network<N> {
         }
         match class {
             Class::Tcp(segment) if segment.opens && port.serves && segment.service().is_some() => {
-                return match self.open(segment, frame.bytes(), now_us) {
-                    Some(connection) => {
+                return match self.open(index, segment, frame.bytes(), now_us) {
+                    Ok(connection) => {
                         self.latency.forget(connection);
                         self.receive_for(connection, index, frame, harvest, now_us)
                     }
-                    // No reset either: the peer asks again in a second, and by then somebody is idle.
-                    None => Outcome::Dropped(self.ports[index].why_not_opened(frame.bytes())),
+                    Err(reason) => Outcome::Dropped(reason),
                 };
             }
             _ if may_be_group_query(frame.bytes()) => {
@@ -831,17 +821,29 @@ impl<N: Nic> Network<N> {
         outcome
     }
 
-    /// A place for a new connection, its socket listening for the SYN in `frame`.
+    /// A place for a new connection, its socket listening for the SYN in `frame`; or why there is none.
     #[inline(never)]
-    fn open(&mut self, segment: &Segment, frame: &[u8], now_us: u64) -> Option<usize> {
+    fn open(
+        &mut self,
+        index: usize,
+        segment: &Segment,
+        frame: &[u8],
+        now_us: u64,
+    ) -> Result<usize, Reason> {
         if let Some(old) = self.connections.find(&segment.key) {
             self.connections.release(old);
         }
-        if self.connections.is_full() && !admission::is_sound_segment(frame) {
-            return None;
+        if self.connections.is_full() {
+            // Nobody goes for what is no sound segment.
+            let port = &self.ports[index];
+            match drops::fate(frame, port.nic.mac(), &port.iface, &port.sockets) {
+                Fate::Dropped(reason) => return Err(reason),
+                _ if is_damaged_segment(frame) => return Err(Reason::TcpChecksum),
+                _ => {}
+            }
         }
         let (ports, pool, services) = (&mut self.ports, &mut self.pool, &mut self.services);
-        self.connections.open_for(segment, now_us, |victim| {
+        let place = self.connections.open_for(segment, now_us, |victim| {
             services.iperf3.gone(victim.iperf3);
             if let Some(port) = ports.get_mut(victim.interface()) {
                 port.unflushed = true;
@@ -854,7 +856,9 @@ impl<N: Nic> Network<N> {
                 port.iface
                     .poll_egress(instant(now_us), &mut lent, victim.sockets());
             }
-        })
+        });
+        // No reset either: the peer asks again in a second, and by then somebody is idle.
+        place.ok_or(Reason::TableFull)
     }
 
     /// Lets the service of a connection read and write, sends what there is, and sets the next deadline.

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::check::{During, Random, Result, ensure, fail};
 use crate::clients;
+use crate::drops::books_balance;
 use crate::echo::{answers, metric, wired};
 use crate::machine::Machine;
 use crate::tap::{GUEST, HOST, Tap};
@@ -100,6 +101,7 @@ fn frames(cx: &Context) -> Result {
         (before + 2..=before + 4).contains(&counted),
         "{before} frames sent before the request, {counted} counted"
     );
+    books_balance(&text)?;
     for trouble in ["tx_bad_completion", "rx_bad_completion"] {
         ensure!(value(trouble)? == 0, "{trouble} is {}", value(trouble)?);
     }

@@ -6,7 +6,7 @@
 //! machine   a QEMU command line and the guest behind it        qmp   QEMU's control socket
 //! tap       an interface of this (private) machine             wire  a cable whose other end is the test
 //! dt        takes devicetrees apart and puts them together     clients  curl, ping, wrk ...
-//! boot, services, http, echo, irtt, iperf3, chargen, addressing, damage, faults, load, espressobin, board_config,
+//! boot, services, http, echo, irtt, iperf3, chargen, addressing, damage, drops, faults, load, espressobin, board_config,
 //! sdcard, machine_model: the tests, by subject
 //! ```
 //!
@@ -21,6 +21,7 @@ mod chargen;
 mod check;
 mod clients;
 mod damage;
+mod drops;
 mod dt;
 mod echo;
 mod espressobin;
@@ -107,6 +108,7 @@ fn tests() -> impl Iterator<Item = &'static Test> {
         load::TESTS,
         echo::TESTS,
         damage::TESTS,
+        drops::TESTS,
         services::TESTS,
         http::TESTS,
         irtt::TESTS,

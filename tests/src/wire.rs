@@ -226,6 +226,11 @@ pub fn checksum(bytes: &[u8]) -> u16 {
 
 /// A GET by a TCP of our own: one segment at a time, nothing lost on this cable. Returns the content.
 pub fn http_get(wire: &mut Wire, path: &str) -> Result<String> {
+    http_get_with(wire, path, "")
+}
+
+/// The same, with more fields.
+pub fn http_get_with(wire: &mut Wire, path: &str, fields: &str) -> Result<String> {
     const FIN: u8 = 1;
     const SYN: u8 = 2;
     const ACK: u8 = 16;
@@ -264,7 +269,8 @@ pub fn http_get(wire: &mut Wire, path: &str) -> Result<String> {
     })?;
     let mut next = first.wrapping_add(1);
     sequence += 1;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    let request =
+        format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{fields}\r\n");
     wire.send(&segment(sequence, next, ACK, request.as_bytes()))?;
     sequence += request.len() as u32;
     let mut text = Vec::new();

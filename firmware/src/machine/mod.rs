@@ -471,12 +471,12 @@ fn serve(network: &mut Network<Card>, duties: Duties) -> ! {
         }
         // Of hundreds of steps on the management bus each second, the network need not know.
         if pending & !(timer_slot.mask() | keyboard) != 0 || network_us <= now_us {
-            let next = match &watch {
-                Some(watch) => network.poll(now_us, watch.sort(pending), |done| {
-                    irq::done_mask(watch.source(done));
-                }),
-                None => network.poll(now_us, pending, irq::done_mask),
-            };
+            // One call, not one for each case: all of it is compiled for each closure.
+            let watch = watch.as_deref();
+            let sorted = watch.map_or(pending, |watch| watch.sort(pending));
+            let next = network.poll(now_us, sorted, |done| {
+                irq::done_mask(watch.map_or(done, |watch| watch.source(done)));
+            });
             network_us = match next {
                 Next::Again => 0,
                 Next::At(at_us) => at_us,

@@ -424,7 +424,7 @@ fn segments_of_a_connection_are_judged_by_what_they_change() {
         ..next(b"")
     };
     let frame = tcp(PEER, V4, &early);
-    assert_eq!(fate(&mut world, &frame), Err(Reason::TcpUnexpected));
+    assert_eq!(fate(&mut world, &frame), Err(Reason::TcpReset));
     let silent = TcpRepr {
         ack_number: None,
         ..data

@@ -49,8 +49,7 @@ impl<N: Nic, O: Observer> Device for Lent<'_, N, O> {
     fn receive(&mut self, _now: Instant) -> Option<(Received<'_>, Sender<'_, N, O>)> {
         let frame = self.frame.take()?;
         // What is damaged gets no answer.
-        let bytes = frame.bytes();
-        if segment(bytes).is_some_and(|at| segment_sum(bytes, at) != 0xffff) {
+        if is_damaged_segment(frame.bytes()) {
             return None;
         }
         let sender = Sender {
@@ -128,6 +127,12 @@ impl<N: Nic, O: Observer> TxToken for Sender<'_, N, O> {
 
 const TCP: u8 = 6;
 const HOP_BY_HOP: u8 = 0;
+
+/// Whether a frame has a whole TCP segment, and that a wrong checksum.
+#[inline]
+pub fn is_damaged_segment(frame: &[u8]) -> bool {
+    segment(frame).is_some_and(|at| segment_sum(frame, at) != 0xffff)
+}
 
 /// Where in a frame there is a TCP segment, if it has a whole one.
 #[inline]

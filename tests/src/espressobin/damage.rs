@@ -5,6 +5,7 @@ use super::services::served_at_once;
 use crate::check::{During, Random, Result, ensure};
 use crate::clients::{self, curl};
 use crate::damage::{damaged, send_all, templates};
+use crate::drops::books_balance;
 use crate::echo::answers;
 use crate::wire::Wire;
 use crate::{Context, Needs, Test, Tier};
@@ -64,6 +65,7 @@ pub fn accounted(board: &mut Running) -> Result<u64> {
         (before..=after).contains(&seen),
         "{before} to {after} frames sent to the MAC, which counts {seen}"
     );
+    books_balance(&metrics)?;
     ensure!(
         taken + dropped <= seen,
         "{seen} frames at the MAC, {taken} taken and {dropped} dropped"

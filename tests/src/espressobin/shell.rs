@@ -37,6 +37,12 @@ fn shell(cx: &Context) -> Result {
     board.line("refused: boot with unsafe=1 to allow it")?;
     board.line("{\"sockets\":[")?;
 
+    // Who is trusted sees traffic; there was none to be dropped for this reason.
+    board.type_in("drops wan\rdrops -x tag_short\rdrops -x\r")?;
+    board.line("delivered")?;
+    board.line("this machine has no frame dropped for that reason so far")?;
+    board.line("usage: drops [INTERFACE | -x REASON]")?;
+
     // Longer than the console's buffer, and nothing is lost.
     let mark = board.mark();
     board.type_in("stats\rinfo\r")?;
