@@ -13,7 +13,7 @@ use crate::addressing::solicitation;
 use crate::ping::{Request, Run, Step};
 use crate::services::{iperf3, irtt};
 use crate::shell::Refusal;
-use crate::shell::net::{Ask, Known, Net, Route, Socket};
+use crate::shell::net::{Ask, Known, Net, Plan, Route, Socket};
 
 const CHARGEN: u16 = 19;
 /// What listens on all interfaces.
@@ -181,6 +181,19 @@ impl<N: Nic> Net for Network<N> {
                     show(&port.name, &route);
                 }
             }
+        }
+    }
+
+    fn plans(&self, show: &mut dyn FnMut(&str, &Plan)) {
+        for port in &self.ports {
+            let (asks_dhcp, asks_routers) = port.addressing.is_automatic();
+            let plan = Plan {
+                asks_dhcp,
+                asks_routers,
+                has_router: port.iface.routes().get_default_ipv4_route().is_some(),
+                conflicts: port.addressing.conflicts(),
+            };
+            show(&port.name, &plan);
         }
     }
 

@@ -15,6 +15,8 @@ pub trait Net {
     fn neighbours(&self, show: &mut dyn FnMut(&str, &Known));
     /// Routes by interface.
     fn routes(&self, show: &mut dyn FnMut(&str, &Route));
+    /// How each interface gets its addresses.
+    fn plans(&self, show: &mut dyn FnMut(&str, &Plan));
     /// All sockets.
     fn sockets(&self, show: &mut dyn FnMut(&Socket));
     /// Begins to send echo requests.
@@ -52,6 +54,19 @@ pub struct Route {
     pub via: Option<IpAddr>,
     /// How it came to be.
     pub origin: Origin,
+}
+
+/// How an interface gets its addresses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// By DHCP.
+    pub asks_dhcp: bool,
+    /// From router advertisements.
+    pub asks_routers: bool,
+    /// It has a default router for IPv4.
+    pub has_router: bool,
+    /// How often somebody else claimed, or wanted, one of them.
+    pub conflicts: u32,
 }
 
 /// A socket.

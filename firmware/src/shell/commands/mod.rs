@@ -6,8 +6,10 @@
 //! | `network` | interfaces, addresses, neighbours, routes, sockets |
 //! | `counters` | counters, latency |
 //! | `ping` | echo requests |
+//! | `doctor` | what is wrong |
 
 mod counters;
+mod doctor;
 mod machine;
 mod network;
 mod ping;
@@ -20,6 +22,7 @@ static GROUPS: &[&[Command]] = &[
     network::COMMANDS,
     counters::COMMANDS,
     ping::COMMANDS,
+    doctor::COMMANDS,
 ];
 
 /// All commands.

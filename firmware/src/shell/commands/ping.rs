@@ -21,7 +21,7 @@ pub static COMMANDS: &[Command] = &[Command {
 /// Milliseconds.
 const INTERVALS: core::ops::RangeInclusive<u64> = 10..=10_000;
 /// Nobody waits longer for a command.
-const LONGEST_MS: u64 = 60_000;
+const LONGEST_MS: u64 = 20_000;
 
 fn asked<'c>(words: &[&'c str]) -> Option<Ask<'c>> {
     let (mut places, mut count, mut interval_ms, mut size) = ([None; 2], 4u64, 250, 56);
@@ -146,11 +146,11 @@ mod tests {
             "10.0.0.9 wan lan0",
             "10.0.0.9 -n",
             "10.0.0.9 -n 0",
-            "10.0.0.9 -n 65",
+            "10.0.0.9 -n 33",
             "10.0.0.9 -n x",
             "10.0.0.9 -i 9",
             "10.0.0.9 -s 1453",
-            "10.0.0.9 -n 64 -i 10000",
+            "10.0.0.9 -n 3 -i 10000",
             "10.0.0.9 -x",
             "fe80::1%lan0 wan",
             "10.0.0.256",

@@ -1,0 +1,180 @@
+//! What is wrong, in words: gathers the facts of two looks, a second apart, for [`crate::shell::doctor`].
+
+use core::cell::Cell;
+use core::net::IpAddr;
+
+use super::{Access, Call, Command, Outcome, at_most_one};
+use crate::addressing::Origin;
+use crate::shell::doctor::{Port, Rule, Severity};
+use crate::shell::net::Plan;
+use crate::shell::report::{Column, Value};
+use crate::shell::{Bench, Progress, Refusal};
+use crate::status::{Interface, Link, MAX_INTERFACES, Table, each};
+
+/// The commands of this file.
+pub static COMMANDS: &[Command] = &[Command {
+    name: "doctor",
+    operands: "[PORT]",
+    summary: "What is wrong, and why it seems so",
+    access: Access::Read,
+    run: doctor,
+}];
+
+/// Between asking for counters and the first look, and between that and the second one: the switch's are read within a
+/// second.
+const LOOK_US: u64 = 1_200_000;
+
+/// A look at the counters that tell of trouble, in an order that is always the same. What has no place in the memory is
+/// judged as if it did not move.
+struct Counters<'m> {
+    before: &'m [u64],
+    place: usize,
+}
+
+impl Counters<'_> {
+    /// Hands over each counter of a table that there is a rule for: its value, and the one before.
+    fn of(&mut self, table: &dyn Table, judge: &mut dyn FnMut(&'static Rule, u64, Option<u64>)) {
+        for counter in each(table) {
+            if let Some(rule) = Rule::of(counter.name) {
+                let before = self.before.get(self.place).copied();
+                self.place += 1;
+                judge(rule, counter.value, before);
+            }
+        }
+    }
+}
+
+/// Notes all counters for the second look.
+fn remember(call: &mut Call) {
+    let memory = &mut call.memory.doctor;
+    memory.clear();
+    let mut counters = Counters {
+        before: &[],
+        place: 0,
+    };
+    let mut note = |_: &'static Rule, value, _| {
+        // A counter without a place is judged as one that stands still.
+        let _ = memory.push(value);
+    };
+    call.bench.with_status(&mut |status| {
+        for interface in status.interfaces {
+            counters.of(&interface.counters, &mut note);
+            counters.of(interface.port, &mut note);
+        }
+        for device in status.devices {
+            counters.of(device.counters, &mut note);
+        }
+    });
+}
+
+fn facts(interface: &Interface, plan: Option<Plan>) -> Port {
+    let own = |v4: bool| {
+        let mut addresses = interface.addresses.iter();
+        addresses.any(|address| {
+            matches!(address.ip, IpAddr::V4(_)) == v4 && address.origin != Origin::LinkLocal
+        })
+    };
+    Port {
+        up: interface.link != Link::Down,
+        plan,
+        has_ipv4: own(true),
+        has_ipv6: own(false),
+        ..Port::default()
+    }
+}
+
+fn plans(bench: &mut dyn Bench) -> heapless::Vec<Plan, MAX_INTERFACES> {
+    let mut plans = heapless::Vec::new();
+    if let Some(net) = bench.net() {
+        // In the order of the status, which has no more.
+        net.plans(&mut |_, plan| drop(plans.push(*plan)));
+    }
+    plans
+}
+
+fn doctor(call: &mut Call) -> Outcome {
+    let wanted = at_most_one(call, "doctor")?;
+    let (now_us, since_us) = (call.bench.now_us(), call.memory.since_us);
+    if call.memory.round == 0 {
+        // Whoever looks has the counters read that take their time.
+        call.bench.with_status(&mut |_| ());
+    }
+    if now_us < since_us + LOOK_US {
+        return Ok(Progress::Wait(since_us + LOOK_US));
+    }
+    if call.memory.state == 0 {
+        call.memory.state = 1;
+        remember(call);
+    }
+    if now_us < since_us + 2 * LOOK_US {
+        return Ok(Progress::Wait(since_us + 2 * LOOK_US));
+    }
+    let plans = plans(call.bench);
+    let (_, unexpected) = call.bench.interrupts();
+    let mut counters = Counters {
+        before: &call.memory.doctor,
+        place: 0,
+    };
+    let report = &mut *call.report;
+    let columns = [
+        Column("port", 10),
+        Column("severity", 9),
+        Column("finding", 0),
+    ];
+    let (mut found, mut worst) = (wanted.is_none(), Severity::Ok);
+    call.bench.with_status(&mut |status| {
+        report.table("findings", &columns, &mut |row| {
+            // All findings about a port; if there is none, that all is well.
+            let mut about = |name: &str, port: Option<Port>, tables: [&dyn Table; 2]| {
+                let meant = wanted.is_none_or(|wanted| wanted == name);
+                found |= meant;
+                let told = Cell::new(false);
+                let mut tell = |severity: Severity, text: core::fmt::Arguments| {
+                    if meant {
+                        told.set(true);
+                        worst = worst.max(severity);
+                        row(&[
+                            Value::Text(name),
+                            Value::Text(severity.word()),
+                            Value::Shown(&text),
+                        ]);
+                    }
+                };
+                if let Some(port) = port {
+                    port.judge(&mut tell);
+                }
+                for table in tables {
+                    counters.of(table, &mut |rule, value, before| {
+                        rule.judge(value, before, &mut tell);
+                    });
+                }
+                if !told.get() {
+                    tell(Severity::Ok, format_args!("all is well"));
+                }
+            };
+            for (index, interface) in status.interfaces.iter().enumerate() {
+                let port = facts(interface, plans.get(index).copied());
+                let tables: [&dyn Table; 2] = [&interface.counters, interface.port];
+                about(interface.name, Some(port), tables);
+            }
+            for device in status.devices {
+                about(device.name, None, [device.counters, &[]]);
+            }
+            if unexpected > 0 && wanted.is_none() {
+                worst = worst.max(Severity::Warning);
+                row(&[
+                    Value::Text("-"),
+                    Value::Text(Severity::Warning.word()),
+                    Value::Shown(&format_args!(
+                        "interrupts that nobody asked for (unexpected={unexpected})"
+                    )),
+                ]);
+            }
+        });
+    });
+    if !found {
+        return Err(Refusal::Absent("port of that name; `doctor` lists them"));
+    }
+    report.field("worst", Value::Text(worst.word()));
+    Ok(Progress::Done)
+}
