@@ -51,3 +51,8 @@ pub fn stop_ports(switch: &mut Switch<Registers>) -> Result<(), Error> {
 pub fn supervise(switch: Switch<Registers>, mailbox: &'static Mailbox) -> Sequence {
     Box::pin(mv88e6xxx::supervise(switch, mailbox))
 }
+
+/// [`mv88e6xxx::errand::serve`]: a bus without a switch. Allocates.
+pub fn serve(registers: Registers, mailbox: &'static Mailbox) -> Sequence {
+    Box::pin(mv88e6xxx::errand::serve(registers, mailbox))
+}

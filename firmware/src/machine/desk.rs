@@ -1,10 +1,13 @@
 //! The machine as the commands of the bench see it.
 
+use super::armada;
 use super::card::Card;
 use super::console;
+use super::raw::Raw;
 use crate::network::Network;
-use crate::shell::Bench;
+use crate::shell::hardware::Hardware;
 use crate::shell::net::Net;
+use crate::shell::{Bench, Refusal};
 use crate::snapshot::Snapshot;
 use crate::status::{Status, StatusSource};
 use hal::arch::{irq, timer};
@@ -13,14 +16,16 @@ use hal::devicetree::Tree;
 pub(super) struct Desk<'a> {
     pub(super) network: &'a mut Network<Card>,
     pub(super) tree: &'static Tree<'static>,
+    pub(super) watch: Option<&'a mut armada::Watch>,
+    pub(super) raw: &'a mut Raw,
 }
 
 /// Runs the command that somebody on the network waits for, or goes on with it.
 #[cold]
-pub(super) fn run_errand(network: &mut Network<Card>, tree: &'static Tree<'static>) {
-    if let Some(mut errand) = network.take_errand() {
-        errand.run(&mut Desk { network, tree });
-        network.put_errand(errand);
+pub(super) fn run_errand(mut desk: Desk) {
+    if let Some(mut errand) = desk.network.take_errand() {
+        errand.run(&mut desk);
+        desk.network.put_errand(errand);
     }
 }
 
@@ -58,6 +63,22 @@ impl Bench for Desk<'_> {
     fn interrupts(&self) -> (u64, u64) {
         let (taken, unexpected) = irq::counts();
         (taken.into(), unexpected.into())
+    }
+
+    fn hardware(&mut self) -> Option<&mut dyn Hardware> {
+        Some(self.watch.as_deref_mut()?)
+    }
+
+    fn interrupt_source(&self, index: usize) -> Option<(u32, u32)> {
+        irq::source(index)
+    }
+
+    fn peek(&mut self, address: u64) -> Result<u32, Refusal> {
+        self.raw.peek(address)
+    }
+
+    fn poke(&mut self, address: u64, value: u32) -> Result<(), Refusal> {
+        self.raw.poke(address, value)
     }
 
     fn reboot(&mut self) {

@@ -14,6 +14,7 @@ mod desk;
 mod dma;
 mod fatal;
 mod heap;
+mod raw;
 mod self_test;
 mod stamps;
 mod virtio;
@@ -391,6 +392,11 @@ impl Machine {
             keyboard,
             shell,
             tree: self.tree,
+            raw: raw::Raw {
+                mapper: self.mapper,
+                tree: self.tree,
+                allowed: args.unsafe_access,
+            },
         };
         serve(&mut network, duties)
     }
@@ -405,6 +411,7 @@ struct Duties<'w> {
     keyboard: u32,
     shell: Shell,
     tree: &'static Tree<'static>,
+    raw: raw::Raw,
 }
 
 /// The poll loop: works while there is work, and sleeps until an interrupt or the next deadline.
@@ -416,6 +423,7 @@ fn serve(network: &mut Network<Card>, duties: Duties) -> ! {
         keyboard,
         mut shell,
         tree,
+        mut raw,
     } = duties;
     let mut watch_us = 0;
     let mut trial_us = network.latency.trial_us(timer::now_us());
@@ -451,7 +459,14 @@ fn serve(network: &mut Network<Card>, duties: Duties) -> ! {
         }
         if pending & keyboard != 0 || shell_us <= now_us {
             console::service();
-            shell_us = shell.poll(&mut console::Terminal, &mut Desk { network, tree });
+            let watch = watch.as_deref_mut();
+            let mut desk = Desk {
+                network,
+                tree,
+                watch,
+                raw: &mut raw,
+            };
+            shell_us = shell.poll(&mut console::Terminal, &mut desk);
             irq::done_mask(pending & keyboard);
         }
         // Of hundreds of steps on the management bus each second, the network need not know.
@@ -470,7 +485,13 @@ fn serve(network: &mut Network<Card>, duties: Duties) -> ! {
             errand_us = network.errand_due_us();
         }
         if errand_us <= now_us {
-            desk::run_errand(network, tree);
+            let watch = watch.as_deref_mut();
+            desk::run_errand(Desk {
+                network,
+                tree,
+                watch,
+                raw: &mut raw,
+            });
             errand_us = network.errand_due_us();
             network_us = 0;
         }

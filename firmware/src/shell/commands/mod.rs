@@ -2,6 +2,7 @@
 //!
 //! | file | is about |
 //! | --- | --- |
+//! | `hardware` | management bus, PHYs, switch, MAC |
 //! | `machine` | the machine itself |
 //! | `network` | interfaces, addresses, neighbours, routes, sockets |
 //! | `counters` | counters, latency |
@@ -10,6 +11,7 @@
 
 mod counters;
 mod doctor;
+mod hardware;
 mod machine;
 mod network;
 mod ping;
@@ -23,6 +25,7 @@ static GROUPS: &[&[Command]] = &[
     counters::COMMANDS,
     ping::COMMANDS,
     doctor::COMMANDS,
+    hardware::COMMANDS,
 ];
 
 /// All commands.

@@ -69,6 +69,7 @@ register_bitfields![u32,
         /// In units of 2 bytes.
         FRAME_LIMIT OFFSET(2) NUMBITS(13) []
     ],
+    pub MacControl1 [ LOOPBACK OFFSET(5) NUMBITS(1) [] ],
     pub MacControl2 [
         IN_BAND OFFSET(0) NUMBITS(1) [],
         PCS_ENABLE OFFSET(3) NUMBITS(1) [],
@@ -215,6 +216,8 @@ pub const TXQ_TOKEN_COUNT: Regs<(), Rw, QUEUES, 16> = Regs::at(0x2700);
 pub const TXQ_TOKEN_CONFIG: Regs<(), Rw, QUEUES, 16> = Regs::at(0x2704);
 /// GMAC control 0, 0x2c00.
 pub const MAC_CONTROL_0: Reg<MacControl0::Register, Rw> = Reg::at(0x2c00);
+/// GMAC control 1, 0x2c04.
+pub const MAC_CONTROL_1: Reg<MacControl1::Register, Rw> = Reg::at(0x2c04);
 /// GMAC control 2, 0x2c08.
 pub const MAC_CONTROL_2: Reg<MacControl2::Register, Rw> = Reg::at(0x2c08);
 /// GMAC autonegotiation config, 0x2c0c.
@@ -253,3 +256,71 @@ pub const TX_MTU: Reg<(), Rw> = Reg::at(0x3e0c);
 pub const TX_TOKEN_SIZE: Reg<(), Rw> = Reg::at(0x3e14);
 /// Queue token size in bits, 0x3e40 + 4q.
 pub const TXQ_TOKEN_SIZE: Regs<(), Rw, QUEUES> = Regs::at(0x3e40);
+
+/// A table of registers by name: all names in one text, because a pointer to each would be as long as the name.
+macro_rules! named {
+    ($($name:literal $register:expr,)*) => {
+        /// Names of registers that a read does not change, a word each; of the queues, the one in use.
+        pub const NAMES: &str = concat!($($name, " "),*);
+        /// Their offsets.
+        pub const OFFSETS: &[u16] = &[$($register.offset() as u16),*];
+    };
+}
+
+named! {
+    "rxq_config" RXQ_CONFIG.nth(super::QUEUE),
+    "rxq_base" RXQ_BASE.nth(super::QUEUE),
+    "rxq_size" RXQ_SIZE.nth(super::QUEUE),
+    "rxq_threshold" RXQ_THRESHOLD.nth(super::QUEUE),
+    "rxq_status" RXQ_STATUS.nth(super::QUEUE),
+    "rxq_current" RXQ_CURRENT.nth(super::QUEUE),
+    "rx_dma_reset" RX_DMA_RESET,
+    "mbus_retry" MBUS_RETRY,
+    "unit_cause" UNIT_CAUSE,
+    "unit_mask" UNIT_MASK,
+    "error_address" ERROR_ADDRESS,
+    "unit_control" UNIT_CONTROL,
+    "window_base_0" WINDOW_BASE.nth(super::QUEUE),
+    "window_size_0" WINDOW_SIZE.nth(super::QUEUE),
+    "window_disable" WINDOW_DISABLE,
+    "window_protect" WINDOW_PROTECT,
+    "port_config" PORT_CONFIG,
+    "port_config_extend" PORT_CONFIG_EXTEND,
+    "mac_low" MAC_LOW,
+    "mac_high" MAC_HIGH,
+    "sdma_config" SDMA_CONFIG,
+    "vlan_queue" VLAN_QUEUE,
+    "port_status" PORT_STATUS,
+    "txq_command" TXQ_COMMAND,
+    "marvell_header" MARVELL_HEADER,
+    "rx_minimum" RX_MINIMUM,
+    "ether_type_priority" ETHER_TYPE_PRIORITY,
+    "txq_command_1" TXQ_COMMAND_1,
+    "clock_divider" CLOCK_DIVIDER,
+    "acceleration" ACCELERATION,
+    "cpu_map_0" CPU_MAP.nth(super::QUEUE),
+    "rxq_time" RXQ_TIME.nth(super::QUEUE),
+    "queue_cause" QUEUE_CAUSE,
+    "queue_mask" QUEUE_MASK,
+    "packet_cause" PACKET_CAUSE,
+    "packet_mask" PACKET_MASK,
+    "misc_cause" MISC_CAUSE,
+    "misc_mask" MISC_MASK,
+    "irq_enable" IRQ_ENABLE,
+    "rxq_command" RXQ_COMMAND,
+    "mac_control_0" MAC_CONTROL_0,
+    "mac_control_1" MAC_CONTROL_1,
+    "mac_control_2" MAC_CONTROL_2,
+    "autonegotiation" AUTONEG,
+    "mac_status" MAC_STATUS,
+    "mac_control_4" MAC_CONTROL_4,
+    "unicast_0" UNICAST.nth(super::QUEUE),
+    "txq_base" TXQ_BASE.nth(super::QUEUE),
+    "txq_size" TXQ_SIZE.nth(super::QUEUE),
+    "txq_status" TXQ_STATUS.nth(super::QUEUE),
+    "txq_current" TXQ_CURRENT.nth(super::QUEUE),
+    "tx_dma_reset" TX_DMA_RESET,
+    "tx_mtu" TX_MTU,
+    "tx_token_size" TX_TOKEN_SIZE,
+    "txq_token_size" TXQ_TOKEN_SIZE.nth(super::QUEUE),
+}
