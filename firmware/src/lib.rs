@@ -8,6 +8,7 @@ pub mod admission;
 pub mod api;
 pub mod bootargs;
 pub mod connections;
+pub mod drops;
 pub mod echo;
 pub mod fast_path;
 pub mod http;

@@ -24,7 +24,9 @@ impl Raw {
     /// Makes sure that the address may be used, and is mapped if anything there can be.
     fn reach(&mut self, address: u64, write: bool) -> Result<usize, Refusal> {
         if !self.allowed {
-            return Err(Refusal::Failed("refused: boot with unsafe=1 to allow it"));
+            return Err(Refusal::Forbidden(
+                "refused: boot with unsafe=1 to allow it",
+            ));
         }
         if !address.is_multiple_of(4) {
             return Err(Refusal::Failed("not a multiple of 4"));
@@ -33,17 +35,17 @@ impl Raw {
         if (image.start..image.end).contains(&address) {
             return match write {
                 false => Ok(address as usize),
-                true => Err(Refusal::Failed("refused: the image's own memory")),
+                true => Err(Refusal::Forbidden("refused: the image's own memory")),
             };
         }
         let within =
             |region: hal::devicetree::Region| address.wrapping_sub(region.address) < region.size;
         if self.tree.memory().flatten().any(within) {
-            return Err(Refusal::Failed("refused: memory that nobody has mapped"));
+            return Err(Refusal::Forbidden("refused: memory that nobody has mapped"));
         }
         match self.mapper.map(address, 4, Kind::Device) {
             Ok(()) => Ok(address as usize),
-            Err(_) => Err(Refusal::Failed("refused: this page cannot be mapped")),
+            Err(_) => Err(Refusal::Forbidden("refused: this page cannot be mapped")),
         }
     }
 

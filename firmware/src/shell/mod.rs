@@ -182,6 +182,8 @@ pub enum Refusal {
     Absent(&'static str),
     /// It went wrong.
     Failed(&'static str),
+    /// Nobody may do this here.
+    Forbidden(&'static str),
     /// It went wrong on the management bus.
     Bus(hal::net::steps::Error),
     /// Nothing answers at this address; the syndrome tells how.
@@ -203,7 +205,7 @@ impl fmt::Display for Refusal {
             }
             Refusal::Denied(_) => f.write_str("this takes the token"),
             Refusal::Absent(what) => write!(f, "this machine has no {what}"),
-            Refusal::Failed(why) => f.write_str(why),
+            Refusal::Failed(why) | Refusal::Forbidden(why) => f.write_str(why),
             Refusal::Bus(error) => error.fmt(f),
             Refusal::Abort(address, syndrome) => {
                 write!(

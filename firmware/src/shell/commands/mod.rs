@@ -2,6 +2,7 @@
 //!
 //! | file | is about |
 //! | --- | --- |
+//! | `drops` | received frames that nobody got |
 //! | `hardware` | management bus, PHYs, switch, MAC |
 //! | `machine` | the machine itself |
 //! | `network` | interfaces, addresses, neighbours, routes, sockets |
@@ -11,6 +12,7 @@
 
 mod counters;
 mod doctor;
+mod drops;
 mod hardware;
 mod machine;
 mod network;
@@ -25,6 +27,7 @@ static GROUPS: &[&[Command]] = &[
     counters::COMMANDS,
     ping::COMMANDS,
     doctor::COMMANDS,
+    drops::COMMANDS,
     hardware::COMMANDS,
 ];
 
