@@ -216,6 +216,11 @@ const NO_PARTNER: &str = "no cable, or the device at its other end is off";
 const BROKEN_PAIR: &str = "a pair of the cable is likely broken";
 
 impl Phy {
+    /// Whether there is a link right now.
+    pub fn has_link(&self) -> bool {
+        self.copper & LINK != 0
+    }
+
     fn own_modes(&self) -> Modes {
         Modes::of(self.own, self.gigabit)
     }
@@ -332,7 +337,7 @@ impl Phy {
                 format_args!("noise on the cable: errors between frames (idle errors={idle})"),
             );
         }
-        if copper & LINK == 0 {
+        if !self.has_link() {
             tell(
                 Severity::Warning,
                 format_args!("the PHY has lost its link just now (register 17=0x{copper:04x})"),

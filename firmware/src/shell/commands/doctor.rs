@@ -5,11 +5,16 @@ use core::net::IpAddr;
 
 use super::{Access, Call, Command, Outcome, at_most_one};
 use crate::addressing::Origin;
-use crate::shell::doctor::{Port, Rule, Severity};
+use crate::network::Name;
+use crate::shell::doctor::{PHY_REGISTERS, Phy, Port, Rule, Severity};
+use crate::shell::hardware::{Hardware, Reply};
 use crate::shell::net::Plan;
 use crate::shell::report::{Column, Value};
 use crate::shell::{Bench, Progress, Refusal};
 use crate::status::{Interface, Link, MAX_INTERFACES, Table, each};
+use hal::net::mdio::{FLOATING, PhyAddr, RegAddr};
+use hal::net::mv88e6xxx::errand::{Answer, Place, Request, Step};
+use hal::net::mv88e6xxx::{PORTS, PortIndex};
 
 /// The commands of this file.
 pub static COMMANDS: &[Command] = &[Command {
@@ -23,6 +28,9 @@ pub static COMMANDS: &[Command] = &[Command {
 /// Between asking for counters and the first look, and between that and the second one: the switch's are read within a
 /// second.
 const LOOK_US: u64 = 1_200_000;
+
+/// Bit of the memory's state: the first look is over. Above are the 32 bits of a ticket.
+const REMEMBERED: u64 = 1;
 
 /// A look at the counters that tell of trouble, in an order that is always the same. What has no place in the memory is
 /// judged as if it did not move.
@@ -67,6 +75,102 @@ fn remember(call: &mut Call) {
     });
 }
 
+/// Time between two looks at idle errors, which reading takes back.
+const IDLE_US: u32 = 50_000;
+/// Between two looks whether the registers are there, and how long that may take.
+const POLL_US: u64 = 2_000;
+const PHYS_LIMIT_US: u64 = 3_000_000;
+/// What is read of each port, the state of the switch's port last.
+const READS: usize = PHY_REGISTERS.len() + 1;
+/// Register 10 has the idle errors, register 4 of a switch's port its state.
+const IDLE: RegAddr = RegAddr(10);
+const STATE: RegAddr = RegAddr(4);
+const FIRST_PORT: u8 = 0x10;
+
+/// A port of the switch.
+struct Wire {
+    name: Name,
+    port: PortIndex,
+    phy: Option<Phy>,
+    state: Option<u16>,
+    held: bool,
+}
+
+type Wires = heapless::Vec<Wire, PORTS>;
+
+/// The ports of the switch that cables can be in, without their registers.
+fn ports(hardware: &dyn Hardware) -> Wires {
+    let held = hardware.held();
+    let wire = |port: PortIndex| {
+        let name = hardware.port_name(port).filter(|name| *name != "cpu")?;
+        Some(Wire {
+            name: Name::try_from(name).ok()?,
+            port,
+            phy: None,
+            state: None,
+            held: held.has(port),
+        })
+    };
+    PortIndex::all().filter_map(wire).collect()
+}
+
+fn steps(wires: &Wires, step: &mut dyn FnMut(Step)) {
+    for wire in wires {
+        step(Step::Read(Place::Phy(wire.port), IDLE));
+    }
+    step(Step::Sleep { us: IDLE_US });
+    for wire in wires {
+        for register in PHY_REGISTERS {
+            step(Step::Read(Place::Phy(wire.port), RegAddr(register)));
+        }
+        let device = PhyAddr(FIRST_PORT + wire.port.get());
+        step(Step::Read(Place::Switch(device), STATE));
+    }
+}
+
+/// Registers in the order of the steps.
+fn read(wires: &mut Wires, answer: &Answer) {
+    let behind = wires.len() + 1;
+    let values = answer.values.get(behind..).unwrap_or_default();
+    for (wire, values) in wires.iter_mut().zip(values.chunks_exact(READS)) {
+        if let Some((registers, [state])) = values.split_first_chunk() {
+            // A fixed link has no PHY.
+            let answers = registers.iter().all(|register| *register != FLOATING);
+            wire.phy = answers.then(|| Phy::from(*registers));
+            wire.state = Some(*state);
+        }
+    }
+}
+
+/// Asks for the registers of all ports. `None` while they are on their way; without a switch, or if the management bus
+/// takes too long, there are none.
+fn wires(call: &mut Call) -> Option<Wires> {
+    let late = call.bench.now_us() > call.memory.since_us + 2 * LOOK_US + PHYS_LIMIT_US;
+    let Some(hardware) = call
+        .bench
+        .hardware()
+        .filter(|hardware| hardware.has_switch())
+    else {
+        return Some(Wires::new());
+    };
+    let mut wires = ports(hardware);
+    let ticket = (call.memory.state >> 32) as u32;
+    let reply = match ticket {
+        0 => Reply::Lost,
+        ticket => hardware.answer(ticket, &mut |answer| read(&mut wires, answer)),
+    };
+    let ticket = match reply {
+        Reply::Given => return Some(wires),
+        Reply::Pending => ticket,
+        Reply::Lost => {
+            let request = Request::Steps(&mut |step| steps(&wires, step));
+            hardware.ask(request).unwrap_or(0)
+        }
+    };
+    call.memory.state = u64::from(ticket) << 32 | REMEMBERED;
+    late.then_some(wires)
+}
+
 fn facts(interface: &Interface, plan: Option<Plan>) -> Port {
     let own = |v4: bool| {
         let mut addresses = interface.addresses.iter();
@@ -103,12 +207,15 @@ fn doctor(call: &mut Call) -> Outcome {
         return Ok(Progress::Wait(since_us + LOOK_US));
     }
     if call.memory.state == 0 {
-        call.memory.state = 1;
+        call.memory.state = REMEMBERED;
         remember(call);
     }
     if now_us < since_us + 2 * LOOK_US {
         return Ok(Progress::Wait(since_us + 2 * LOOK_US));
     }
+    let Some(wires) = wires(call) else {
+        return Ok(Progress::Wait(now_us + POLL_US));
+    };
     let plans = plans(call.bench);
     let (_, unexpected) = call.bench.interrupts();
     let mut counters = Counters {
@@ -153,9 +260,25 @@ fn doctor(call: &mut Call) -> Outcome {
                 }
             };
             for (index, interface) in status.interfaces.iter().enumerate() {
-                let port = facts(interface, plans.get(index).copied());
+                let mut port = facts(interface, plans.get(index).copied());
+                let wire = wires.iter().find(|wire| wire.name == interface.name);
+                if let Some(wire) = wire {
+                    (port.phy, port.state, port.held) = (wire.phy, wire.state, wire.held);
+                }
                 let tables: [&dyn Table; 2] = [&interface.counters, interface.port];
                 about(interface.name, Some(port), tables);
+            }
+            // Members of a bridge are no interfaces.
+            let is_member = |wire: &&Wire| status.interfaces.iter().all(|i| wire.name != i.name);
+            for wire in wires.iter().filter(is_member) {
+                let port = Port {
+                    up: wire.phy.is_some_and(|phy| phy.has_link()),
+                    phy: wire.phy,
+                    state: wire.state,
+                    held: wire.held,
+                    ..Port::default()
+                };
+                about(&wire.name, Some(port), [&[], &[]]);
             }
             for device in status.devices {
                 about(device.name, None, [device.counters, &[]]);
