@@ -9,8 +9,9 @@
 //! | addresses | what was to come by itself and did not |
 //! | counters | [`RULES`]: one that moves now weighs more than one that moved before |
 
+use self::Severity::{Fault, Note, Warning};
 use super::net::Plan;
-use core::fmt::{self, Arguments};
+use core::fmt;
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,8 +38,75 @@ impl Severity {
     }
 }
 
-/// Takes a finding: how bad it is, and the sentence with its evidence.
-pub type Tell<'t> = dyn FnMut(Severity, Arguments) + 't;
+/// What stands behind a finding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Evidence<'a> {
+    None,
+    /// A register of the PHY.
+    Register(u8, u16),
+    /// A counter's name, value, and how much it has moved.
+    Counter(&'a str, u64, u64),
+}
+
+/// A sentence, around modes if it has two parts, and its evidence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Finding<'a> {
+    /// How bad it is.
+    pub severity: Severity,
+    says: [&'static str; 2],
+    modes: Modes,
+    evidence: Evidence<'a>,
+}
+
+impl fmt::Display for Finding<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [before, after] = self.says;
+        write!(f, "{before}{}{after}", self.modes)?;
+        match self.evidence {
+            Evidence::None => Ok(()),
+            Evidence::Register(register, value) => {
+                write!(f, " (register {register}=0x{value:04x})")
+            }
+            Evidence::Counter(name, value, 0) => write!(f, " ({name}={value})"),
+            Evidence::Counter(name, value, more) => {
+                write!(f, " ({name}={value}, {more} of them just now)")
+            }
+        }
+    }
+}
+
+impl<'a> Finding<'a> {
+    const fn new(severity: Severity, says: &'static str, evidence: Evidence<'a>) -> Self {
+        Finding::around(severity, [says, ""], Modes(0), evidence)
+    }
+
+    const fn around(
+        severity: Severity,
+        says: [&'static str; 2],
+        modes: Modes,
+        evidence: Evidence<'a>,
+    ) -> Self {
+        Finding {
+            severity,
+            says,
+            modes,
+            evidence,
+        }
+    }
+
+    /// That there is nothing.
+    pub const NONE: Finding<'static> = Finding::new(Severity::Ok, "all is well", Evidence::None);
+
+    /// Interrupts that no driver had asked for.
+    pub fn unexpected(count: u64) -> Option<Finding<'static>> {
+        let evidence = Evidence::Counter("unexpected", count, 0);
+        let says = "interrupts that nobody asked for";
+        (count > 0).then_some(Finding::new(Severity::Warning, says, evidence))
+    }
+}
+
+/// Takes a finding.
+pub type Tell<'t> = dyn FnMut(&Finding<'_>) + 't;
 
 /// Registers of a PHY, page 0, that tell about its link.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -113,11 +181,6 @@ impl Modes {
     fn of(up_to_100: u16, at_1000: u16) -> Self {
         Modes(up_to_100 >> 5 & 0xf | (at_1000 >> 8 & 3) << 4)
     }
-
-    /// The best of them: its number in [`MODES`].
-    fn best(self) -> Option<usize> {
-        self.0.checked_ilog2().map(|bit| bit as usize)
-    }
 }
 
 impl fmt::Display for Modes {
@@ -156,64 +219,57 @@ pub struct Port {
 impl Port {
     /// Tells what is wrong. Says nothing if all is well.
     pub fn judge(&self, tell: &mut Tell) {
+        let mut plain = |applies: bool, severity, says| {
+            if applies {
+                tell(&Finding::new(severity, says, Evidence::None));
+            }
+        };
         if self.held {
-            tell(
-                Severity::Note,
-                format_args!("its PHY is in loopback or under test"),
-            );
+            plain(true, Note, "its PHY is in loopback or under test");
             return;
         }
         match &self.phy {
             Some(phy) if self.up => phy.judge_link(tell),
-            Some(phy) => phy.judge_silence(tell),
-            None if !self.up => tell(Severity::Warning, format_args!("no link: {NO_PARTNER}")),
-            None => {}
+            Some(phy) => tell(&phy.judge_silence()),
+            None => plain(!self.up, Warning, NO_LINK),
         }
         if !self.up {
             return;
         }
         if let Some(state) = self.state.filter(|state| state & 3 != 3) {
-            let word = ["disabled", "blocking", "learning"][usize::from(state & 3).min(2)];
-            tell(
-                Severity::Fault,
-                format_args!(
-                    "the link is up, but the switch does not forward here: the port is {word} (port state={state})"
-                ),
-            );
+            // Disabled, blocking, learning.
+            let evidence = Evidence::Counter("port state", u64::from(state & 3), 0);
+            let says = "the link is up, but the switch does not forward here";
+            tell(&Finding::new(Fault, says, evidence));
         }
         let Some(plan) = &self.plan else { return };
-        let lacks = [
-            (
-                plan.asks_dhcp && !self.has_ipv4,
-                Severity::Warning,
-                "no DHCP lease: no server answers, or it has no address left",
-            ),
-            (
-                plan.asks_dhcp && self.has_ipv4 && !plan.has_router,
-                Severity::Note,
-                "the DHCP lease names no router: only neighbours can be reached",
-            ),
-            (
-                plan.asks_routers && !self.has_ipv6,
-                Severity::Note,
-                "no router advertisement with a prefix: link-local IPv6 only",
-            ),
-        ];
-        for (_, severity, sentence) in lacks.into_iter().filter(|lack| lack.0) {
-            tell(severity, format_args!("{sentence}"));
-        }
+        let mut plain = |applies: bool, severity, says| {
+            if applies {
+                tell(&Finding::new(severity, says, Evidence::None));
+            }
+        };
+        plain(plan.asks_dhcp && !self.has_ipv4, Warning, NO_LEASE);
+        plain(
+            plan.asks_dhcp && self.has_ipv4 && !plan.has_router,
+            Note,
+            NO_ROUTER,
+        );
+        plain(plan.asks_routers && !self.has_ipv6, Note, NO_PREFIX);
         if plan.conflicts > 0 {
-            let count = plan.conflicts;
-            tell(
-                Severity::Warning,
-                format_args!("somebody else claims an address of ours (conflicts={count})"),
-            );
+            let evidence = Evidence::Counter("conflicts", plan.conflicts.into(), 0);
+            let says = "somebody else claims an address of ours";
+            tell(&Finding::new(Warning, says, evidence));
         }
     }
 }
 
-const NO_PARTNER: &str = "no cable, or the device at its other end is off";
-const BROKEN_PAIR: &str = "a pair of the cable is likely broken";
+const NO_LINK: &str = "no link: no cable, or the device at its other end is off";
+const NO_LEASE: &str = "no DHCP lease: no server answers, or it has no address left";
+const NO_ROUTER: &str = "the DHCP lease names no router: only neighbours can be reached";
+const NO_PREFIX: &str = "no router advertisement with a prefix: link-local IPv6 only";
+const MISMATCH: &str = ": duplex mismatch likely";
+const BROKEN_PAIR: &str = ", but the link is slower: a pair of the cable is likely broken";
+const NO_OUTCOME: &str = ", but no link comes of it: a pair of the cable is likely broken";
 
 impl Phy {
     /// Whether there is a link right now.
@@ -230,238 +286,186 @@ impl Phy {
     }
 
     /// Why there is no link.
-    fn judge_silence(&self, tell: &mut Tell) {
+    fn judge_silence(&self) -> Finding<'static> {
         let (own, partner) = (self.own_modes(), self.partner_modes());
-        let Phy {
-            control,
-            partner: register,
-            gigabit_status,
-            ..
-        } = *self;
-        if control & POWER_DOWN != 0 {
-            tell(
-                Severity::Fault,
-                format_args!("the PHY is switched off (register 0=0x{control:04x})"),
-            );
-        } else if gigabit_status & MASTER_SLAVE_FAULT != 0 {
-            tell(
-                Severity::Fault,
-                format_args!(
-                    "both sides insist on being master, or slave (register 10=0x{gigabit_status:04x})"
-                ),
-            );
+        let offer = Evidence::Register(5, self.partner);
+        if self.control & POWER_DOWN != 0 {
+            let evidence = Evidence::Register(0, self.control);
+            Finding::new(Fault, "the PHY is switched off", evidence)
+        } else if self.gigabit_status & MASTER_SLAVE_FAULT != 0 {
+            let evidence = Evidence::Register(10, self.gigabit_status);
+            let says = "both sides insist on being master, or slave";
+            Finding::new(Fault, says, evidence)
         } else if partner.0 == 0 {
-            tell(
-                Severity::Warning,
-                format_args!("no link: {NO_PARTNER} (register 5=0x{register:04x})"),
-            );
+            Finding::new(Warning, NO_LINK, offer)
         } else if own.0 & partner.0 == 0 {
-            tell(
-                Severity::Fault,
-                format_args!("no mode in common: this side offers {own}, the partner {partner}"),
-            );
+            let says = ["no mode in common: partner offers only ", ""];
+            Finding::around(Fault, says, partner, Evidence::Register(4, self.own))
         } else {
-            tell(
-                Severity::Fault,
-                format_args!(
-                    "the partner offers {partner}, but no link comes of it: {BROKEN_PAIR} (register 5=0x{register:04x})"
-                ),
-            );
+            Finding::around(Fault, ["partner offers ", NO_OUTCOME], partner, offer)
         }
     }
 
     /// What is wrong with a link that is there.
     fn judge_link(&self, tell: &mut Tell) {
         let (own, partner) = (self.own_modes(), self.partner_modes());
-        let Phy {
-            control,
-            partner: register,
-            expansion,
-            gigabit_status,
-            copper,
-            ..
-        } = *self;
-        // What it came to, as a number of the modes.
-        let is = usize::from((copper >> 14).min(2) * 2 + u16::from(copper & FULL_DUPLEX != 0));
-        let mode = MODES[is];
-        if control & NEGOTIATES == 0 {
-            let severity = if is % 2 == 0 {
-                Severity::Warning
-            } else {
-                Severity::Note
-            };
-            tell(
-                severity,
-                format_args!(
-                    "this side does not negotiate and is at {mode}: a partner that does takes it for half duplex (register 0=0x{control:04x})"
-                ),
-            );
-        } else if expansion & PARTNER_NEGOTIATES == 0 {
-            tell(
-                Severity::Warning,
-                format_args!(
-                    "the partner does not negotiate, which makes this side {mode}: duplex mismatch likely (register 6=0x{expansion:04x})"
-                ),
-            );
+        let offer = Evidence::Register(5, self.partner);
+        // What it came to, as a bit of the modes; the odd ones are full duplex.
+        let is = (self.copper >> 14).min(2) * 2 + u16::from(self.copper & FULL_DUPLEX != 0);
+        let (mode, is_half) = (Modes(1 << is), is & 1 == 0);
+        let best = (own.0 & partner.0).checked_ilog2().unwrap_or(0) as u16;
+        let finding = if self.control & NEGOTIATES == 0 {
+            let says = [
+                "this side does not negotiate and is at ",
+                ": a partner that does takes it for half duplex",
+            ];
+            let severity = if is_half { Warning } else { Note };
+            let evidence = Evidence::Register(0, self.control);
+            Some(Finding::around(severity, says, mode, evidence))
+        } else if self.expansion & PARTNER_NEGOTIATES == 0 {
+            let says = [
+                "the partner does not negotiate, which makes this side ",
+                MISMATCH,
+            ];
+            let evidence = Evidence::Register(6, self.expansion);
+            Some(Finding::around(Warning, says, mode, evidence))
+        } else if best & 1 == 0 {
+            let says = ["partner offers only ", MISMATCH];
+            Some(Finding::around(Warning, says, partner, offer))
+        } else if best > is {
+            let evidence = Evidence::Register(17, self.copper);
+            let says = ["both sides offer ", BROKEN_PAIR];
+            Some(Finding::around(Warning, says, Modes(1 << best), evidence))
+        } else if best < 4 && own.0 >> 4 != 0 {
+            let says = ["partner offers no more than ", ""];
+            Some(Finding::around(Note, says, mode, offer))
         } else {
-            match Modes(own.0 & partner.0).best() {
-                // The odd ones are full duplex.
-                Some(best) if best % 2 == 0 => tell(
-                    Severity::Warning,
-                    format_args!(
-                        "partner offers only {partner}: duplex mismatch likely (register 5=0x{register:04x})"
-                    ),
-                ),
-                Some(best) if best > is => {
-                    let possible = MODES[best];
-                    tell(
-                        Severity::Warning,
-                        format_args!(
-                            "both sides offer {possible}, but the link is at {mode}: {BROKEN_PAIR} (register 17=0x{copper:04x})"
-                        ),
-                    );
-                }
-                Some(best) if best < 4 && own.0 >> 4 != 0 => tell(
-                    Severity::Note,
-                    format_args!(
-                        "partner offers no more than {mode} (register 5=0x{register:04x})"
-                    ),
-                ),
-                _ => {}
-            }
+            None
+        };
+        if let Some(finding) = finding {
+            tell(&finding);
         }
-        let idle = gigabit_status & IDLE_ERRORS;
+        let idle = self.gigabit_status & IDLE_ERRORS;
         if is >= 4 && idle > 0 {
-            tell(
-                Severity::Warning,
-                format_args!("noise on the cable: errors between frames (idle errors={idle})"),
-            );
+            let evidence = Evidence::Counter("idle errors", idle.into(), 0);
+            let says = "noise on the cable: errors between frames";
+            tell(&Finding::new(Warning, says, evidence));
         }
         if !self.has_link() {
-            tell(
-                Severity::Warning,
-                format_args!("the PHY has lost its link just now (register 17=0x{copper:04x})"),
-            );
+            let evidence = Evidence::Register(17, self.copper);
+            let says = "the PHY has lost its link just now";
+            tell(&Finding::new(Warning, says, evidence));
         }
     }
 }
 
-/// What a counter means that should stand still.
+/// What counters mean that should stand still.
+#[derive(Debug)]
 pub struct Rule {
-    /// Its name.
-    pub counter: &'static str,
-    /// How bad it is while it moves.
+    /// Their names, with a space between them.
+    counters: &'static str,
+    /// How bad it is while one moves.
     severity: Severity,
     says: &'static str,
 }
 
-const fn rule(counter: &'static str, severity: Severity, says: &'static str) -> Rule {
+const fn rule(severity: Severity, says: &'static str, counters: &'static str) -> Rule {
     Rule {
-        counter,
+        counters,
         severity,
         says,
     }
 }
 
-const DAMAGED: &str = "frames arrive damaged: cable, plug, or duplex mismatch";
-const PIECES: &str = "pieces of frames arrive: collisions, or duplex mismatch";
-const TOO_LONG: &str = "frames arrive that are longer than allowed";
-const WIRES: &str = "frames are damaged between switch and MAC: delays of RGMII";
-const SLOW: &str = "frames are lost because the core does not keep up";
-const BUSY: &str =
-    "frames are not sent because the link, or a partner's pause frames, cannot keep up";
-const HANGS: &str = "the MAC hung, and was helped";
-const TAGS: &str = "the switch sends tags that make no sense";
-
 /// Counters of interfaces, ports and devices that tell of trouble.
 pub const RULES: &[Rule] = &[
-    rule("in_fcs_error", Severity::Warning, DAMAGED),
-    rule("in_rx_error", Severity::Warning, DAMAGED),
-    rule("in_fragments", Severity::Warning, PIECES),
-    rule("in_undersize", Severity::Warning, PIECES),
-    rule("in_oversize", Severity::Note, TOO_LONG),
-    rule("in_jabber", Severity::Warning, TOO_LONG),
     rule(
-        "late",
-        Severity::Warning,
-        "late collisions: this side is at half duplex, the partner at full",
+        Warning,
+        "frames arrive damaged: cable, plug, or duplex mismatch",
+        "in_fcs_error in_rx_error",
     ),
     rule(
-        "excessive",
-        Severity::Warning,
-        "frames are given up after 16 collisions: duplex mismatch, or a crowded hub",
+        Warning,
+        "pieces of frames arrive: collisions, or duplex mismatch",
+        "in_fragments in_undersize",
     ),
-    rule("out_fcs_error", Severity::Warning, WIRES),
     rule(
-        "in_discards",
-        Severity::Warning,
+        Note,
+        "frames arrive that are longer than allowed",
+        "in_oversize in_jabber",
+    ),
+    rule(
+        Warning,
+        "this side is at half duplex, and the partner is likely at full",
+        "late excessive",
+    ),
+    rule(
+        Warning,
         "the switch has no buffer for what arrives",
+        "in_discards",
     ),
     rule(
-        "in_pause",
-        Severity::Note,
+        Note,
         "the partner holds us back by pause frames",
-    ),
-    rule("mib_rx_crc", Severity::Warning, WIRES),
-    rule("mib_rx_mac_error", Severity::Warning, WIRES),
-    rule("rx_crc", Severity::Warning, WIRES),
-    rule("tx_bad_fcs", Severity::Warning, WIRES),
-    rule("rx_discard", Severity::Warning, SLOW),
-    rule("rx_fifo_overrun", Severity::Warning, SLOW),
-    rule("rx_overrun", Severity::Warning, SLOW),
-    rule("rx_no_resource", Severity::Warning, SLOW),
-    rule("rx_no_buffer", Severity::Warning, SLOW),
-    rule("rx_queue_full", Severity::Warning, SLOW),
-    rule("tx_ring_full", Severity::Warning, BUSY),
-    rule("tx_no_buffer", Severity::Warning, BUSY),
-    rule("tx_stopped", Severity::Note, BUSY),
-    rule("tx_stalls", Severity::Fault, HANGS),
-    rule("rx_starvations", Severity::Fault, HANGS),
-    rule("lost_interrupts", Severity::Fault, HANGS),
-    rule("fifo_stuck", Severity::Fault, HANGS),
-    rule("restarts", Severity::Fault, HANGS),
-    rule(
-        "dma_errors",
-        Severity::Fault,
-        "memory refuses the MAC's accesses",
+        "in_pause",
     ),
     rule(
-        "repairs",
-        Severity::Fault,
-        "the switch lost its settings, and was set up again",
+        Warning,
+        "frames are damaged between switch and MAC: delays of RGMII",
+        "out_fcs_error mib_rx_crc mib_rx_mac_error rx_crc tx_bad_fcs",
     ),
     rule(
-        "bring_up_failures",
-        Severity::Fault,
-        "the switch does not come up",
+        Warning,
+        "frames are lost because the core does not keep up",
+        "rx_discard rx_fifo_overrun rx_overrun rx_no_resource rx_no_buffer rx_queue_full",
     ),
-    rule("tag_missing", Severity::Warning, TAGS),
-    rule("tag_code", Severity::Warning, TAGS),
-    rule("tag_device", Severity::Warning, TAGS),
-    rule("tag_port", Severity::Warning, TAGS),
+    rule(
+        Warning,
+        "frames are not sent because the link, or a partner's pause frames, cannot keep up",
+        "tx_ring_full tx_no_buffer",
+    ),
+    rule(
+        Fault,
+        "the MAC hung, and was helped",
+        "tx_stalls rx_starvations lost_interrupts fifo_stuck restarts",
+    ),
+    rule(Fault, "memory refuses the MAC's accesses", "dma_errors"),
+    rule(
+        Fault,
+        "the switch failed, and was set up again if it could be",
+        "repairs bring_up_failures",
+    ),
+    rule(
+        Warning,
+        "the switch sends tags that make no sense",
+        "tag_missing tag_code tag_device tag_port",
+    ),
 ];
 
 impl Rule {
     /// The rule for a counter.
     pub fn of(counter: &str) -> Option<&'static Rule> {
-        RULES.iter().find(|rule| rule.counter == counter)
+        let names = |rule: &&Rule| {
+            rule.counters
+                .split_ascii_whitespace()
+                .any(|name| name == counter)
+        };
+        RULES.iter().find(names)
     }
 
-    /// Tells what its counter means, which has this value and was at `before` a while ago, if that is known.
-    pub fn judge(&self, value: u64, before: Option<u64>, tell: &mut Tell) {
-        let Rule { counter, says, .. } = self;
+    /// What a counter of it means that has this value, and had another one a while ago, if that is known.
+    pub fn judge<'a>(
+        &self,
+        counter: &'a str,
+        value: u64,
+        before: Option<u64>,
+    ) -> Option<Finding<'a>> {
         let more = before.map_or(0, |before| value.saturating_sub(before));
-        if more > 0 {
-            tell(
-                self.severity,
-                format_args!("{says} ({counter}={value}, {more} of them just now)"),
-            );
-        } else if value > 0 {
-            tell(
-                Severity::Note,
-                format_args!("earlier: {says} ({counter}={value})"),
-            );
-        }
+        let severity = if more > 0 { self.severity } else { Note };
+        let earlier = if more > 0 { "" } else { "earlier: " };
+        let evidence = Evidence::Counter(counter, value, more);
+        let finding = Finding::around(severity, [earlier, self.says], Modes(0), evidence);
+        (value > 0).then_some(finding)
     }
 }
 
@@ -499,7 +503,7 @@ mod tests {
 
     fn findings(judge: impl Fn(&mut Tell)) -> Vec<(Severity, String)> {
         let mut all = Vec::new();
-        judge(&mut |severity, text| all.push((severity, text.to_string())));
+        judge(&mut |finding| all.push((finding.severity, finding.to_string())));
         all
     }
 
@@ -510,7 +514,6 @@ mod tests {
 
     #[test]
     fn each_trouble_has_its_sentence() {
-        use Severity::{Fault, Note, Warning};
         let phy = |change: fn(&mut Phy)| {
             let mut phy = WELL;
             change(&mut phy);
@@ -548,7 +551,7 @@ mod tests {
             (
                 phy(|phy| phy.copper = 0x6c00),
                 Warning,
-                "both sides offer 1000 full, but the link is at 100 full: a pair of the cable",
+                "both sides offer 1000 full, but the link is slower: a pair of the cable",
             ),
             (
                 phy(|phy| (phy.partner, phy.gigabit_status, phy.copper) = (0x4de1, 0, 0x6c00)),
@@ -590,7 +593,7 @@ mod tests {
                     (phy.own, phy.gigabit, phy.partner, phy.gigabit_status) = (0x101, 0, 0x81, 0)
                 }),
                 Fault,
-                "no mode in common: this side offers 100 full, the partner 100 half",
+                "no mode in common: partner offers only 100 half (register 4=0x0101)",
             ),
             (
                 down(|_| ()),
@@ -603,7 +606,7 @@ mod tests {
                     ..port(WELL)
                 },
                 Fault,
-                "the switch does not forward here: the port is blocking",
+                "the switch does not forward here (port state=1)",
             ),
             (
                 Port {
@@ -660,34 +663,30 @@ mod tests {
     #[test]
     fn a_counter_that_moves_weighs_more_than_one_that_moved() {
         let crc = Rule::of("in_fcs_error").unwrap();
-        assert_eq!(findings(|tell| crc.judge(0, Some(0), tell)), []);
-        let found = findings(|tell| crc.judge(12, Some(9), tell));
-        assert_eq!(found[0].0, Severity::Warning);
-        assert!(
-            found[0]
-                .1
-                .ends_with("(in_fcs_error=12, 3 of them just now)"),
-            "{found:?}"
+        let judged = |value, before| crc.judge("in_fcs_error", value, before);
+        assert_eq!(judged(0, Some(0)), None);
+        let found = judged(12, Some(9)).unwrap();
+        assert_eq!(found.severity, Warning);
+        assert_eq!(
+            found.to_string(),
+            "frames arrive damaged: cable, plug, or duplex mismatch (in_fcs_error=12, 3 of them just now)"
         );
         for before in [Some(12), None] {
-            let found = findings(|tell| crc.judge(12, before, tell));
-            assert_eq!(found[0].0, Severity::Note);
-            assert!(
-                found[0].1.starts_with("earlier: frames arrive damaged"),
-                "{found:?}"
-            );
+            let found = judged(12, before).unwrap();
+            assert_eq!(found.severity, Note);
+            let text = found.to_string();
+            assert!(text.starts_with("earlier: frames arrive damaged"), "{text}");
+            assert!(text.ends_with("(in_fcs_error=12)"), "{text}");
         }
     }
 
     #[test]
-    fn each_rule_is_about_another_counter() {
-        for (at, rule) in RULES.iter().enumerate() {
-            assert!(
-                RULES[..at]
-                    .iter()
-                    .all(|other| other.counter != rule.counter)
-            );
+    fn each_counter_has_one_rule() {
+        let all = || RULES.iter().flat_map(|rule| rule.counters.split(' '));
+        for (at, name) in all().enumerate() {
+            assert!(all().take(at).all(|other| other != name), "{name}");
+            assert!(Rule::of(name).is_some(), "{name}");
         }
-        assert!(Rule::of("rx_frames").is_none());
+        assert!(Rule::of("rx_frames").is_none() && Rule::of("").is_none());
     }
 }

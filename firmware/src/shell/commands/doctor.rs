@@ -6,11 +6,11 @@ use core::net::IpAddr;
 use super::{Access, Call, Command, Outcome, at_most_one};
 use crate::addressing::Origin;
 use crate::network::Name;
-use crate::shell::doctor::{PHY_REGISTERS, Phy, Port, Rule, Severity};
+use crate::shell::doctor::{Finding, PHY_REGISTERS, Phy, Port, Rule, Severity, Tell};
 use crate::shell::hardware::{Hardware, Reply};
 use crate::shell::net::Plan;
-use crate::shell::report::{Column, Value};
-use crate::shell::{Bench, Progress, Refusal};
+use crate::shell::report::{Column, Row, Value};
+use crate::shell::{Bench, Progress, Refusal, SYMPTOMS};
 use crate::status::{Interface, Link, MAX_INTERFACES, Table, each};
 use hal::net::mdio::{FLOATING, PhyAddr, RegAddr};
 use hal::net::mv88e6xxx::errand::{Answer, Place, Request, Step};
@@ -32,47 +32,67 @@ const LOOK_US: u64 = 1_200_000;
 /// Bit of the memory's state: the first look is over. Above are the 32 bits of a ticket.
 const REMEMBERED: u64 = 1;
 
-/// A look at the counters that tell of trouble, in an order that is always the same. What has no place in the memory is
-/// judged as if it did not move.
-struct Counters<'m> {
-    before: &'m [u64],
+/// A look at the counters that tell of trouble, in an order that is always the same.
+struct Look<'m> {
+    /// Their values at the first look. What has no place here is judged as if it did not move.
+    memory: &'m mut heapless::Vec<u64, SYMPTOMS>,
     place: usize,
 }
 
-impl Counters<'_> {
-    /// Hands over each counter of a table that there is a rule for: its value, and the one before.
-    fn of(&mut self, table: &dyn Table, judge: &mut dyn FnMut(&'static Rule, u64, Option<u64>)) {
+impl Look<'_> {
+    /// The first look at a table.
+    fn remember(&mut self, table: &dyn Table) {
+        for counter in each(table).filter(|counter| Rule::of(counter.name).is_some()) {
+            let _ = self.memory.push(counter.value);
+        }
+    }
+
+    /// The second one.
+    fn judge(&mut self, table: &dyn Table, tell: &mut Tell) {
         for counter in each(table) {
             if let Some(rule) = Rule::of(counter.name) {
-                let before = self.before.get(self.place).copied();
+                let before = self.memory.get(self.place).copied();
                 self.place += 1;
-                judge(rule, counter.value, before);
+                let finding = rule.judge(counter.name, counter.value, before);
+                finding.iter().for_each(&mut *tell);
             }
         }
     }
 }
 
-/// Notes all counters for the second look.
-fn remember(call: &mut Call) {
-    let memory = &mut call.memory.doctor;
-    memory.clear();
-    let mut counters = Counters {
-        before: &[],
-        place: 0,
-    };
-    let mut note = |_: &'static Rule, value, _| {
-        // A counter without a place is judged as one that stands still.
-        let _ = memory.push(value);
-    };
-    call.bench.with_status(&mut |status| {
-        for interface in status.interfaces {
-            counters.of(&interface.counters, &mut note);
-            counters.of(interface.port, &mut note);
+/// What is shown of it all.
+struct Sheet<'s, 'r> {
+    look: Look<'s>,
+    row: &'s mut Row<'r>,
+    wanted: Option<&'s str>,
+    found: bool,
+    worst: Severity,
+}
+
+impl Sheet<'_, '_> {
+    /// All findings about a port; if there is none, that all is well.
+    #[inline(never)]
+    fn about(&mut self, name: &str, judge: &dyn Fn(&mut Look, &mut Tell)) {
+        let meant = self.wanted.is_none_or(|wanted| wanted == name);
+        self.found |= meant;
+        let told = Cell::new(false);
+        let (worst, row) = (&mut self.worst, &mut *self.row);
+        let mut tell = |finding: &Finding| {
+            told.set(true);
+            if meant {
+                *worst = finding.severity.max(*worst);
+                row(&[
+                    Value::Text(name),
+                    Value::Text(finding.severity.word()),
+                    Value::Shown(finding),
+                ]);
+            }
+        };
+        judge(&mut self.look, &mut tell);
+        if !told.get() {
+            tell(&Finding::NONE);
         }
-        for device in status.devices {
-            counters.of(device.counters, &mut note);
-        }
-    });
+    }
 }
 
 /// Time between two looks at idle errors, which reading takes back.
@@ -208,7 +228,18 @@ fn doctor(call: &mut Call) -> Outcome {
     }
     if call.memory.state == 0 {
         call.memory.state = REMEMBERED;
-        remember(call);
+        let memory = &mut call.memory.doctor;
+        memory.clear();
+        let mut look = Look { memory, place: 0 };
+        call.bench.with_status(&mut |status| {
+            for interface in status.interfaces {
+                look.remember(&interface.counters);
+                look.remember(interface.port);
+            }
+            for device in status.devices {
+                look.remember(device.counters);
+            }
+        });
     }
     if now_us < since_us + 2 * LOOK_US {
         return Ok(Progress::Wait(since_us + 2 * LOOK_US));
@@ -218,46 +249,22 @@ fn doctor(call: &mut Call) -> Outcome {
     };
     let plans = plans(call.bench);
     let (_, unexpected) = call.bench.interrupts();
-    let mut counters = Counters {
-        before: &call.memory.doctor,
-        place: 0,
-    };
+    let memory = &mut call.memory.doctor;
     let report = &mut *call.report;
     let columns = [
         Column("port", 10),
         Column("severity", 9),
         Column("finding", 0),
     ];
-    let (mut found, mut worst) = (wanted.is_none(), Severity::Ok);
+    let (mut found, mut worst) = (false, Severity::Ok);
     call.bench.with_status(&mut |status| {
         report.table("findings", &columns, &mut |row| {
-            // All findings about a port; if there is none, that all is well.
-            let mut about = |name: &str, port: Option<Port>, tables: [&dyn Table; 2]| {
-                let meant = wanted.is_none_or(|wanted| wanted == name);
-                found |= meant;
-                let told = Cell::new(false);
-                let mut tell = |severity: Severity, text: core::fmt::Arguments| {
-                    if meant {
-                        told.set(true);
-                        worst = worst.max(severity);
-                        row(&[
-                            Value::Text(name),
-                            Value::Text(severity.word()),
-                            Value::Shown(&text),
-                        ]);
-                    }
-                };
-                if let Some(port) = port {
-                    port.judge(&mut tell);
-                }
-                for table in tables {
-                    counters.of(table, &mut |rule, value, before| {
-                        rule.judge(value, before, &mut tell);
-                    });
-                }
-                if !told.get() {
-                    tell(Severity::Ok, format_args!("all is well"));
-                }
+            let mut sheet = Sheet {
+                look: Look { memory, place: 0 },
+                row,
+                wanted,
+                found: wanted.is_none(),
+                worst,
             };
             for (index, interface) in status.interfaces.iter().enumerate() {
                 let mut port = facts(interface, plans.get(index).copied());
@@ -265,8 +272,11 @@ fn doctor(call: &mut Call) -> Outcome {
                 if let Some(wire) = wire {
                     (port.phy, port.state, port.held) = (wire.phy, wire.state, wire.held);
                 }
-                let tables: [&dyn Table; 2] = [&interface.counters, interface.port];
-                about(interface.name, Some(port), tables);
+                sheet.about(interface.name, &|look, tell| {
+                    port.judge(tell);
+                    look.judge(&interface.counters, tell);
+                    look.judge(interface.port, tell);
+                });
             }
             // Members of a bridge are no interfaces.
             let is_member = |wire: &&Wire| status.interfaces.iter().all(|i| wire.name != i.name);
@@ -278,21 +288,15 @@ fn doctor(call: &mut Call) -> Outcome {
                     held: wire.held,
                     ..Port::default()
                 };
-                about(&wire.name, Some(port), [&[], &[]]);
+                sheet.about(&wire.name, &|_, tell| port.judge(tell));
             }
             for device in status.devices {
-                about(device.name, None, [device.counters, &[]]);
+                sheet.about(device.name, &|look, tell| look.judge(device.counters, tell));
             }
-            if unexpected > 0 && wanted.is_none() {
-                worst = worst.max(Severity::Warning);
-                row(&[
-                    Value::Text("-"),
-                    Value::Text(Severity::Warning.word()),
-                    Value::Shown(&format_args!(
-                        "interrupts that nobody asked for (unexpected={unexpected})"
-                    )),
-                ]);
-            }
+            sheet.about("cpu", &|_, tell| {
+                Finding::unexpected(unexpected).iter().for_each(tell);
+            });
+            (found, worst) = (sheet.found, sheet.worst);
         });
     });
     if !found {

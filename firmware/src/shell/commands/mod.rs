@@ -39,6 +39,7 @@ pub fn commands() -> impl Iterator<Item = &'static Command> {
 type Outcome = Result<Progress, Refusal>;
 
 /// At most one operand, and no option.
+#[inline(never)]
 fn at_most_one<'c>(call: &Call<'c, '_>, name: &'static str) -> Result<Option<&'c str>, Refusal> {
     match call.words {
         [] => Ok(None),
@@ -47,6 +48,7 @@ fn at_most_one<'c>(call: &Call<'c, '_>, name: &'static str) -> Result<Option<&'c
     }
 }
 
+#[inline(never)]
 fn none(call: &Call, name: &'static str) -> Result<(), Refusal> {
     let empty = call.words.is_empty();
     empty.then_some(()).ok_or(Refusal::Usage(name))

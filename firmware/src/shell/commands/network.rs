@@ -49,6 +49,7 @@ pub static COMMANDS: &[Command] = &[
 ];
 
 /// Hands the status over, and each of its interfaces that is meant.
+#[inline(never)]
 fn interfaces(
     call: &mut Call,
     wanted: Option<&str>,
