@@ -4,6 +4,7 @@
 
 pub mod board;
 mod damage;
+mod doctor;
 mod faults;
 mod flap;
 mod handover;
@@ -19,6 +20,7 @@ use crate::Test;
 pub const TESTS: &[&[Test]] = &[
     services::TESTS,
     shell::TESTS,
+    doctor::TESTS,
     isolation::TESTS,
     flap::TESTS,
     handover::TESTS,

@@ -19,6 +19,7 @@ mod boot;
 mod chargen;
 mod check;
 mod clients;
+mod commands;
 mod damage;
 mod dt;
 mod echo;
@@ -112,6 +113,7 @@ fn tests() -> impl Iterator<Item = &'static Test> {
         iperf3::TESTS,
         chargen::TESTS,
         latency::TESTS,
+        commands::TESTS,
         addressing::TESTS,
         faults::TESTS,
         boot::TESTS,
