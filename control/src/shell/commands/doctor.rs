@@ -5,7 +5,6 @@ use core::net::IpAddr;
 
 use super::{Access, Call, Command, Outcome, at_most_one};
 use crate::addressing::Origin;
-use crate::network::Name;
 use crate::shell::doctor::{Finding, PHY_REGISTERS, Phy, Port, Rule, Severity, Tell};
 use crate::shell::hardware::{Hardware, Reply};
 use crate::shell::net::Plan;
@@ -109,7 +108,7 @@ const FIRST_PORT: u8 = 0x10;
 
 /// A port of the switch.
 struct Wire {
-    name: Name,
+    name: heapless::String<15>,
     port: PortIndex,
     phy: Option<Phy>,
     state: Option<u16>,
@@ -124,7 +123,7 @@ fn ports(hardware: &dyn Hardware) -> Wires {
     let wire = |port: PortIndex| {
         let name = hardware.port_name(port).filter(|name| *name != "cpu")?;
         Some(Wire {
-            name: Name::try_from(name).ok()?,
+            name: name.try_into().ok()?,
             port,
             phy: None,
             state: None,
