@@ -10,7 +10,6 @@
 //! | counters | [`RULES`]: one that moves now weighs more than one that moved before |
 
 use self::Severity::{Fault, Note, Warning};
-use super::net::Plan;
 use core::fmt;
 
 /// How bad it is.
@@ -107,6 +106,19 @@ impl<'a> Finding<'a> {
 
 /// Takes a finding.
 pub type Tell<'t> = dyn FnMut(&Finding<'_>) + 't;
+
+/// How an interface gets its addresses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// By DHCP.
+    pub asks_dhcp: bool,
+    /// From router advertisements.
+    pub asks_routers: bool,
+    /// It has a default router for IPv4.
+    pub has_router: bool,
+    /// How often somebody else claimed, or wanted, one of them.
+    pub conflicts: u32,
+}
 
 /// Registers of a PHY, page 0, that tell about its link.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

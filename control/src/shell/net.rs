@@ -1,76 +1,71 @@
 //! What commands see of the network beyond what its [`Status`](crate::status::Status) tells.
 
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv4Addr};
 
+use hal::net::MacAddr;
+use smoltcp::iface::Interface;
 use smoltcp::socket::tcp::State;
 
-use super::Refusal;
-use crate::addressing::Origin;
+use crate::addressing::Addressing;
+use crate::neighbours::Neighbours;
 use crate::ping::Run;
-use hal::net::MacAddr;
 
 /// The network.
 pub trait Net {
-    /// Neighbours by interface.
-    fn neighbours(&self, show: &mut dyn FnMut(&str, &Known));
-    /// Routes by interface.
-    fn routes(&self, show: &mut dyn FnMut(&str, &Route));
-    /// How each interface gets its addresses.
-    fn plans(&self, show: &mut dyn FnMut(&str, &Plan));
-    /// All sockets.
-    fn sockets(&self, show: &mut dyn FnMut(&Socket));
-    /// Begins to send echo requests.
-    ///
-    /// # Errors
-    ///
-    /// Why there is no way, or that somebody else does so already.
-    fn ping(&mut self, ask: &Ask) -> Result<(), Refusal>;
-    /// Goes on with that: what came of it, and when to go on, in microseconds; nothing if it is done, and then the next
-    /// one may begin.
-    fn pinged(&mut self, show: &mut dyn FnMut(&Run)) -> Option<u64>;
+    /// The interface of this number, from 0 on, in the order of the status.
+    fn port(&self, index: usize) -> Option<Port<'_>>;
+    /// The peers that the fast path of an interface answers: address, next hop, and for how many microseconds it is
+    /// known.
+    fn flows(&self, index: usize, show: &mut dyn FnMut(Ipv4Addr, MacAddr, u64));
+    /// What listens on all interfaces that serve: protocol, port, service.
+    fn served(&self) -> &'static [Served];
+    /// All TCP connections.
+    fn connections(&self, show: &mut dyn FnMut(&Socket));
+    /// The echo requests under way.
+    fn ping(&mut self) -> &mut Option<Run>;
+    /// Sends a frame of our own that `write` makes. What finds no room is counted.
+    fn send(&mut self, index: usize, write: &dyn Fn(&mut [u8]) -> Option<usize>);
     /// Forgets all that was measured of latency.
-    fn reset_latency(&mut self);
+    fn reset_latency(&mut self, now_us: u64);
 }
 
-/// A hardware address that is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Known {
-    /// Of whom it is known.
-    pub address: IpAddr,
-    /// What is known: its own, or for a peer of the fast path that of the next hop.
+/// Protocol, port, service.
+pub type Served = (&'static str, u16, &'static str);
+
+/// An interface.
+pub struct Port<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its hardware address.
     pub mac: MacAddr,
-    /// For how long, in microseconds.
-    pub age_us: u64,
-    /// From what: `arp`, `nd`, `flow`.
-    pub source: &'static str,
+    /// The stack on it.
+    pub iface: &'a Interface,
+    /// How it gets its addresses.
+    pub addressing: &'a Addressing,
+    /// Who was heard there.
+    pub neighbours: &'a Neighbours,
+    /// It has a link.
+    pub up: bool,
+    /// Services answer there.
+    pub serves: bool,
+    /// Bytes that wait in the UDP echo service: received, to be sent.
+    pub echo: [usize; 2],
 }
 
-/// Where packets go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Route {
-    /// To these addresses.
-    pub network: (IpAddr, u8),
-    /// By way of this router; without one they are neighbours.
-    pub via: Option<IpAddr>,
-    /// How it came to be.
-    pub origin: Origin,
-}
-
-/// How an interface gets its addresses.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Plan {
-    /// By DHCP.
-    pub asks_dhcp: bool,
-    /// From router advertisements.
-    pub asks_routers: bool,
-    /// It has a default router for IPv4.
-    pub has_router: bool,
-    /// How often somebody else claimed, or wanted, one of them.
-    pub conflicts: u32,
+impl Port<'_> {
+    /// The default router of a family, that of this address.
+    pub fn router(&self, family: &IpAddr) -> Option<IpAddr> {
+        let routes = self.iface.routes();
+        let route = match family {
+            IpAddr::V4(_) => routes.get_default_ipv4_route(),
+            IpAddr::V6(_) => routes.get_default_ipv6_route(),
+        };
+        route.map(|route| route.via_router.into())
+    }
 }
 
 /// A socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Socket<'a> {
     /// `tcp` or `udp`.
     pub protocol: &'static str,
@@ -86,21 +81,6 @@ pub struct Socket<'a> {
     pub queued: Option<[usize; 2]>,
     /// What is at our end.
     pub service: &'static str,
-    /// Since it was opened, in microseconds; none for what is always there.
-    pub age_us: Option<u64>,
-}
-
-/// What `ping` was asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ask<'a> {
-    /// Whom.
-    pub target: IpAddr,
-    /// By this interface only.
-    pub interface: Option<&'a str>,
-    /// How many.
-    pub count: usize,
-    /// How far apart, in microseconds.
-    pub interval_us: u64,
-    /// Payload in bytes.
-    pub size: usize,
+    /// When it was opened, in microseconds; none for what is always there.
+    pub opened_us: Option<u64>,
 }

@@ -1,13 +1,15 @@
 //! What is wrong, in words: gathers the facts of two looks, a second apart, for [`crate::shell::doctor`].
 
 use core::cell::Cell;
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv4Addr};
 
 use super::{Access, Call, Command, Outcome, at_most_one};
 use crate::addressing::Origin;
-use crate::shell::doctor::{Finding, PHY_REGISTERS, Phy, Port, Rule, Severity, Tell};
+use crate::shell::doctor::{
+    Finding, PHY_REGISTERS, Phy, Plan, Port as Patient, Rule, Severity, Tell,
+};
 use crate::shell::hardware::{Hardware, Reply};
-use crate::shell::net::Plan;
+use crate::shell::net::Port;
 use crate::shell::report::{Column, Row, Value};
 use crate::shell::{Bench, Progress, Refusal, SYMPTOMS};
 use crate::status::{Interface, Link, MAX_INTERFACES, Table, each};
@@ -190,29 +192,37 @@ fn wires(call: &mut Call) -> Option<Wires> {
     late.then_some(wires)
 }
 
-fn facts(interface: &Interface, plan: Option<Plan>) -> Port {
+fn facts(interface: &Interface, plan: Option<Plan>) -> Patient {
     let own = |v4: bool| {
         let mut addresses = interface.addresses.iter();
         addresses.any(|address| {
             matches!(address.ip, IpAddr::V4(_)) == v4 && address.origin != Origin::LinkLocal
         })
     };
-    Port {
+    Patient {
         up: interface.link != Link::Down,
         plan,
         has_ipv4: own(true),
         has_ipv6: own(false),
-        ..Port::default()
+        ..Patient::default()
     }
 }
 
 fn plans(bench: &mut dyn Bench) -> heapless::Vec<Plan, MAX_INTERFACES> {
-    let mut plans = heapless::Vec::new();
-    if let Some(net) = bench.net() {
-        // In the order of the status, which has no more.
-        net.plans(&mut |_, plan| drop(plans.push(*plan)));
-    }
-    plans
+    let Some(net) = bench.net() else {
+        return heapless::Vec::new();
+    };
+    let plan = |port: Port| {
+        let (asks_dhcp, asks_routers) = port.addressing.is_automatic();
+        Plan {
+            asks_dhcp,
+            asks_routers,
+            has_router: port.router(&Ipv4Addr::UNSPECIFIED.into()).is_some(),
+            conflicts: port.addressing.conflicts(),
+        }
+    };
+    let ports = (0..MAX_INTERFACES).map_while(|index| net.port(index));
+    ports.map(plan).collect()
 }
 
 fn doctor(call: &mut Call) -> Outcome {
@@ -280,12 +290,12 @@ fn doctor(call: &mut Call) -> Outcome {
             // Members of a bridge are no interfaces.
             let is_member = |wire: &&Wire| status.interfaces.iter().all(|i| wire.name != i.name);
             for wire in wires.iter().filter(is_member) {
-                let port = Port {
+                let port = Patient {
                     up: wire.phy.is_some_and(|phy| phy.has_link()),
                     phy: wire.phy,
                     state: wire.state,
                     held: wire.held,
-                    ..Port::default()
+                    ..Patient::default()
                 };
                 sheet.about(&wire.name, &|_, tell| port.judge(tell));
             }
