@@ -86,8 +86,8 @@ pub enum Step {
 #[derive(Clone, Debug)]
 pub struct Run {
     request: Request,
-    /// Tells it from other runs.
-    ident: u16,
+    /// When it began, in microseconds.
+    pub began_us: u64,
     echoes: [Echo; MAX_COUNT],
     /// Whose turn it is.
     next: usize,
@@ -110,8 +110,7 @@ impl Run {
                 size: request.size.min(MAX_SIZE),
                 ..request
             },
-            // No secret: an answer must also come from the right address.
-            ident: (now_us ^ now_us >> 16) as u16,
+            began_us: now_us,
             echoes: [Echo::default(); MAX_COUNT],
             next: 0,
             due_us: now_us,
@@ -250,7 +249,9 @@ impl Run {
 
     /// What tells a request from all others.
     fn name(&self, sequence: u16) -> [u8; 4] {
-        (u32::from(self.ident) << 16 | u32::from(sequence)).to_be_bytes()
+        // The identifier is no secret: an answer must also come from the right address.
+        let ident = (self.began_us ^ self.began_us >> 16) as u32;
+        (ident << 16 | u32::from(sequence)).to_be_bytes()
     }
 
     /// Sees a frame that interface number `port` received. Whether it was an answer to this run.

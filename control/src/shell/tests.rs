@@ -185,8 +185,7 @@ fn a_slow_terminal_gets_everything_in_time() {
     let mut machine = Bare { rebooted: false };
     for round in 0.. {
         assert!(round < 1000, "never ends");
-        // Twice as much as the longest line.
-        paper.room = 300;
+        paper.room = 400;
         shell.poll(&mut paper, &mut machine);
         if paper.screen.ends_with("> \x1b[K") && paper.screen.len() >= whole.len() {
             break;

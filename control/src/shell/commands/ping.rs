@@ -83,16 +83,17 @@ fn ping(call: &mut Call) -> Outcome {
             return Err(Refusal::Failed("another ping is on its way"));
         }
         let request = way(net, &ask)?;
-        *net.ping() = Some(Run::new(request, now_us));
+        *net.ping() = Some(Run::new(request, call.memory.since_us));
+    }
+    // Whoever comes back much too late may find another's.
+    let ours = |run: &&mut Run| run.began_us == call.memory.since_us;
+    if net.ping().as_mut().filter(ours).is_none() {
+        return Err(Refusal::Failed("another ping took its place"));
     }
     let at_us = go_on(net, now_us);
-    let report = &mut *call.report;
-    let (mut sent, mut answered, mut sum_us) = (0, 0, 0);
-    let (mut least_us, mut most_us) = (u64::MAX, 0);
-    let Some(run) = net.ping() else {
-        return Err(Refusal::Failed("another ping took its place"));
-    };
-    show(run, call.report);
+    if let Some(run) = net.ping() {
+        show(run, call.report);
+    }
     Ok(match at_us {
         Some(at_us) => Progress::Wait(at_us),
         None => {
