@@ -433,6 +433,16 @@ pub const RULES: &[Rule] = &[
     ),
     rule(
         Warning,
+        "packets are damaged that Ethernet found sound: their sender, or somebody on their way",
+        "ipv4_checksum icmp_checksum udp_checksum tcp_checksum",
+    ),
+    rule(
+        Warning,
+        "more is asked than there is room for",
+        "socket_full table_full",
+    ),
+    rule(
+        Warning,
         "frames are not sent because the link, or a partner's pause frames, cannot keep up",
         "tx_ring_full tx_no_buffer",
     ),

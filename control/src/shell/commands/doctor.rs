@@ -12,7 +12,8 @@ use crate::shell::hardware::{Hardware, Reply};
 use crate::shell::net::Port;
 use crate::shell::report::{Column, Row, Value};
 use crate::shell::{Bench, Progress, Refusal, SYMPTOMS};
-use crate::status::{Interface, Link, MAX_INTERFACES, Table, each};
+use crate::status::{Counter, Discards, Interface, Link, MAX_INTERFACES, Table, each};
+use hal::net::drops::Reason;
 use hal::net::mdio::{FLOATING, PhyAddr, RegAddr};
 use hal::net::mv88e6xxx::errand::{Answer, Place, Request, Step};
 use hal::net::mv88e6xxx::{PORTS, PortIndex};
@@ -58,6 +59,20 @@ impl Look<'_> {
                 finding.iter().for_each(&mut *tell);
             }
         }
+    }
+}
+
+/// Received frames that nobody got, by reason, as counters.
+struct Reasons<'a>(&'a dyn Discards);
+
+impl Table for Reasons<'_> {
+    fn get(&self, index: usize) -> Option<Counter<'_>> {
+        let reason = *Reason::ALL.get(index)?;
+        Some(Counter {
+            name: reason.name(),
+            help: "",
+            value: self.0.count(reason),
+        })
     }
 }
 
@@ -244,6 +259,7 @@ fn doctor(call: &mut Call) -> Outcome {
             for interface in status.interfaces {
                 look.remember(&interface.counters);
                 look.remember(interface.port);
+                look.remember(&Reasons(interface.drops));
             }
             for device in status.devices {
                 look.remember(device.counters);
@@ -285,6 +301,7 @@ fn doctor(call: &mut Call) -> Outcome {
                     port.judge(tell);
                     look.judge(&interface.counters, tell);
                     look.judge(interface.port, tell);
+                    look.judge(&Reasons(interface.drops), tell);
                 });
             }
             // Members of a bridge are no interfaces.
