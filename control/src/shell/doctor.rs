@@ -1,6 +1,6 @@
 //! What is wrong with a port, in words, and why: from registers, counters and addresses to findings.
 //!
-//! Pure: whoever gathers the facts is [`commands::doctor`](super::commands). Nothing here is remembered or measured.
+//! Pure: whoever gathers the facts is [`commands::doctor`](mod@super::commands). Nothing here is remembered or measured.
 //!
 //! | judged | by |
 //! | --- | --- |

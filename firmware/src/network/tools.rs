@@ -9,7 +9,8 @@ use smoltcp::socket::udp;
 use super::Network;
 use crate::ping::Run;
 use crate::services::{iperf3, irtt};
-use crate::shell::net::{Net, Port, Served, Socket};
+use crate::shell::Refusal;
+use crate::shell::net::{self, Ask, Net, Port, Served, Socket};
 
 /// What listens on all interfaces. The last one must be asked for.
 static SERVED: [Served; 9] = [
@@ -72,6 +73,14 @@ impl<N: Nic> Net for Network<N> {
                 opened_us: Some(opened_us),
             });
         }
+    }
+
+    fn begin_ping(&mut self, ask: &Ask, now_us: u64) -> Result<(), Refusal> {
+        net::begin_ping(self, ask, now_us)
+    }
+
+    fn go_on_with_ping(&mut self, now_us: u64) -> Option<u64> {
+        net::go_on_with_ping(self, now_us)
     }
 
     fn ping(&mut self) -> &mut Option<Run> {

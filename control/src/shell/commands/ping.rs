@@ -3,12 +3,10 @@
 use core::net::IpAddr;
 
 use super::{Access, Call, Command, Outcome};
-use crate::addressing::solicitation;
-use crate::ping::{Echo, MAX_COUNT, MAX_SIZE, Request, Run, Step};
-use crate::shell::net::Net;
+use crate::ping::{Echo, MAX_COUNT, MAX_SIZE, Run};
+use crate::shell::net::Ask;
 use crate::shell::report::{Column, Report, Value};
 use crate::shell::{Progress, Refusal};
-use smoltcp::wire::EthernetAddress;
 
 /// The commands of this file.
 pub static COMMANDS: &[Command] = &[Command {
@@ -24,17 +22,6 @@ pub static COMMANDS: &[Command] = &[Command {
 const INTERVALS: core::ops::RangeInclusive<u64> = 10..=10_000;
 /// Nobody waits longer for a command.
 const LONGEST_MS: u64 = 20_000;
-
-/// What was asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Ask<'a> {
-    target: IpAddr,
-    /// By this interface only.
-    interface: Option<&'a str>,
-    count: usize,
-    interval_us: u64,
-    size: usize,
-}
 
 fn asked<'c>(words: &[&'c str]) -> Option<Ask<'c>> {
     let (mut places, mut count, mut interval_ms, mut size) = ([None; 2], 4u64, 250, 56);
@@ -78,19 +65,14 @@ fn ping(call: &mut Call) -> Outcome {
     let (round, now_us) = (call.memory.round, call.bench.now_us());
     let net = call.bench.net().ok_or(Refusal::Absent("network"))?;
     if round == 0 {
-        let abandoned = |run: &Run| run.is_abandoned(now_us);
-        if !net.ping().as_ref().is_none_or(abandoned) {
-            return Err(Refusal::Failed("another ping is on its way"));
-        }
-        let request = way(net, &ask)?;
-        *net.ping() = Some(Run::new(request, call.memory.since_us));
+        net.begin_ping(&ask, call.memory.since_us)?;
     }
     // Whoever comes back much too late may find another's.
-    let ours = |run: &&mut Run| run.began_us == call.memory.since_us;
-    if net.ping().as_mut().filter(ours).is_none() {
+    let theirs = |run: &Run| run.began_us != call.memory.since_us;
+    if net.ping().as_ref().is_some_and(theirs) {
         return Err(Refusal::Failed("another ping took its place"));
     }
-    let at_us = go_on(net, now_us);
+    let at_us = net.go_on_with_ping(now_us);
     if let Some(run) = net.ping() {
         show(run, call.report);
     }
@@ -148,101 +130,6 @@ fn show(run: &Run, report: &mut Report) {
         ("max_us", timed(most_us)),
     ] {
         report.field(name, value);
-    }
-}
-
-/// The way to an address: interface, our address, next hop.
-fn way(net: &dyn Net, ask: &Ask) -> Result<Request, Refusal> {
-    let target = ask.target;
-    let (usable, local) = match target {
-        IpAddr::V4(v4) => (
-            !matches!(v4.octets()[0], 0 | 127 | 224..),
-            v4.is_link_local(),
-        ),
-        IpAddr::V6(v6) => (
-            !(v6.is_unspecified() || v6.is_loopback() || v6.is_multicast()),
-            v6.is_unicast_link_local(),
-        ),
-    };
-    if !usable {
-        return Err(Refusal::Failed("that is nobody's address"));
-    }
-    let (mut near, mut far, mut found, mut ambiguous) = (None, None, false, false);
-    for (index, port) in (0..).map_while(|index| Some((index, net.port(index)?))) {
-        let meant = ask.interface.is_none_or(|name| name == port.name);
-        found |= meant;
-        // From an address in the target's network, or else from the first one of its family.
-        let mut source = None;
-        for cidr in port.iface.ip_addrs() {
-            let ours: IpAddr = cidr.address().into();
-            if ours == target {
-                return Err(Refusal::Failed("that address is our own"));
-            }
-            if meant && cidr.contains_addr(&target.into()) {
-                ambiguous |= local && near.is_some();
-                near.get_or_insert((index, port.up, ours, target));
-            }
-            if ours.is_ipv4() == target.is_ipv4() {
-                source.get_or_insert(ours);
-            }
-        }
-        if let Some(router) = port.router(&target)
-            && let Some(source) = source
-            && meant
-            && !local
-        {
-            far.get_or_insert((index, port.up, source, router));
-        }
-    }
-    if !found {
-        return Err(Refusal::Absent("interface of that name; `link` lists them"));
-    }
-    if ambiguous {
-        return Err(Refusal::Failed("that address needs an interface"));
-    }
-    match near.or(far) {
-        None => Err(Refusal::Failed("there is no route to that address")),
-        Some((_, false, ..)) => Err(Refusal::Failed("the link on the way there is down")),
-        Some((port, _, source, next_hop)) => Ok(Request {
-            port,
-            target,
-            source,
-            next_hop,
-            count: ask.count,
-            interval_us: ask.interval_us,
-            size: ask.size,
-        }),
-    }
-}
-
-/// Does what is due. Returns when to go on, in microseconds; nothing when it is over.
-fn go_on(net: &mut dyn Net, now_us: u64) -> Option<u64> {
-    loop {
-        let request = *net.ping().as_ref()?.request();
-        let port = net.port(request.port)?;
-        let to = port.neighbours.mac_of(request.next_hop, now_us);
-        let from = port.mac;
-        // Out of its place while its frame is being written.
-        let mut run = net.ping().take()?;
-        let step = run.step(now_us, to.is_some());
-        match step {
-            Step::Ask => net.send(request.port, &|out| {
-                let mac = EthernetAddress(from);
-                solicitation(mac, request.source, request.next_hop, out)
-            }),
-            Step::Send(sequence) => {
-                run.sent(now_us);
-                let to = to.unwrap_or_default();
-                net.send(request.port, &|out| run.write(sequence, from, to, out));
-            }
-            Step::Wait(_) | Step::Done => {}
-        }
-        *net.ping() = Some(run);
-        match step {
-            Step::Wait(at_us) if at_us > now_us => return Some(at_us),
-            Step::Done => return None,
-            _ => {}
-        }
     }
 }
 
