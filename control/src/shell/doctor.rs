@@ -96,6 +96,13 @@ impl<'a> Finding<'a> {
     /// That there is nothing.
     pub const NONE: Finding<'static> = Finding::new(Severity::Ok, "all is well", Evidence::None);
 
+    /// No register behind the management bus was read.
+    pub const UNSEEN: Finding<'static> = Finding::new(
+        Severity::Warning,
+        "no answer in time: PHYs and the switch's ports were not looked at",
+        Evidence::None,
+    );
+
     /// Interrupts that no driver had asked for.
     pub fn unexpected(count: u64) -> Option<Finding<'static>> {
         let evidence = Evidence::Counter("unexpected", count, 0);

@@ -55,7 +55,7 @@ fn doctor(cx: &Context) -> Result {
     board.line("wan: default route via fe80::2")?;
     board.line("lan1: no DHCP lease")?;
     let healthy = findings(&mut board).during("nothing is wrong but for lan1")?;
-    for name in ["wan", "neta0", "switch", "cpu"] {
+    for name in ["wan", "neta0", "switch", "mdio", "cpu"] {
         says(&healthy, name, "ok", "all is well")?;
     }
     says(&healthy, "lan1", "warning", "no DHCP lease")?;

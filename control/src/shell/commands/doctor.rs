@@ -319,6 +319,11 @@ fn doctor(call: &mut Call) -> Outcome {
             for device in status.devices {
                 sheet.about(device.name, &|look, tell| look.judge(device.counters, tell));
             }
+            if !wires.is_empty() {
+                let unseen = wires.iter().all(|wire| wire.state.is_none());
+                let finding = unseen.then_some(Finding::UNSEEN);
+                sheet.about("mdio", &|_, tell| finding.iter().for_each(&mut *tell));
+            }
             sheet.about("cpu", &|_, tell| {
                 Finding::unexpected(unexpected).iter().for_each(tell);
             });
