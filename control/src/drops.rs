@@ -72,10 +72,8 @@ pub fn is_unreachable(iface: &Interface, to: IpAddress) -> bool {
     router.is_none() && !is_near(iface, to)
 }
 
-/// What the stack does with this frame, as far as it depends on frame and addresses. Where [`admission`] or the table of
+/// What the stack does with this frame, as far as it depends on frame and addresses. Where `admission` or the table of
 /// connections have decided already, it is not asked again.
-///
-/// [`admission`]: crate::admission
 #[inline(never)]
 pub fn fate(frame: &[u8], mac: MacAddr, iface: &Interface, sockets: &SocketSet<'static>) -> Fate {
     let place = Place { iface, sockets };
