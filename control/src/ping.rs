@@ -16,7 +16,7 @@ use hal::net::checksum::{fold, sum};
 use crate::neighbours::icmpv6_sum;
 
 /// Most requests of a run.
-pub const MAX_COUNT: usize = 64;
+pub const MAX_COUNT: usize = 32;
 /// Largest payload in bytes: what fits an unfragmented IPv6 packet.
 pub const MAX_SIZE: usize = 1500 - 40 - 8;
 /// How long a next hop has to say where it is.
@@ -25,8 +25,8 @@ const NEIGHBOUR_LIMIT_US: u64 = 500_000;
 const ANSWER_LIMIT_US: u64 = 1_000_000;
 /// How often to look whether the next hop has answered.
 const LOOK_EVERY_US: u64 = 5_000;
-/// A run that nobody has asked about for so long was given up by whoever began it.
-const ABANDONED_AFTER_US: u64 = 5_000_000;
+/// A run that nobody goes on with for so long after it was due was given up by whoever began it.
+const ABANDONED_AFTER_US: u64 = 1_000_000;
 
 const ETHERNET: usize = 14;
 const ECHO: usize = 8;
@@ -86,8 +86,8 @@ pub enum Step {
 #[derive(Clone, Debug)]
 pub struct Run {
     request: Request,
-    /// Tells it from other runs.
-    ident: u16,
+    /// When it began, in microseconds.
+    pub began_us: u64,
     echoes: [Echo; MAX_COUNT],
     /// Whose turn it is.
     next: usize,
@@ -95,7 +95,8 @@ pub struct Run {
     /// When the next hop was asked for, if it is waited for.
     asked_us: Option<u64>,
     last_sent_us: u64,
-    looked_us: u64,
+    /// When somebody will go on with it.
+    resume_us: u64,
     /// Answers that had been answered already.
     pub duplicates: u64,
 }
@@ -109,14 +110,13 @@ impl Run {
                 size: request.size.min(MAX_SIZE),
                 ..request
             },
-            // No secret: an answer must also come from the right address.
-            ident: (now_us ^ now_us >> 16) as u16,
+            began_us: now_us,
             echoes: [Echo::default(); MAX_COUNT],
             next: 0,
             due_us: now_us,
             asked_us: None,
             last_sent_us: now_us,
-            looked_us: now_us,
+            resume_us: now_us,
             duplicates: 0,
         }
     }
@@ -133,12 +133,20 @@ impl Run {
 
     /// Whether nobody wants to know any more.
     pub fn is_abandoned(&self, now_us: u64) -> bool {
-        now_us.saturating_sub(self.looked_us) > ABANDONED_AFTER_US
+        now_us.saturating_sub(self.resume_us) > ABANDONED_AFTER_US
     }
 
     /// What to do; `knows` says whether the next hop's hardware address is known.
     pub fn step(&mut self, now_us: u64, knows: bool) -> Step {
-        self.looked_us = now_us;
+        let step = self.decide(now_us, knows);
+        self.resume_us = match step {
+            Step::Wait(at_us) => at_us,
+            _ => now_us,
+        };
+        step
+    }
+
+    fn decide(&mut self, now_us: u64, knows: bool) -> Step {
         if self.next >= self.request.count {
             let waits = |echo: &Echo| matches!(echo, Echo::Sent(_));
             let end_us = self.last_sent_us + ANSWER_LIMIT_US;
@@ -241,7 +249,9 @@ impl Run {
 
     /// What tells a request from all others.
     fn name(&self, sequence: u16) -> [u8; 4] {
-        (u32::from(self.ident) << 16 | u32::from(sequence)).to_be_bytes()
+        // The identifier is no secret: an answer must also come from the right address.
+        let ident = (self.began_us ^ self.began_us >> 16) as u32;
+        (ident << 16 | u32::from(sequence)).to_be_bytes()
     }
 
     /// Sees a frame that interface number `port` received. Whether it was an answer to this run.
@@ -462,6 +472,6 @@ mod tests {
                 .iter()
                 .all(|echo| matches!(echo, Echo::Sent(_)))
         );
-        assert!(!run.is_abandoned(now_us + 5_000_000) && run.is_abandoned(now_us + 5_000_001));
+        assert!(!run.is_abandoned(now_us + 1_000_000) && run.is_abandoned(now_us + 1_000_001));
     }
 }

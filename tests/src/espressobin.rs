@@ -4,6 +4,7 @@
 
 pub mod board;
 mod damage;
+mod doctor;
 mod faults;
 mod flap;
 mod handover;
@@ -20,6 +21,7 @@ use crate::Test;
 pub const TESTS: &[&[Test]] = &[
     services::TESTS,
     shell::TESTS,
+    doctor::TESTS,
     hardware::TESTS,
     isolation::TESTS,
     flap::TESTS,

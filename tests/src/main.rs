@@ -20,6 +20,7 @@ mod boot;
 mod chargen;
 mod check;
 mod clients;
+mod commands;
 mod damage;
 mod drops;
 mod dt;
@@ -115,6 +116,7 @@ fn tests() -> impl Iterator<Item = &'static Test> {
         iperf3::TESTS,
         chargen::TESTS,
         latency::TESTS,
+        commands::TESTS,
         api::TESTS,
         addressing::TESTS,
         faults::TESTS,

@@ -3,15 +3,20 @@
 //! smoltcp neither probes nor announces addresses, so ARP probes, announcements and defences, router
 //! solicitations and answers to IPv6 duplicate address detection are built here.
 
-use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{
     ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol,
-    Icmpv6Packet, Icmpv6Repr, IpProtocol, Ipv4Address, Ipv6Address, Ipv6Packet, Ipv6Repr,
-    NdiscNeighborFlags, NdiscRepr,
+    Ipv4Address, Ipv6Address,
 };
+
+use crate::neighbours::icmpv6_sum;
 
 const ALL_NODES: Ipv6Address = Ipv6Address::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 const ALL_ROUTERS: Ipv6Address = Ipv6Address::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
+
+/// Type, flags and kind of option. Spec: RFC 4861, 4.1, 4.3 and 4.4; the flag is "override".
+const ROUTER_SOLICITATION: (u8, u8, u8) = (133, 0, 1);
+const SOLICITATION: (u8, u8, u8) = (135, 0, 1);
+const ADVERTISEMENT: (u8, u8, u8) = (136, 0x20, 2);
 
 /// A frame waiting to be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,18 +79,10 @@ impl Frame {
                 emit_arp(mac, destination, reply, out)
             }
             Self::RouterSolicit { from } => {
-                let solicit = NdiscRepr::RouterSolicit {
-                    lladdr: Some(mac.into()),
-                };
-                emit_ndisc(mac, from, ALL_ROUTERS, solicit, out)
+                emit_ndisc(mac, from, ALL_ROUTERS, ROUTER_SOLICITATION, None, out)
             }
-            Self::NeighborDefend(target_addr) => {
-                let advert = NdiscRepr::NeighborAdvert {
-                    flags: NdiscNeighborFlags::OVERRIDE,
-                    target_addr,
-                    lladdr: Some(mac.into()),
-                };
-                emit_ndisc(mac, target_addr, ALL_NODES, advert, out)
+            Self::NeighborDefend(ours) => {
+                emit_ndisc(mac, ours, ALL_NODES, ADVERTISEMENT, Some(ours), out)
             }
             Self::ArpAsk { ours, whom } => emit_arp(
                 mac,
@@ -94,15 +91,11 @@ impl Frame {
                 out,
             ),
             Self::NeighborAsk { ours, whom } => {
-                let solicit = NdiscRepr::NeighborSolicit {
-                    target_addr: whom,
-                    lladdr: Some(mac.into()),
-                };
                 // Its solicited-node group: RFC 4291, 2.7.1.
                 let [.., a, b, c] = whom.octets();
                 let low = [u16::from(a) | 0xff00, u16::from_be_bytes([b, c])];
                 let group = Ipv6Address::new(0xff02, 0, 0, 0, 0, 1, low[0], low[1]);
-                emit_ndisc(mac, ours, group, solicit, out)
+                emit_ndisc(mac, ours, group, SOLICITATION, Some(whom), out)
             }
         }
     }
@@ -133,30 +126,43 @@ fn emit_arp(
     Some(len)
 }
 
+/// A message of neighbour discovery to a group, with our hardware address as its one option. `flags` are those of an
+/// advertisement. smoltcp could write it, with code for all messages there are.
 fn emit_ndisc(
     mac: EthernetAddress,
     source: Ipv6Address,
     group: Ipv6Address,
-    message: NdiscRepr,
+    (kind, flags, option): (u8, u8, u8),
+    target: Option<Ipv6Address>,
     out: &mut [u8],
 ) -> Option<usize> {
-    let message = Icmpv6Repr::Ndisc(message);
-    let header = Ipv6Repr {
-        src_addr: source,
-        dst_addr: group,
-        next_header: IpProtocol::Icmpv6,
-        payload_len: message.buffer_len(),
-        hop_limit: 255,
+    let mut message = [0; 32];
+    (message[0], message[4]) = (kind, flags);
+    let at = match target {
+        Some(target) => {
+            message[8..24].copy_from_slice(&target.octets());
+            24
+        }
+        None => 8,
     };
-    let len = EthernetFrame::<&[u8]>::header_len() + header.buffer_len() + message.buffer_len();
-    let mut frame = EthernetFrame::new_unchecked(out.get_mut(..len)?);
+    // Options count in units of eight bytes.
+    let (option_head, rest) = message.get_mut(at..)?.split_first_chunk_mut::<2>()?;
+    *option_head = [option, 1];
+    rest.get_mut(..6)?.copy_from_slice(&mac.0);
+    let len = at + 8;
+    let mut head = [0; 54];
     let [.., a, b, c, d] = group.octets();
-    frame.set_src_addr(mac);
-    frame.set_dst_addr(EthernetAddress([0x33, 0x33, a, b, c, d]));
-    frame.set_ethertype(EthernetProtocol::Ipv6);
-    let mut packet = Ipv6Packet::new_unchecked(frame.payload_mut());
-    header.emit(&mut packet);
-    let mut icmp = Icmpv6Packet::new_unchecked(packet.payload_mut());
-    message.emit(&source, &group, &mut icmp, &ChecksumCapabilities::default());
-    Some(len)
+    head[..6].copy_from_slice(&[0x33, 0x33, a, b, c, d]);
+    head[6..12].copy_from_slice(&mac.0);
+    head[12..15].copy_from_slice(&[0x86, 0xdd, 0x60]);
+    head[19] = len as u8;
+    (head[20], head[21]) = (58, 255);
+    head[22..38].copy_from_slice(&source.octets());
+    head[38..54].copy_from_slice(&group.octets());
+    let checksum = !icmpv6_sum(&head, message.get(..len)?);
+    message[2..4].copy_from_slice(&checksum.to_ne_bytes());
+    let (to_head, to_message) = out.get_mut(..54 + len)?.split_at_mut_checked(54)?;
+    to_head.copy_from_slice(&head);
+    to_message.copy_from_slice(message.get(..len)?);
+    Some(54 + len)
 }

@@ -207,6 +207,7 @@ pub struct Addressing {
     outbox: Deque<Frame, OUTBOX_LEN>,
     notices: Deque<Event, NOTICES_LEN>,
     dropped: u32,
+    conflicts: u32,
     deadline: Option<Instant>,
 }
 
@@ -238,6 +239,7 @@ impl Addressing {
             outbox: Deque::new(),
             notices: Deque::new(),
             dropped: 0,
+            conflicts: 0,
             deadline: Some(Instant::ZERO),
         }
     }
@@ -303,6 +305,11 @@ impl Addressing {
     pub fn dropped(&self) -> u32 {
         self.dropped
             .wrapping_add(self.mdns.as_ref().map_or(0, mdns::Service::dropped))
+    }
+
+    /// How often somebody else claimed, or wanted, an address of ours.
+    pub fn conflicts(&self) -> u32 {
+        self.conflicts
     }
 
     /// When [`Self::poll`] has something to do by itself; `None` if only the network can bring work.
@@ -385,6 +392,7 @@ impl Addressing {
     }
 
     fn notice(&mut self, now: Instant, event: Event) {
+        self.conflicts = self.conflicts.wrapping_add(1);
         if self.notices.push_back(event).is_err() {
             self.dropped = self.dropped.wrapping_add(1);
         }

@@ -11,10 +11,12 @@
 //! | `report` | results, for people and for programs |
 //! | `commands` | the table |
 //! | `net` | what they see of the network beside its status |
+//! | `doctor` | what is wrong with a port, from facts |
 //! | `errand` | a command for somebody on the network |
 //! | `mod` | running one command at a time, without ever waiting |
 
 mod commands;
+pub mod doctor;
 pub mod errand;
 pub mod hardware;
 pub mod line;
@@ -44,6 +46,9 @@ pub const MAX_OUTPUT: usize = MAX_ANSWER - SMALL_ANSWER;
 const MAX_WORDS: usize = 16;
 /// Counters whose last values `stats -d` remembers.
 const REMEMBERED: usize = 512;
+
+/// Counters that `doctor` compares: of more, it does not see whether they move.
+const SYMPTOMS: usize = 160;
 
 /// What the machine lets commands see and do. What a machine does not have, it says so.
 pub trait Bench: StatusSource {
@@ -143,6 +148,8 @@ pub struct Memory {
     pub since_us: u64,
     /// The counters as `stats -d` showed them last.
     stats: Vec<u64, REMEMBERED>,
+    /// The counters as `doctor` saw them at its first look.
+    doctor: Vec<u64, SYMPTOMS>,
 }
 
 /// How far a command came.

@@ -1,11 +1,14 @@
 //! A machine for commands: one that has nothing but a `ping` that takes as long as a test likes.
 
+use core::net::Ipv4Addr;
+
 use firmware::latency::Latency;
 use firmware::ping::Run;
-use firmware::shell::net::{Ask, Known, Net, Route, Socket};
+use firmware::shell::net::{Ask, Net, Port, Served, Socket};
 use firmware::shell::{Bench, Refusal};
 use firmware::status::{Status, StatusSource};
 use hal::devicetree::Tree;
+use hal::net::MacAddr;
 
 #[derive(Default)]
 pub struct FakeBench {
@@ -17,6 +20,8 @@ pub struct FakeBench {
     /// Pings begun, and calls to go on with one.
     pub pings: usize,
     pub rounds: usize,
+    /// Always none.
+    run: Option<Run>,
 }
 
 impl StatusSource for FakeBench {
@@ -69,22 +74,34 @@ impl Bench for FakeBench {
 }
 
 impl Net for FakeBench {
-    fn neighbours(&self, _: &mut dyn FnMut(&str, &Known)) {}
+    fn port(&self, _: usize) -> Option<Port<'_>> {
+        None
+    }
 
-    fn routes(&self, _: &mut dyn FnMut(&str, &Route)) {}
+    fn flows(&self, _: usize, _: &mut dyn FnMut(Ipv4Addr, MacAddr, u64)) {}
 
-    fn sockets(&self, _: &mut dyn FnMut(&Socket)) {}
+    fn served(&self) -> &'static [Served] {
+        &[]
+    }
 
-    fn ping(&mut self, _: &Ask) -> Result<(), Refusal> {
+    fn connections(&self, _: &mut dyn FnMut(&Socket)) {}
+
+    fn begin_ping(&mut self, _: &Ask, _: u64) -> Result<(), Refusal> {
         self.pings += 1;
         self.ends_us = self.now_us + self.ping_us;
         Ok(())
     }
 
-    fn pinged(&mut self, _: &mut dyn FnMut(&Run)) -> Option<u64> {
+    fn go_on_with_ping(&mut self, _: u64) -> Option<u64> {
         self.rounds += 1;
         (self.now_us < self.ends_us).then(|| self.now_us + 10_000)
     }
 
-    fn reset_latency(&mut self) {}
+    fn ping(&mut self) -> &mut Option<Run> {
+        &mut self.run
+    }
+
+    fn send(&mut self, _: usize, _: &dyn Fn(&mut [u8]) -> Option<usize>) {}
+
+    fn reset_latency(&mut self, _: u64) {}
 }

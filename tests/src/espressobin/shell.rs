@@ -18,7 +18,7 @@ fn shell(cx: &Context) -> Result {
     let mut board = Board::new(cx).boot()?;
     board.line("wan: address 10.0.2.15/24 (dhcp)")?;
     // Each cable takes its own time, and the commands below show two of them.
-    board.line("lan0: link up")?;
+    board.line("lan0: address 10.0.3.15/24 (dhcp)")?;
     let console = board.console();
     ensure!(
         !console.contains("ristretto>"),
@@ -42,6 +42,13 @@ fn shell(cx: &Context) -> Result {
     board.line("delivered")?;
     board.line("this machine has no frame dropped for that reason so far")?;
     board.line("usage: drops [INTERFACE | -x REASON]")?;
+
+    // Each of our networks by its own socket.
+    for gateway in ["10.0.2.2", "10.0.3.2"] {
+        let mark = board.mark();
+        board.type_in(&format!("ping {gateway} -n 2 -i 20\r"))?;
+        board.line_from(mark, "answers                 2")?;
+    }
 
     // Longer than the console's buffer, and nothing is lost.
     let mark = board.mark();

@@ -128,8 +128,9 @@ fn latency(call: &mut Call) -> Outcome {
         ["reset"] => {
             // As for a POST to the accounts' own address.
             call.needs(Access::Change)?;
+            let now_us = call.bench.now_us();
             let net = call.bench.net().ok_or(Refusal::Absent("network"))?;
-            net.reset_latency();
+            net.reset_latency(now_us);
             call.report.field("latency", Value::Text("starts anew"));
         }
         _ => return Err(Refusal::Usage("latency")),

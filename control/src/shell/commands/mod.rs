@@ -8,8 +8,10 @@
 //! | `network` | interfaces, addresses, neighbours, routes, sockets |
 //! | `counters` | counters, latency |
 //! | `ping` | echo requests |
+//! | `doctor` | what is wrong |
 
 mod counters;
+mod doctor;
 mod drops;
 mod hardware;
 mod machine;
@@ -24,6 +26,7 @@ static GROUPS: &[&[Command]] = &[
     network::COMMANDS,
     counters::COMMANDS,
     ping::COMMANDS,
+    doctor::COMMANDS,
     drops::COMMANDS,
     hardware::COMMANDS,
 ];
@@ -36,6 +39,7 @@ pub fn commands() -> impl Iterator<Item = &'static Command> {
 type Outcome = Result<Progress, Refusal>;
 
 /// At most one operand, and no option.
+#[inline(never)]
 fn at_most_one<'c>(call: &Call<'c, '_>, name: &'static str) -> Result<Option<&'c str>, Refusal> {
     match call.words {
         [] => Ok(None),
@@ -44,6 +48,7 @@ fn at_most_one<'c>(call: &Call<'c, '_>, name: &'static str) -> Result<Option<&'c
     }
 }
 
+#[inline(never)]
 fn none(call: &Call, name: &'static str) -> Result<(), Refusal> {
     let empty = call.words.is_empty();
     empty.then_some(()).ok_or(Refusal::Usage(name))

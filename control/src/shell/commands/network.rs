@@ -1,13 +1,17 @@
 //! The network: interfaces, addresses, neighbours, routes, sockets.
 
 use core::fmt;
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{Access, Call, Command, Outcome, at_most_one};
-use crate::shell::report::{Column, Report, Value};
+use crate::addressing::Origin;
+use crate::shell::net::{Net, Port, Socket};
+use crate::shell::report::{Column, Report, Row, Value};
 use crate::shell::{Progress, Refusal};
 use crate::status::{Duplex, Interface, Link, Status};
 use hal::net::MacText;
+use smoltcp::socket::tcp::State;
+use smoltcp::wire::IpCidr;
 
 /// The commands of this file.
 pub static COMMANDS: &[Command] = &[
@@ -49,6 +53,7 @@ pub static COMMANDS: &[Command] = &[
 ];
 
 /// Hands the status over, and each of its interfaces that is meant.
+#[inline(never)]
 fn interfaces(
     call: &mut Call,
     wanted: Option<&str>,
@@ -65,10 +70,7 @@ fn interfaces(
         found = wanted.is_none() || !meant.is_empty();
         show(report, &meant);
     });
-    match found {
-        true => Ok(Progress::Done),
-        false => Err(Refusal::Absent("interface of that name; `link` lists them")),
-    }
+    done(found)
 }
 
 fn link(call: &mut Call) -> Outcome {
@@ -123,10 +125,36 @@ fn ip(call: &mut Call) -> Outcome {
     })
 }
 
-fn neigh(call: &mut Call) -> Outcome {
-    let wanted = at_most_one(call, "neigh")?;
-    interfaces(call, wanted, &mut |_, _| ())?;
+/// A table with rows for each interface that is meant, which `show` writes: of the interface with this number.
+fn table(
+    call: &mut Call,
+    name: (&'static str, &str),
+    columns: &[Column],
+    show: &mut dyn FnMut(&mut Row, &dyn Net, usize, &Port),
+) -> Outcome {
+    let wanted = at_most_one(call, name.0)?;
     let net = call.bench.net().ok_or(Refusal::Absent("network"))?;
+    let mut found = wanted.is_none();
+    call.report.table(name.1, columns, &mut |row| {
+        for (index, port) in (0..).map_while(|index| Some((index, net.port(index)?))) {
+            if wanted.is_none_or(|name| name == port.name) {
+                found = true;
+                show(row, net, index, &port);
+            }
+        }
+    });
+    done(found)
+}
+
+fn done(found: bool) -> Outcome {
+    match found {
+        true => Ok(Progress::Done),
+        false => Err(Refusal::Absent("interface of that name; `link` lists them")),
+    }
+}
+
+fn neigh(call: &mut Call) -> Outcome {
+    let now_us = call.bench.now_us();
     let columns = [
         Column("interface", 10),
         Column("address", 40),
@@ -134,46 +162,83 @@ fn neigh(call: &mut Call) -> Outcome {
         Column("age_s", 6),
         Column("source", 0),
     ];
-    call.report.table("neighbours", &columns, &mut |row| {
-        net.neighbours(&mut |interface, known| {
-            if wanted.is_none_or(|name| name == interface) {
+    table(
+        call,
+        ("neigh", "neighbours"),
+        &columns,
+        &mut |row, net, index, port| {
+            let mut known = |address: IpAddr, mac, age_us, source| {
                 row(&[
-                    Value::Text(interface),
-                    Value::Shown(&known.address),
-                    Value::Shown(&MacText(known.mac)),
-                    Value::Number(known.age_us / 1_000_000),
-                    Value::Text(known.source),
+                    Value::Text(port.name),
+                    Value::Shown(&address),
+                    Value::Shown(&MacText(mac)),
+                    Value::Number(age_us / 1_000_000),
+                    Value::Text(source),
                 ]);
+            };
+            for heard in port.neighbours.each() {
+                let source = if heard.address.is_ipv4() { "arp" } else { "nd" };
+                let age_us = now_us.saturating_sub(heard.heard_us);
+                known(heard.address, heard.mac, age_us, source);
             }
-        });
-    });
-    Ok(Progress::Done)
+            net.flows(index, &mut |peer, mac, age_us| {
+                known(peer.into(), mac, age_us, "flow")
+            });
+        },
+    )
+}
+
+/// The first address of a network.
+fn network(cidr: &IpCidr) -> IpAddr {
+    let len = u32::from(cidr.prefix_len());
+    match cidr.address().into() {
+        IpAddr::V4(v4) => {
+            let mask = u32::MAX.checked_shl(32 - len).unwrap_or(0);
+            IpAddr::V4((v4.to_bits() & mask).into())
+        }
+        IpAddr::V6(v6) => {
+            let mask = u128::MAX.checked_shl(128 - len).unwrap_or(0);
+            IpAddr::V6((v6.to_bits() & mask).into())
+        }
+    }
 }
 
 fn route(call: &mut Call) -> Outcome {
-    let wanted = at_most_one(call, "route")?;
-    interfaces(call, wanted, &mut |_, _| ())?;
-    let net = call.bench.net().ok_or(Refusal::Absent("network"))?;
     let columns = [
         Column("interface", 10),
         Column("network", 44),
         Column("via", 26),
         Column("origin", 0),
     ];
-    call.report.table("routes", &columns, &mut |row| {
-        net.routes(&mut |interface, route| {
-            if wanted.is_none_or(|name| name == interface) {
-                let (address, len) = route.network;
+    table(
+        call,
+        ("route", "routes"),
+        &columns,
+        &mut |row, _, _, port| {
+            let mut route = |network: IpAddr, len: u8, via: Option<IpAddr>, origin: Origin| {
                 row(&[
-                    Value::Text(interface),
-                    Value::Shown(&format_args!("{address}/{len}")),
-                    (route.via.as_ref()).map_or(Value::None, |via| Value::Shown(via)),
-                    Value::Text(route.origin.word()),
+                    Value::Text(port.name),
+                    Value::Shown(&format_args!("{network}/{len}")),
+                    via.as_ref().map_or(Value::None, |via| Value::Shown(via)),
+                    Value::Text(origin.word()),
                 ]);
+            };
+            for cidr in port.iface.ip_addrs() {
+                let origin = port.addressing.origin(cidr);
+                route(network(cidr), cidr.prefix_len(), None, origin);
             }
-        });
-    });
-    Ok(Progress::Done)
+            let anywhere = [
+                IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+                IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+            ];
+            for network in anywhere {
+                if let Some(router) = port.router(&network) {
+                    let origin = port.addressing.origin_of_router(&router);
+                    route(network, 0, Some(router), origin);
+                }
+            }
+        },
+    )
 }
 
 /// An address and a port as a URL has them; `*` for any address.
@@ -195,6 +260,7 @@ const MAX_SOCKETS: u64 = 64;
 
 fn sockets(call: &mut Call) -> Outcome {
     let wanted = at_most_one(call, "sockets")?;
+    let now_us = call.bench.now_us();
     let net = call.bench.net().ok_or(Refusal::Absent("network"))?;
     let columns = [
         Column("protocol", 9),
@@ -207,23 +273,21 @@ fn sockets(call: &mut Call) -> Outcome {
         Column("age_s", 7),
         Column("service", 0),
     ];
-    let (mut shown, mut left_out) = (0, 0);
+    let mut count = 0;
     call.report.table("sockets", &columns, &mut |row| {
-        net.sockets(&mut |socket| {
+        each_socket(net, &mut |socket| {
             if wanted.is_some_and(|name| name != socket.service) {
                 return;
             }
-            if shown == MAX_SOCKETS {
-                left_out += 1;
+            count += 1;
+            if count > MAX_SOCKETS {
                 return;
             }
-            shown += 1;
             let local = End(socket.local.0, socket.local.1);
             let peer = socket.peer.map(|(address, port)| End(Some(address), port));
-            let queued = |side: usize| {
-                let queued = socket.queued.map(|queued| queued[side] as u64);
-                queued.map_or(Value::None, Value::Number)
-            };
+            let number = |number: Option<u64>| number.map_or(Value::None, Value::Number);
+            let queued = |side: usize| number(socket.queued.map(|queued| queued[side] as u64));
+            let age_us = socket.opened_us.map(|at_us| now_us.saturating_sub(at_us));
             row(&[
                 Value::Text(socket.protocol),
                 socket.interface.map_or(Value::None, Value::Text),
@@ -232,18 +296,48 @@ fn sockets(call: &mut Call) -> Outcome {
                 (socket.state.as_ref()).map_or(Value::None, |state| Value::Shown(state)),
                 queued(0),
                 queued(1),
-                (socket.age_us).map_or(Value::None, |age_us| Value::Number(age_us / 1_000_000)),
+                number(age_us.map(|age_us| age_us / 1_000_000)),
                 Value::Text(socket.service),
             ]);
         });
     });
-    if wanted.is_some() && shown == 0 {
+    if wanted.is_some() && count == 0 {
         return Err(Refusal::Absent(
             "socket of that service; `sockets` lists them",
         ));
     }
-    if left_out > 0 {
-        call.report.field("left_out", Value::Number(left_out));
+    if count > MAX_SOCKETS {
+        call.report
+            .field("left_out", Value::Number(count - MAX_SOCKETS));
     }
     Ok(Progress::Done)
+}
+
+/// What listens, what interfaces have of their own, and connections.
+fn each_socket(net: &dyn Net, show: &mut dyn FnMut(&Socket)) {
+    let ports = || (0..).map_while(|index| net.port(index));
+    let mut socket = Socket::default();
+    for &(protocol, port, service) in net.served() {
+        if ports().any(|port| port.serves) {
+            (socket.protocol, socket.local.1, socket.service) = (protocol, port, service);
+            socket.state = (protocol == "tcp").then_some(State::Listen);
+            show(&socket);
+        }
+    }
+    (socket.protocol, socket.state) = ("udp", None);
+    for port in ports() {
+        let (dhcp, mdns) = port.addressing.sockets();
+        let own = [
+            (7, "echo", port.serves),
+            (68, "dhcp", dhcp),
+            (5353, "mdns", mdns),
+        ];
+        socket.interface = Some(port.name);
+        for (number, service, _) in own.into_iter().filter(|own| own.2) {
+            (socket.local.1, socket.service) = (number, service);
+            socket.queued = (number == 7).then_some(port.echo);
+            show(&socket);
+        }
+    }
+    net.connections(show);
 }

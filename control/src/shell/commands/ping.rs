@@ -3,9 +3,9 @@
 use core::net::IpAddr;
 
 use super::{Access, Call, Command, Outcome};
-use crate::ping::{Echo, MAX_COUNT, MAX_SIZE};
+use crate::ping::{Echo, MAX_COUNT, MAX_SIZE, Run};
 use crate::shell::net::Ask;
-use crate::shell::report::{Column, Value};
+use crate::shell::report::{Column, Report, Value};
 use crate::shell::{Progress, Refusal};
 
 /// The commands of this file.
@@ -21,7 +21,7 @@ pub static COMMANDS: &[Command] = &[Command {
 /// Milliseconds.
 const INTERVALS: core::ops::RangeInclusive<u64> = 10..=10_000;
 /// Nobody waits longer for a command.
-const LONGEST_MS: u64 = 60_000;
+const LONGEST_MS: u64 = 20_000;
 
 fn asked<'c>(words: &[&'c str]) -> Option<Ask<'c>> {
     let (mut places, mut count, mut interval_ms, mut size) = ([None; 2], 4u64, 250, 56);
@@ -62,62 +62,75 @@ fn asked<'c>(words: &[&'c str]) -> Option<Ask<'c>> {
 
 fn ping(call: &mut Call) -> Outcome {
     let ask = asked(call.words).ok_or(Refusal::Usage("ping"))?;
-    let round = call.memory.round;
+    let (round, now_us) = (call.memory.round, call.bench.now_us());
     let net = call.bench.net().ok_or(Refusal::Absent("network"))?;
     if round == 0 {
-        net.ping(&ask)?;
+        net.begin_ping(&ask, call.memory.since_us)?;
     }
-    let report = &mut *call.report;
+    // Whoever comes back much too late may find another's.
+    let theirs = |run: &Run| run.began_us != call.memory.since_us;
+    if net.ping().as_ref().is_some_and(theirs) {
+        return Err(Refusal::Failed("another ping took its place"));
+    }
+    let at_us = net.go_on_with_ping(now_us);
+    if let Some(run) = net.ping() {
+        show(run, call.report);
+    }
+    Ok(match at_us {
+        Some(at_us) => Progress::Wait(at_us),
+        None => {
+            *net.ping() = None;
+            Progress::Done
+        }
+    })
+}
+
+fn show(run: &Run, report: &mut Report) {
+    let request = run.request();
     let (mut sent, mut answered, mut sum_us) = (0, 0, 0);
     let (mut least_us, mut most_us) = (u64::MAX, 0);
-    let at_us = net.pinged(&mut |run| {
-        let request = run.request();
-        report.field("target", Value::Shown(&request.target));
-        report.field("source", Value::Shown(&request.source));
-        let columns = [Column("number", 8), Column("result", 14), Column("us", 0)];
-        report.table("echoes", &columns, &mut |row| {
-            for (number, echo) in run.echoes().iter().enumerate() {
-                let (result, took_us) = match *echo {
-                    Echo::Pending => ("pending", None),
-                    Echo::Unreachable => ("no neighbour", None),
-                    Echo::Sent(_) => ("no answer", None),
-                    Echo::Damaged => ("damaged", None),
-                    Echo::Answered(took_us) => {
-                        answered += 1;
-                        sum_us += took_us;
-                        least_us = least_us.min(took_us);
-                        most_us = most_us.max(took_us);
-                        ("answer", Some(took_us))
-                    }
-                };
-                sent += 1;
-                row(&[
-                    Value::Number(number as u64),
-                    Value::Text(result),
-                    took_us.map_or(Value::None, Value::Number),
-                ]);
-            }
-        });
-        let timed = |value| match answered {
-            0 => Value::None,
-            _ => Value::Number(value),
-        };
-        for (name, value) in [
-            ("requests", Value::Number(sent)),
-            ("answers", Value::Number(answered)),
-            ("duplicates", Value::Number(run.duplicates)),
-            (
-                "loss_percent",
-                Value::Number((sent - answered) * 100 / sent.max(1)),
-            ),
-            ("min_us", timed(least_us)),
-            ("avg_us", timed(sum_us / answered.max(1))),
-            ("max_us", timed(most_us)),
-        ] {
-            report.field(name, value);
+    report.field("target", Value::Shown(&request.target));
+    report.field("source", Value::Shown(&request.source));
+    let columns = [Column("number", 8), Column("result", 14), Column("us", 0)];
+    report.table("echoes", &columns, &mut |row| {
+        for echo in run.echoes() {
+            let mut took = Value::None;
+            let result = match *echo {
+                Echo::Pending => "pending",
+                Echo::Unreachable => "no neighbour",
+                Echo::Sent(_) => "no answer",
+                Echo::Damaged => "damaged",
+                Echo::Answered(took_us) => {
+                    answered += 1;
+                    sum_us += took_us;
+                    least_us = least_us.min(took_us);
+                    most_us = most_us.max(took_us);
+                    took = Value::Number(took_us);
+                    "answer"
+                }
+            };
+            row(&[Value::Number(sent), Value::Text(result), took]);
+            sent += 1;
         }
     });
-    Ok(at_us.map_or(Progress::Done, Progress::Wait))
+    let timed = |value| match answered {
+        0 => Value::None,
+        _ => Value::Number(value),
+    };
+    for (name, value) in [
+        ("requests", Value::Number(sent)),
+        ("answers", Value::Number(answered)),
+        ("duplicates", Value::Number(run.duplicates)),
+        (
+            "loss_percent",
+            Value::Number((sent - answered) * 100 / sent.max(1)),
+        ),
+        ("min_us", timed(least_us)),
+        ("avg_us", timed(sum_us / answered.max(1))),
+        ("max_us", timed(most_us)),
+    ] {
+        report.field(name, value);
+    }
 }
 
 #[cfg(test)]
@@ -146,11 +159,11 @@ mod tests {
             "10.0.0.9 wan lan0",
             "10.0.0.9 -n",
             "10.0.0.9 -n 0",
-            "10.0.0.9 -n 65",
+            "10.0.0.9 -n 33",
             "10.0.0.9 -n x",
             "10.0.0.9 -i 9",
             "10.0.0.9 -s 1453",
-            "10.0.0.9 -n 64 -i 10000",
+            "10.0.0.9 -n 3 -i 10000",
             "10.0.0.9 -x",
             "fe80::1%lan0 wan",
             "10.0.0.256",
