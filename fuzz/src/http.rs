@@ -7,7 +7,7 @@ use firmware::status::{Status, StatusSource};
 use crate::Target;
 use crate::mutate::Rng;
 
-/// See [`target`].
+/// See [`target()`].
 pub const TARGET: Target = Target {
     name: "http",
     run: target,

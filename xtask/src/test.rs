@@ -211,7 +211,7 @@ fn doc_steps(_: Tier) -> Result<Vec<Step>> {
 }
 
 /// Our crates in the image, as arguments for cargo.
-const IMAGE_CRATES: &str = "--package hal --package boards --package firmware";
+const IMAGE_CRATES: &str = "--package hal --package boards --package control --package firmware";
 
 /// All proofs, `dsa` and `flap` with shorter streams; every night with the long ones, under both kernels, and the
 /// network proof under every other reading of every doubt.
