@@ -1,10 +1,11 @@
 //! A machine to boot: QEMU's command line, piece by piece, and the guest that runs on it.
 
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -56,20 +57,16 @@ impl Services {
 }
 
 impl Services {
-    /// Free ports of this machine.
+    /// Free ports of this machine, no two alike in this process.
     pub fn forwarded() -> Result<Self> {
-        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        // All are held until all are found.
-        let tcp = [(); 3].map(|()| TcpListener::bind(any));
-        let udp = [(); 2].map(|()| UdpSocket::bind(any));
-        let [http, echo_tcp, iperf3] = tcp.map(|socket| socket?.local_addr());
-        let [echo_udp, irtt] = udp.map(|socket| socket?.local_addr());
+        let tcp = || free(|address| TcpListener::bind(address)?.local_addr());
+        let udp = || free(|address| UdpSocket::bind(address)?.local_addr());
         Ok(Self {
-            http: http?,
-            echo_tcp: echo_tcp?,
-            echo_udp: echo_udp?,
-            iperf3: iperf3?,
-            irtt: irtt?,
+            http: tcp()?,
+            echo_tcp: tcp()?,
+            echo_udp: udp()?,
+            iperf3: tcp()?,
+            irtt: udp()?,
         })
     }
 
@@ -81,6 +78,20 @@ impl Services {
         let udp = udp.map(|(from, to)| format!(",hostfwd=udp:{from}-:{to}"));
         [tcp.concat(), udp.concat()].concat()
     }
+}
+
+/// The next port that can be bound. Below those that the system gives to sockets of its own choice: whoever opens one
+/// between our look and QEMU's does not take it.
+fn free(bind: impl Fn(SocketAddr) -> io::Result<SocketAddr>) -> Result<SocketAddr> {
+    static TRIED: AtomicU32 = AtomicU32::new(0);
+    // Tests without a network of their own keep apart by their numbers.
+    let own = std::process::id() % 20 * 1000;
+    let next = || 10_000 + own + TRIED.fetch_add(1, Ordering::Relaxed) % 1000;
+    let addresses = (0..1000).map(|_| SocketAddr::from((Ipv4Addr::LOCALHOST, next() as u16)));
+    let mut found = addresses.filter_map(|address| bind(address).ok());
+    Ok(found
+        .next()
+        .ok_or("no port is free between 10000 and 30000")?)
 }
 
 /// What `x0` holds when the image is entered.
