@@ -73,12 +73,17 @@ pub fn all(tests: &[&Test], context: &Context) -> ExitCode {
     let queue = Mutex::new(tests.iter().copied().collect::<VecDeque<_>>());
     let tally = Mutex::new(Tally::default());
     let failed = Mutex::new(Vec::new());
+    // What may come out otherwise yet is not said in the word that `./x test` counts.
+    let first = match context.tier {
+        Tier::Quick => "FAILED",
+        Tier::Ci | Tier::Nightly => "failed",
+    };
     let take = || queue.lock().ok().and_then(|mut queue| queue.pop_front());
     thread::scope(|scope| {
         for _ in 0..WORKERS {
             scope.spawn(|| {
                 while let Some(test) = take() {
-                    let passed = tell(test, context, isolated, &tally);
+                    let passed = tell(test, context, isolated, &tally, first);
                     if !passed && let Ok(mut failed) = failed.lock() {
                         failed.push(test);
                     }
@@ -87,14 +92,18 @@ pub fn all(tests: &[&Test], context: &Context) -> ExitCode {
         }
     });
     let mut failed = failed.into_inner().unwrap_or_default();
-    if context.tier == Tier::Quick || failed.len() > SECOND_RUNS {
+    if context.tier == Tier::Quick {
         failed.clear();
     }
-    failed.retain(|test| broke_down(test, context).is_none());
+    let many = failed.len() > SECOND_RUNS;
     let mut again = Vec::new();
     for test in failed {
+        if many || broke_down(test, context).is_some() {
+            println!("FAILED {}: has no second run", test.name);
+            continue;
+        }
         println!("once more, alone: {}", test.name);
-        if tell(test, context, isolated, &tally) {
+        if tell(test, context, isolated, &tally, "FAILED") {
             again.push(test.name);
         }
         // It was counted before.
@@ -115,8 +124,14 @@ pub fn all(tests: &[&Test], context: &Context) -> ExitCode {
     ExitCode::from(u8::from(tally.failed > 0 || tally.passed == 0))
 }
 
-/// Runs a test, prints its line, counts it. False if it failed.
-fn tell(test: &Test, context: &Context, isolated: bool, tally: &Mutex<Tally>) -> bool {
+/// Runs a test, prints its line, with this word if it failed, and counts it. False if it failed.
+fn tell(
+    test: &Test,
+    context: &Context,
+    isolated: bool,
+    tally: &Mutex<Tally>,
+    failed: &str,
+) -> bool {
     let start = Instant::now();
     let outcome = run(test, context, isolated);
     let Ok(mut tally) = tally.lock() else {
@@ -133,7 +148,7 @@ fn tell(test: &Test, context: &Context, isolated: bool, tally: &Mutex<Tally>) ->
         }
         Err(Failure::Failed(reason)) => {
             tally.failed += 1;
-            println!("FAILED {}: {reason}", test.name);
+            println!("{failed} {}: {reason}", test.name);
             for log in serial_logs(&context.out, test.name) {
                 print_tail(&log);
             }
