@@ -75,7 +75,11 @@ fn interface(out: &mut Out<'_>, interface: &Interface<'_>) {
     let _ = write!(out, ",\"mac\":\"{}\"", MacText(interface.mac));
     match interface.link {
         Link::Down => out.text(",\"link\":{\"up\":false}"),
-        Link::Up { speed_mbps, duplex } => {
+        Link::Up {
+            speed_mbps,
+            duplex,
+            pause,
+        } => {
             out.text(",\"link\":{\"up\":true");
             if let Some(speed) = speed_mbps {
                 out.text(",\"speed_mbps\":");
@@ -83,6 +87,9 @@ fn interface(out: &mut Out<'_>, interface: &Interface<'_>) {
             }
             if let Some(duplex) = duplex {
                 out.texts(&[",\"duplex\":\"", duplex.word(), "\""]);
+            }
+            if let Some(pause) = pause {
+                out.texts(&[",\"pause\":\"", pause, "\""]);
             }
             out.text("}");
         }

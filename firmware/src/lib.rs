@@ -6,6 +6,7 @@ extern crate alloc;
 pub mod addressing;
 pub mod admission;
 pub mod api;
+pub mod assets;
 pub mod bootargs;
 pub mod connections;
 pub mod echo;

@@ -278,17 +278,24 @@ fn link(link: hal::net::Link) -> Link {
         hal::net::Link::Up { speed_mbps: 0, .. } => Link::Up {
             speed_mbps: None,
             duplex: None,
+            pause: None,
         },
         hal::net::Link::Up {
             speed_mbps,
             full_duplex,
-            ..
+            pause,
         } => Link::Up {
             speed_mbps: Some(speed_mbps),
             duplex: Some(if full_duplex {
                 Duplex::Full
             } else {
                 Duplex::Half
+            }),
+            pause: Some(match (pause.rx, pause.tx) {
+                (true, true) => "rx/tx",
+                (true, false) => "rx",
+                (false, true) => "tx",
+                (false, false) => "none",
             }),
         },
     }

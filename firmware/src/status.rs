@@ -105,6 +105,8 @@ pub enum Link {
         speed_mbps: Option<u32>,
         /// Whether both sides may send at once.
         duplex: Option<Duplex>,
+        /// Which pause frames are in use: `none`, `rx`, `tx`, `rx/tx`.
+        pause: Option<&'static str>,
     },
 }
 
@@ -170,6 +172,12 @@ pub trait Table {
 impl Table for [Counter<'_>] {
     fn get(&self, index: usize) -> Option<Counter<'_>> {
         <[Counter<'_>]>::get(self, index).copied()
+    }
+}
+
+impl Table for &[Counter<'_>] {
+    fn get(&self, index: usize) -> Option<Counter<'_>> {
+        (**self).get(index).copied()
     }
 }
 

@@ -4,7 +4,7 @@ use super::out::{Out, Written};
 use super::refusal::{Code, Refusal};
 use super::request::{Persistence, Resource};
 use crate::status::{Status, StatusSource};
-use crate::{api, latency, metrics, page};
+use crate::{api, assets, latency, metrics, page};
 use core::ops::Range;
 
 /// Most of an answer that is written at once, head included; the size of a connection's transmit buffer. What is longer
@@ -20,7 +20,11 @@ const LAST_CHUNK: &str = "\r\n0\r\n\r\n";
 /// Every answer but the pages fits in this.
 pub const SMALL_ANSWER: usize = 512;
 /// Room for the head of a page.
-const PAGE_HEAD: usize = 384;
+const PAGE_HEAD: usize = 640;
+/// A field that ends a head's first part: who keeps the answer, and for how long.
+const NO_STORE: &str = "\r\nCache-Control: no-store\r\n";
+const FOR_EVER: &str =
+    "\r\nCache-Control: public, max-age=31536000, immutable\r\nVary: Accept-Encoding\r\n";
 
 /// The line with which a client that waits for it is told to send its body.
 pub(super) const CONTINUE: &str = "HTTP/1.1 100 Continue\r\n\r\n";
@@ -78,6 +82,8 @@ pub(super) struct Answer {
     /// The body is left out, as HEAD asks.
     pub is_head_only: bool,
     pub persistence: Persistence,
+    /// Who asks takes what is compressed.
+    pub takes_gzip: bool,
     /// Of a page that is on its way: the part it goes on with. 0 before its begin.
     pub part: u16,
     /// Bytes of the request that are done with once the page is whole.
@@ -149,20 +155,34 @@ impl Answer {
     #[inline(never)]
     fn write_page(&mut self, out: &mut [u8], resource: Resource, status: &Status) -> Option<usize> {
         let out = out.get_mut(..MAX_ANSWER)?;
-        let written = write_body(&mut out[PAGE_HEAD..], resource, 0, status);
+        let written = self.write_body(&mut out[PAGE_HEAD..], resource, status);
+        let (kind, keep, more) = match resource {
+            Resource::Metrics => ("text/plain; version=0.0.4; charset=utf-8", NO_STORE, ""),
+            Resource::Api | Resource::Latency => ("application/json", NO_STORE, ""),
+            Resource::Asset(number) => {
+                let more = if self.takes_gzip {
+                    "Content-Encoding: gzip\r\n"
+                } else {
+                    ""
+                };
+                (
+                    assets::ASSETS.get(usize::from(number))?.kind,
+                    FOR_EVER,
+                    more,
+                )
+            }
+            Resource::Page | Resource::Hello | Resource::Health | Resource::ResetLatency => {
+                ("text/html; charset=utf-8", NO_STORE, page::POLICY)
+            }
+        };
         let mut head = Out::new(&mut out[..PAGE_HEAD]);
         head.texts(&[
             "HTTP/1.1 200 OK\r\n",
             common_fields!(),
-            match resource {
-                Resource::Metrics => "Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n",
-                Resource::Api | Resource::Latency => "Content-Type: application/json\r\n",
-                Resource::Page | Resource::Hello | Resource::Health | Resource::ResetLatency => {
-                    "Content-Type: text/html; charset=utf-8\r\n\
-                     Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'\r\n"
-                }
-            },
-            "Cache-Control: no-store\r\n",
+            "Content-Type: ",
+            kind,
+            keep,
+            more,
         ]);
         let (len, part) = match written {
             Written::Whole(len) => {
@@ -205,7 +225,7 @@ impl Answer {
         resource: Resource,
         status: &Status,
     ) -> Option<usize> {
-        let (len, part, end) = match write_body(out, resource, self.part, status) {
+        let (len, part, end) = match self.write_body(out, resource, status) {
             // An empty chunk is the last one by itself.
             Written::Whole(0) => (0, 0, CHUNK_END),
             Written::Whole(len) => (len, 0, LAST_CHUNK),
@@ -272,30 +292,38 @@ impl Answer {
             Persistence::Close => "Connection: close\r\n",
         }
     }
-}
 
-/// Writes a page from a part on, with room left on both sides for what makes a chunk of it.
-fn write_body(out: &mut [u8], resource: Resource, part: u16, status: &Status) -> Written {
-    let end = out.len().saturating_sub(LAST_CHUNK.len());
-    let Some(room) = out.get_mut(CHUNK_HEAD..end) else {
-        return Written::Nothing;
-    };
-    let mut body = Out::from_part(room, part);
-    match resource {
-        Resource::Metrics => {
-            metrics::write(&mut body, status);
-            latency::prometheus(&mut body, status.latency);
+    /// Writes a page from a part on, with room left on both sides for what makes a chunk of it.
+    fn write_body(&self, out: &mut [u8], resource: Resource, status: &Status) -> Written {
+        let end = out.len().saturating_sub(LAST_CHUNK.len());
+        let Some(room) = out.get_mut(CHUNK_HEAD..end) else {
+            return Written::Nothing;
+        };
+        let mut body = Out::from_part(room, self.part);
+        match resource {
+            Resource::Metrics => {
+                metrics::write(&mut body, status);
+                latency::prometheus(&mut body, status.latency);
+            }
+            Resource::Api => api::write(&mut body, status),
+            Resource::Latency => latency::json(
+                &mut body,
+                status.latency,
+                status.interfaces,
+                status.uptime_us,
+            ),
+            Resource::Asset(number) => {
+                if let Some(asset) = assets::ASSETS.get(usize::from(number)) {
+                    match self.takes_gzip {
+                        true => body.bytes(asset.gzip),
+                        false => body.fill(&mut |room| asset.inflate(room)),
+                    }
+                }
+            }
+            Resource::Page | Resource::Hello | Resource::Health | Resource::ResetLatency => {
+                page::write(&mut body, status);
+            }
         }
-        Resource::Api => api::write(&mut body, status),
-        Resource::Latency => latency::json(
-            &mut body,
-            status.latency,
-            status.interfaces,
-            status.uptime_us,
-        ),
-        Resource::Page | Resource::Hello | Resource::Health | Resource::ResetLatency => {
-            page::write(&mut body, status);
-        }
+        body.finish_parts()
     }
-    body.finish_parts()
 }

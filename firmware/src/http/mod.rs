@@ -214,6 +214,7 @@ impl Connection {
             content: Err(Refusal::Timeout),
             is_head_only: false,
             persistence: Persistence::Close,
+            takes_gzip: false,
             part: 0,
             held: 0,
         }
@@ -265,6 +266,7 @@ impl Connection {
             content: Err(refusal),
             is_head_only: line.starts_with(b"HEAD "),
             persistence: Persistence::Close,
+            takes_gzip: false,
             part: 0,
             held: 0,
         };

@@ -4,6 +4,7 @@ use super::access::{Verdict, is_own_origin};
 use super::answer::Answer;
 use super::body::{Body, MAX_BODY};
 use super::refusal::Refusal;
+use crate::assets::ASSETS;
 
 /// Most header fields in one head.
 pub const MAX_FIELDS: usize = 32;
@@ -18,6 +19,8 @@ pub(super) enum Resource {
     Api,
     Latency,
     ResetLatency,
+    /// By its number among [`ASSETS`].
+    Asset(u8),
 }
 
 impl Resource {
@@ -30,7 +33,7 @@ impl Resource {
             b"/api/v1/status" => Self::Api,
             b"/api/v1/latency" => Self::Latency,
             b"/api/v1/latency/reset" => Self::ResetLatency,
-            _ => return None,
+            _ => Self::Asset(ASSETS.iter().position(|it| it.path.as_bytes() == path)? as u8),
         })
     }
 
@@ -160,7 +163,7 @@ fn look_closer(method: Method, target: &[u8]) -> Result<Result<Resource, Refusal
     };
     let path = local.split(|&byte| byte == b'?').next().unwrap_or_default();
     // One byte longer than the longest resource, so that a longer path cannot match.
-    let mut plain = [0; 22];
+    let mut plain = [0; 32];
     let mut len = 0;
     let mut rest = if path.is_empty() { b"/" } else { path };
     while let Some((&first, after)) = rest.split_first() {
@@ -206,6 +209,7 @@ struct Fields {
     says_keep_alive: bool,
     expects_continue: bool,
     expects_other: bool,
+    takes_gzip: bool,
     /// Why the request may not change what it asks to change.
     refused: Option<Refusal>,
 }
@@ -252,6 +256,7 @@ impl Request {
                     content,
                     is_head_only: line.is_head,
                     persistence,
+                    takes_gzip: fields.takes_gzip,
                     part: 0,
                     held: 0,
                 };
@@ -286,6 +291,9 @@ impl Fields {
                 10 if name.eq_ignore_ascii_case(b"connection") => fields.connection(header.value),
                 14 if name.eq_ignore_ascii_case(b"content-length") => {
                     fields.content_length(header.value)?
+                }
+                15 if name.eq_ignore_ascii_case(b"accept-encoding") => {
+                    fields.takes_gzip |= takes_gzip(header.value);
                 }
                 17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
                     fields.transfer_encoding(header.value)?
@@ -369,6 +377,23 @@ impl Fields {
             (false, None) => Ok(Body::Done),
         }
     }
+}
+
+/// Whether an `Accept-Encoding` field names gzip, or else everything, with a weight that is not 0. RFC 9110, 12.5.3.
+fn takes_gzip(value: &[u8]) -> bool {
+    let (mut gzip, mut all) = (None, None);
+    for item in list(value) {
+        let mut parts = item.split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
+        let coding = parts.next().unwrap_or_default();
+        let has_weight = |part: &[u8]| part.iter().any(|byte| (b'1'..=b'9').contains(byte));
+        let is_taken = Some(parts.all(has_weight));
+        match coding {
+            b"*" => all = is_taken,
+            coding if coding.eq_ignore_ascii_case(b"gzip") => gzip = is_taken,
+            _ => {}
+        }
+    }
+    gzip.or(all).unwrap_or(false)
 }
 
 /// Why a request that changes something is refused: a page of another site sent it, or nobody who may. One field too many

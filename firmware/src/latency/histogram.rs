@@ -11,6 +11,9 @@ const STEPS: usize = 64 * 32;
 /// The largest value: about a second at 2 GHz. What is above counts as this.
 pub const MAX: u32 = 1 << 31;
 
+/// Steps that make one bin of a drawing: a quarter of a doubling.
+const BIN: u32 = SHIFT + 4;
+
 /// Counts of values from 1 to [`MAX`].
 #[derive(Clone, Debug)]
 pub struct Histogram([u32; STEPS]);
@@ -37,14 +40,19 @@ impl Histogram {
     /// What was counted, in figures.
     #[inline(never)]
     pub fn summary(&self) -> Summary {
+        // Most are empty, and 2048 counts are many to look at one by one.
+        let (chunks, _) = self.0.as_chunks::<16>();
+        if chunks
+            .iter()
+            .all(|chunk| chunk.iter().fold(0, |all, count| all | count) == 0)
+        {
+            return Summary::default();
+        }
         let count = self.0.iter().map(|&count| u64::from(count)).sum();
         let mut summary = Summary {
             count,
             ..Summary::default()
         };
-        if count == 0 {
-            return summary;
-        }
         // The rank of a percentile is the smallest number of values that are so many of all.
         let ranks = PERCENTILES.map(|(_, millionths)| {
             let rank = (u128::from(count) * u128::from(millionths)).div_ceil(1_000_000);
@@ -64,6 +72,24 @@ impl Histogram {
             summary.max = value;
         }
         summary
+    }
+
+    /// For a drawing: each quarter of a doubling that has been met, from where to where, and how often.
+    #[inline(never)]
+    pub fn each_bin(&self, show: &mut dyn FnMut([u64; 3])) {
+        let edge = |bin: u32| u64::from(f32::from_bits(bin << BIN) as u32);
+        let mut present = (0, 0);
+        let last = core::iter::once((0, 0));
+        for (value, count) in self.steps().chain(last) {
+            let bin = (value as f32).to_bits() >> BIN;
+            if bin != present.0 {
+                if present.1 != 0 {
+                    show([edge(present.0), edge(present.0 + 1), present.1]);
+                }
+                present = (bin, 0);
+            }
+            present.1 += u64::from(count);
+        }
     }
 
     /// The middle of each step that has been met, in ascending order, and how often.

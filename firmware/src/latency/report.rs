@@ -2,6 +2,7 @@
 
 use super::{
     Event, Histogram, KIND_NAMES, Latency, Mode, ONE_IN, PERCENTILES, STAGE_NAMES, STAGES, Stage,
+    Summary,
 };
 use crate::http::Out;
 use crate::status::Interface;
@@ -9,6 +10,19 @@ use crate::status::Interface;
 /// Shown as `null`; larger than any time.
 const UNKNOWN: u64 = u64::MAX;
 const TIMER_NAMES: [&str; 2] = ["asleep", "at_work"];
+
+impl Latency {
+    /// What was measured from interrupt to doorbell, by kind.
+    pub fn totals(&self) -> impl Iterator<Item = Summary> {
+        let totals = self.stages.chunks(STAGES).filter_map(<[_]>::last);
+        totals.map(Histogram::summary)
+    }
+
+    /// Cycles in microseconds.
+    pub fn micros(&self, cycles: u32) -> u64 {
+        u64::from(cycles) * 1_000_000 / self.facts.cycles_hz.max(1)
+    }
+}
 
 /// `/api/v1/latency`: one object. Times are in cycles of the core, whose rate stands with them.
 #[inline(never)]
@@ -97,6 +111,18 @@ fn summaries(out: &mut Out<'_>, names: &[&str], histograms: &[Histogram]) {
             numbers(out, &[(percentile.key, value.into())]);
         }
         numbers(out, &[("max", summary.max.into())]);
+        if *name == STAGE_NAMES[Stage::Total as usize] {
+            let mut before = ",\"bins\":[[";
+            histogram.each_bin(&mut |bin| {
+                for number in bin {
+                    out.text(before);
+                    out.decimal(number);
+                    before = ",";
+                }
+                before = "],[";
+            });
+            out.text("]]");
+        }
         out.text("}");
     }
     out.text("}");

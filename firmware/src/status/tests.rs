@@ -126,6 +126,7 @@ impl StatusSource for Sample {
         let link = Link::Up {
             speed_mbps: Some(1000),
             duplex: Some(Duplex::Full),
+            pause: Some("rx/tx"),
         };
         let interface = |name| Interface {
             name,
@@ -442,7 +443,11 @@ fn foreign_text_does_not_become_html() {
         "{body}"
     );
     assert!(body.contains("3 min 12 s") && body.contains("10.0.2.15/24"));
-    for reference in ["http:", "https:", "//", "<script", "url("] {
+    for reference in [
+        "http:", "https:", "//", "url(", "style=", "<script>", "onload",
+    ] {
         assert!(!body.contains(reference), "{reference}");
     }
+    assert_eq!(body.matches("<script").count(), 2);
+    assert_eq!(body.matches("<script defer src=/assets/").count(), 2);
 }
