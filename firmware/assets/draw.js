@@ -44,7 +44,7 @@ const words = name => name.replaceAll('_', ' ');
 function drawBoard(names) {
   const [size, high] = [78, 60];
   let x = 14;
-  const svg = shape('svg', { class: 'board', role: 'img' });
+  const svg = shape('svg', { class: 'board', role: 'group' });
   const sockets = names.map((name, index) => {
     const left = x;
     // What is called wan stands apart from the others.
@@ -64,12 +64,13 @@ function drawBoard(names) {
     return { link, texts, middle: left + size / 2 };
   });
   const width = x - (names.at(-1) === 'wan' ? 46 : 10) + 14;
-  svg.setAttribute('viewBox', `0 0 ${width} 140`);
+  svg.setAttribute('viewBox', `0 0 ${width} 196`);
   svg.style.maxWidth = `${width * 1.35}px`;
   const chip = width / 2;
   const traces = sockets.map(({ middle }, index) => {
     const start = chip + (index - (sockets.length - 1) / 2) * 10;
-    const bend = 50 + 3 * Math.abs(index - (sockets.length - 1) / 2);
+    // No trace crosses another: those that go further turn later, or earlier to the right.
+    const bend = 48 + 5 * (middle < chip ? index : sockets.length - 1 - index);
     return shape('path', { d: `M${start} 40V${bend}H${middle}V74`, class: 'trace' });
   });
   svg.append(
@@ -98,7 +99,6 @@ function drawBoard(names) {
     });
     svg.setAttribute('aria-label', said.join('; '));
   };
-  svg.setAttribute('role', 'group');
   return { svg, update };
 }
 

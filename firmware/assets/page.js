@@ -173,6 +173,7 @@ const others = [
   { path: 'latency', every: 10, show: showLatency },
   { path: 'drops', every: 5, show: showReport('drops', 'Dropped frames') },
   { path: 'switch/atu', every: 10, show: showReport('atu', 'Switch table') },
+  { path: 'help', every: 1e9, show: showTools },
   { path: 'log', every: 3, show: showReport('log', 'Log') },
 ];
 
@@ -187,6 +188,88 @@ async function showOne(now) {
   } catch (error) {
     due.gone = error.code === 404;
   }
+}
+
+// What takes the token: it is asked for once, and kept nowhere but here.
+
+let token;
+
+function askToken(why) {
+  const input = make('input', { type: 'password', autocomplete: 'off', required: '', maxlength: 64 });
+  const dialog = make('dialog', { 'aria-labelledby': 'token-title' },
+    make('form', { method: 'dialog' }, make('h2', { id: 'token-title' }, 'Token'), make('p', {}, why),
+      make('label', {}, 'What admin= says in the bootargs. It travels in clear and is forgotten with this page. ', input),
+      make('p', { class: 'row' }, make('button', { value: 'go' }, 'Go on'),
+        make('button', { value: '', formnovalidate: '' }, 'Leave it'))));
+  document.body.append(dialog);
+  dialog.showModal();
+  return new Promise(done => dialog.addEventListener('close', () => {
+    dialog.remove();
+    done(dialog.returnValue && input.value);
+  }));
+}
+
+async function change(path) {
+  for (let why = 'This takes the token.'; ;) {
+    token ||= await askToken(why);
+    if (!token) return undefined;
+    try {
+      return await ask(path, { method: 'POST', headers: { Authorization: `Bearer ${token}` } });
+    } catch (error) {
+      if (error.code !== 401) throw error;
+      token = undefined;
+      why = 'That was not the token.';
+    }
+  }
+}
+
+async function selftest(show) {
+  const begun = await change('selftest');
+  if (!begun) return show('');
+  show('Testing.');
+  for (;;) {
+    const run = await ask(`selftest?job=${begun.job}`);
+    const table = make('table');
+    rows(table, run.results.map(({ name, result, detail }) => [name, `${result}${detail ? `: ${detail}` : ''}`]));
+    const sum = `${run.passed} passed, ${run.failed} failed, ${run.skipped} skipped`;
+    show(run.running ? `Testing ${words(run.test || '')}: ${sum} so far.` : `Done: ${sum}.`, table);
+    if (!run.running) return;
+    await sleep(700);
+  }
+}
+
+async function capture(show) {
+  const begun = await change(`capture?if=${encodeURIComponent($('#tools select').value)}`);
+  if (!begun) return show('');
+  const link = make('a', { href: begun.url, download: '' }, 'this link');
+  show('The capture has begun; it ends when you stop the download. ', link);
+  link.click();
+}
+
+function showTools({ commands }) {
+  const has = new Set(commands.map(({ command }) => command));
+  if (!has.has('selftest') && !has.has('capture')) return;
+  const said = make('p', { role: 'status' }), more = make('div', { class: 'wide' });
+  const show = (text, ...content) => {
+    say(said, text);
+    more.replaceChildren(...content);
+  };
+  const button = (title, act) => {
+    const made = make('button', { type: 'button' }, title);
+    made.addEventListener('click', async () => {
+      made.disabled = true;
+      try { await act(show); } catch (error) { show(`It did not work: ${error.message}`); }
+      made.disabled = false;
+    });
+    return made;
+  };
+  const place = section('tools', 'Tools');
+  if (has.has('selftest')) place.append(make('p', { class: 'row' }, button('Run the self-test', selftest)));
+  if (has.has('capture')) {
+    const choice = make('select', {}, ...ports.map(({ article }) => make('option', {}, article.dataset.name)));
+    place.append(make('p', { class: 'row' }, make('label', {}, 'Port ', choice), button('Capture packets', capture)));
+  }
+  place.append(said, more);
 }
 
 // Alive or not.
