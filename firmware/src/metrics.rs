@@ -5,6 +5,7 @@
 
 use crate::http::{Code, Out};
 use crate::status::{Counter, Link, Status, Table, is_counter_name};
+use heapless::String;
 
 /// Writes everything there is to count or measure.
 pub fn write(out: &mut Out<'_>, status: &Status<'_>) {
@@ -197,18 +198,32 @@ fn counters<'a>(
                 "_total"
             };
             out.part(|out| {
-                out.texts(&["# HELP ristretto_", group, name, suffix, " "]);
+                let shown = &accepted(name);
+                out.texts(&["# HELP ristretto_", group, shown, suffix, " "]);
                 out.foreign(counter.help, help_escape);
-                out.texts(&["\n# TYPE ristretto_", group, name, suffix, " counter\n"]);
+                out.texts(&["\n# TYPE ristretto_", group, shown, suffix, " counter\n"]);
                 for owner in owners.clone().skip(at) {
                     if let Some(counter) = owner.find(name, index) {
                         let value = Value::Whole(counter.value);
-                        sample(out, group, name, suffix, (label, owner.label), value);
+                        sample(out, group, shown, suffix, (label, owner.label), value);
                     }
                 }
             });
         }
     }
+}
+
+/// A counter's name as Prometheus' own checker accepts it: it takes `b` for bytes, and wants no type in a name.
+fn accepted(name: &str) -> String<96> {
+    let mut shown = String::new();
+    for (index, part) in name.split('_').enumerate() {
+        let joins = index == 0 || matches!(part.as_bytes(), [b'a'..=b'z']);
+        let part = if part == "counter" { "hits" } else { part };
+        // Names are shorter; what does not fit would be left out.
+        let _ = shown.push_str(if joins { "" } else { "_" });
+        let _ = shown.push_str(part);
+    }
+    shown
 }
 
 /// Writes a family of measured values, unless nobody has one.

@@ -6,7 +6,8 @@
 //! machine   a QEMU command line and the guest behind it        qmp   QEMU's control socket
 //! tap       an interface of this (private) machine             wire  a cable whose other end is the test
 //! dt        takes devicetrees apart and puts them together     clients  curl, ping, wrk ...
-//! boot, services, http, echo, irtt, iperf3, chargen, addressing, damage, faults, load, espressobin, board_config,
+//! browser   Chromium without a window
+//! boot, services, http, page, echo, irtt, iperf3, chargen, addressing, damage, faults, load, espressobin, board_config,
 //! sdcard, machine_model: the tests, by subject
 //! ```
 //!
@@ -16,6 +17,7 @@
 mod addressing;
 mod board_config;
 mod boot;
+mod browser;
 mod chargen;
 mod check;
 mod clients;
@@ -31,6 +33,7 @@ mod latency;
 mod load;
 mod machine;
 mod machine_model;
+mod page;
 mod qmp;
 mod runner;
 mod sdcard;
@@ -108,6 +111,7 @@ fn tests() -> impl Iterator<Item = &'static Test> {
         damage::TESTS,
         services::TESTS,
         http::TESTS,
+        page::TESTS,
         irtt::TESTS,
         iperf3::TESTS,
         chargen::TESTS,
@@ -163,7 +167,7 @@ const PACKAGES: &[(&str, &str, &str)] = &[
 ];
 
 const USAGE: &str = "\
-usage: tests [--tier quick|ci|nightly] [--image FILE] [--only SUBSTRING] [--list] [--packages]";
+usage: tests [--tier quick|ci|nightly] [--image FILE] [--only SUBSTRING] [--list] [--packages [wanted]]";
 
 struct Args {
     tier: Tier,
@@ -206,7 +210,9 @@ fn parse(mut words: impl Iterator<Item = String>) -> std::result::Result<Args, S
 fn main() -> ExitCode {
     let mut words = std::env::args().skip(1).peekable();
     if words.peek().is_some_and(|word| word == "--packages") {
-        for (name, brings, why) in PACKAGES {
+        // Those of `--packages wanted` are large, and the tests are skipped without them.
+        let is_wanted = words.nth(1).is_some_and(|word| word == "wanted");
+        for (name, brings, why) in if is_wanted { page::PACKAGES } else { PACKAGES } {
             println!("{name}\t{brings}\t{why}");
         }
         return ExitCode::SUCCESS;

@@ -3,6 +3,7 @@
 //! A command is a row in [`COMMANDS`] and a module of the same name with its options and its help.
 
 mod args;
+mod axe;
 mod bench;
 mod build;
 mod elf;

@@ -4,6 +4,7 @@ use super::{
     Event, Histogram, KIND_NAMES, Latency, Mode, ONE_IN, PERCENTILES, STAGE_NAMES, STAGES, Stage,
     Summary,
 };
+use crate::api::escape;
 use crate::http::Out;
 use crate::status::Interface;
 
@@ -132,14 +133,9 @@ fn summaries(out: &mut Out<'_>, names: &[&str], histograms: &[Histogram]) {
 fn worst(out: &mut Out<'_>, event: &Event, interfaces: &[Interface<'_>]) {
     let kind = KIND_NAMES.get(usize::from(event.kind));
     let interface = interfaces.get(usize::from(event.port));
-    out.texts(&[
-        "{\"kind\":\"",
-        kind.unwrap_or(&""),
-        "\",\"interface\":\"",
-        // Ours: letters and digits.
-        interface.map_or("", |interface| interface.name),
-        "\",\"uptime_seconds\":",
-    ]);
+    out.texts(&["{\"kind\":\"", kind.unwrap_or(&""), "\",\"interface\":\""]);
+    out.foreign(interface.map_or("", |interface| interface.name), escape);
+    out.text("\",\"uptime_seconds\":");
     out.seconds(event.at_us);
     numbers(
         out,
