@@ -38,7 +38,10 @@ fn pack(out: &Path) -> Result<(), Box<dyn std::error::Error>> {
         let path = format!("/assets/{stem}.{hash}.{end}");
         fs::write(out.join(file), &packed)?;
         fs::write(out.join(format!("{file}.txt")), &text)?;
-        writeln!(paths, "pub const {constant}: &str = {path:?};")?;
+        writeln!(
+            paths,
+            "/// Where `{file}` is.\npub const {constant}: &str = {path:?};"
+        )?;
         writeln!(
             table,
             "Asset {{ path: {constant}, kind: {kind:?}, len: {}, gzip: include_bytes!({:?}) }},",
@@ -47,7 +50,8 @@ fn pack(out: &Path) -> Result<(), Box<dyn std::error::Error>> {
         )?;
     }
     let count = ASSETS.len();
-    let source = format!("{paths}\npub static ASSETS: [Asset; {count}] = [\n{table}];\n");
+    let source =
+        format!("{paths}\n/// All of them.\npub static ASSETS: [Asset; {count}] = [\n{table}];\n");
     fs::write(out.join("assets.rs"), source)?;
     Ok(())
 }
