@@ -120,6 +120,8 @@ function showStatus(status) {
     ['Memory', bytes(status.memory_bytes)],
     ['Heap', `${bytes(status.heap_used_bytes)} of ${bytes(status.heap_size_bytes)}`],
   ]);
+  document.querySelectorAll('#hardware details').forEach(details =>
+    rows(details.querySelector('table'), counted(status.devices[details.firstChild.textContent])));
   rows($('#services table'), status.services.map(({ name, connections }) => [name,
     connections === undefined ? 'ready' : connections === 1 ? '1 connection' : `${connections} connections`]));
 }
@@ -165,7 +167,13 @@ function showReport(id, title) {
       parts.unshift(table);
     }
     const old = place.lastElementChild;
-    if (old.textContent !== parts.map(part => part.textContent).join('')) old.replaceChildren(...parts);
+    if (old.textContent === parts.map(part => part.textContent).join('')) return;
+    // Who reads further up stays there; the last lines stay in sight.
+    const text = old.querySelector('pre');
+    const [top, isAtEnd] = [text?.scrollTop, !text || text.scrollTop + text.clientHeight >= text.scrollHeight - 8];
+    old.replaceChildren(...parts);
+    const pre = old.querySelector('pre');
+    if (pre) pre.scrollTop = isAtEnd ? pre.scrollHeight : top;
   };
 }
 

@@ -137,9 +137,8 @@ fn service(out: &mut Out<'_>, service: &Service<'_>) {
 fn counters(out: &mut Out<'_>, counters: &(impl Table + ?Sized)) {
     out.text("{");
     for (index, counter) in each(counters).enumerate() {
-        out.text(if index == 0 { "" } else { "," });
-        string(out, counter.name);
-        out.text(":");
+        // Names of counters are ours: nothing in them needs a word for it.
+        out.texts(&[if index == 0 { "\"" } else { ",\"" }, counter.name, "\":"]);
         out.decimal(counter.value);
     }
     out.text("}");

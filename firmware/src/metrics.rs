@@ -5,7 +5,7 @@
 
 use crate::http::{Code, Out};
 use crate::status::{Counter, Link, Status, Table, is_counter_name};
-use heapless::String;
+use heapless::{String, Vec};
 
 /// Writes everything there is to count or measure.
 pub fn write(out: &mut Out<'_>, status: &Status<'_>) {
@@ -168,41 +168,43 @@ impl<'a> Owner<'a> {
     }
 }
 
+/// Most owners of a kind.
+const MAX_OWNERS: usize = 16;
+
 /// Writes the counters of all owners, family by family: a name that was met at an earlier owner (or twice at this one)
-/// has been written with it.
+/// has been written with it. Each counter is a part, so that those passed over cost little.
 fn counters<'a>(
     out: &mut Out<'_>,
     group: &str,
     label: &str,
-    owners: impl Iterator<Item = Owner<'a>> + Clone,
+    owners: impl Iterator<Item = Owner<'a>>,
 ) {
-    for (at, owner) in owners.clone().enumerate() {
+    let owners: Vec<Owner<'_>, MAX_OWNERS> = owners.take(MAX_OWNERS).collect();
+    each_family(out, group, label, &owners);
+}
+
+fn each_family(out: &mut Out<'_>, group: &str, label: &str, owners: &[Owner<'_>]) {
+    for (at, owner) in owners.iter().enumerate() {
         for index in 0.. {
             let Some(counter) = owner.get(index) else {
                 break;
             };
-            let name = counter.name;
-            let is_repeated = |at| owner.get(at).is_some_and(|other| other.name == name);
-            if !is_counter_name(name)
-                || owners
-                    .clone()
-                    .take(at)
-                    .any(|earlier| earlier.find(name, index).is_some())
-                || (0..index).any(is_repeated)
-            {
-                continue;
-            }
-            let suffix = if name.ends_with("_total") {
-                ""
-            } else {
-                "_total"
-            };
             out.part(|out| {
+                let name = counter.name;
+                let is_repeated = |at| owner.get(at).is_some_and(|other| other.name == name);
+                let is_known = owners[..at]
+                    .iter()
+                    .any(|earlier| earlier.find(name, index).is_some());
+                if is_known || !is_counter_name(name) || (0..index).any(is_repeated) {
+                    return;
+                }
+                let is_total = name.ends_with("_total");
+                let suffix = if is_total { "" } else { "_total" };
                 let shown = &accepted(name);
                 out.texts(&["# HELP ristretto_", group, shown, suffix, " "]);
                 out.foreign(counter.help, help_escape);
                 out.texts(&["\n# TYPE ristretto_", group, shown, suffix, " counter\n"]);
-                for owner in owners.clone().skip(at) {
+                for owner in &owners[at..] {
                     if let Some(counter) = owner.find(name, index) {
                         let value = Value::Whole(counter.value);
                         sample(out, group, shown, suffix, (label, owner.label), value);

@@ -30,15 +30,18 @@ pub fn write(out: &mut Out<'_>, status: &Status<'_>) {
         out.text("\n</div></section>\n<div id=more>");
         write_latency(out, status.latency);
     });
+    out.part(|out| section(out, "hardware", "Hardware"));
     for device in status.devices {
         out.part(|out| {
-            section(out, device.name, device.name);
-            out.text(COUNTERS);
+            out.texts(&["\n<details><summary>", device.name, "</summary><table>"]);
             write_counters(out, device.counters);
-            out.text("\n</table></details></section>");
+            out.text("\n</table></details>");
         });
     }
-    out.part(|out| write_rest(out, status));
+    out.part(|out| {
+        out.text("</section>");
+        write_rest(out, status);
+    });
 }
 
 fn write_head(out: &mut Out<'_>, status: &Status<'_>) {

@@ -11,6 +11,9 @@ const STEPS: usize = 64 * 32;
 /// The largest value: about a second at 2 GHz. What is above counts as this.
 pub const MAX: u32 = 1 << 31;
 
+/// Steps that are looked at together.
+const CHUNK: usize = 8;
+
 /// Steps that make one bin of a drawing: a quarter of a doubling.
 const BIN: u32 = SHIFT + 4;
 
@@ -40,19 +43,14 @@ impl Histogram {
     /// What was counted, in figures.
     #[inline(never)]
     pub fn summary(&self) -> Summary {
-        // Most are empty, and 2048 counts are many to look at one by one.
-        let (chunks, _) = self.0.as_chunks::<16>();
-        if chunks
-            .iter()
-            .all(|chunk| chunk.iter().fold(0, |all, count| all | count) == 0)
-        {
-            return Summary::default();
-        }
-        let count = self.0.iter().map(|&count| u64::from(count)).sum();
+        let count = self.steps().map(|(_, count)| u64::from(count)).sum();
         let mut summary = Summary {
             count,
             ..Summary::default()
         };
+        if count == 0 {
+            return summary;
+        }
         // The rank of a percentile is the smallest number of values that are so many of all.
         let ranks = PERCENTILES.map(|(_, millionths)| {
             let rank = (u128::from(count) * u128::from(millionths)).div_ceil(1_000_000);
@@ -94,10 +92,17 @@ impl Histogram {
 
     /// The middle of each step that has been met, in ascending order, and how often.
     pub fn steps(&self) -> impl Iterator<Item = (u32, u32)> {
-        (0..STEPS as u32)
-            .map(|step| step + (1f32.to_bits() >> SHIFT))
-            .map(|bits| (middle(bits), self.0[bits as usize % STEPS]))
-            .filter(|(_, count)| *count != 0)
+        // The table begins with some doubling in the middle; the scale begins with 1.
+        let (chunks, _) = self.0.as_chunks::<CHUNK>();
+        let (after, first) = chunks.split_at(step(1) / CHUNK);
+        // Most steps were never met: eight at once are passed over.
+        (1f32.to_bits() >> SHIFT..)
+            .step_by(CHUNK)
+            .zip(first.iter().chain(after))
+            .filter(|(_, [a, b, c, d, e, f, g, h])| a | b | c | d | e | f | g | h != 0)
+            .flat_map(|(bits, chunk)| (bits..).zip(chunk))
+            .filter(|(_, count)| **count != 0)
+            .map(|(bits, count)| (middle(bits), *count))
     }
 }
 
