@@ -51,3 +51,12 @@ pub fn stop_ports(switch: &mut Switch<Registers>) -> Result<(), Error> {
 pub fn supervise(switch: Switch<Registers>, mailbox: &'static Mailbox) -> Sequence {
     Box::pin(mv88e6xxx::supervise(switch, mailbox))
 }
+
+/// [`mv88e6xxx::errand::serve`]: a bus without a switch. Allocates.
+pub fn serve(
+    registers: Registers,
+    config: mv88e6xxx::Config,
+    mailbox: &'static Mailbox,
+) -> Sequence {
+    Box::pin(mv88e6xxx::errand::serve(registers, config, mailbox))
+}

@@ -18,8 +18,8 @@ use smoltcp::wire::IpAddress;
 use crate::http;
 use crate::services::iperf3;
 
-/// Connections at once, of all services together: 64 for each of two, and a few that are just closing.
-pub const CONNECTIONS: usize = 136;
+pub use crate::latency::CONNECTIONS;
+
 /// What a service can count on while others want more than their share.
 const SHARE: usize = 64;
 /// Receive window in bytes.
@@ -76,6 +76,17 @@ impl Service {
             80 => Some(Service::Http),
             iperf3::PORT => Some(Service::Iperf3),
             _ => None,
+        }
+    }
+
+    /// Its name.
+    pub fn word(self) -> &'static str {
+        match self {
+            Service::Echo => "echo",
+            Service::Http => "http",
+            Service::Iperf3 => "iperf3",
+            Service::Discard => "discard",
+            Service::Chargen => "chargen",
         }
     }
 }
@@ -224,6 +235,8 @@ pub struct Connection {
     pub iperf3: iperf3::Role,
     /// Where the characters of the chargen service go on.
     pub chargen_at: u32,
+    /// When it was opened, in microseconds.
+    opened_us: u64,
     /// When the connection last made progress, in microseconds: data moved, or its state changed.
     pub active_us: u64,
     /// State and bytes under way when it was last looked at: what tells progress.
@@ -262,6 +275,13 @@ impl Connection {
     pub fn note_progress(&mut self) -> State {
         self.seen = self.progress();
         self.seen.0
+    }
+
+    /// What nearly every segment that is of use changes: state, bytes received, bytes under way.
+    #[inline]
+    pub fn standing(&self) -> (State, usize, usize) {
+        let socket = self.sockets.get::<Socket>(self.handle);
+        (socket.state(), socket.recv_queue(), socket.send_queue())
     }
 
     /// The number of its interface.
@@ -315,6 +335,7 @@ impl Connections {
                 http: http::Connection::default(),
                 iperf3: iperf3::Role::Fresh,
                 chargen_at: 0,
+                opened_us: 0,
                 active_us: 0,
                 seen: (State::Closed, 0),
                 request_since_us: None,
@@ -335,6 +356,14 @@ impl Connections {
     /// The place with this number.
     pub fn get(&mut self, index: usize) -> &mut Connection {
         &mut self.places[index]
+    }
+
+    /// Those that are open: their interface, service, socket, and when they were opened, in microseconds.
+    pub fn each(&self) -> impl Iterator<Item = (usize, Service, &Socket<'static>, u64)> {
+        self.places.iter().filter_map(|place| {
+            let socket = place.sockets.get::<Socket>(place.handle);
+            Some((place.interface(), place.service?, socket, place.opened_us))
+        })
     }
 
     /// Connections that each service has now.
@@ -405,6 +434,7 @@ impl Connections {
         place.http = http::Connection::default();
         place.iperf3 = iperf3::Role::Fresh;
         place.chargen_at = 0;
+        place.opened_us = now_us;
         place.active_us = now_us;
         place.request_since_us = None;
         place.errand_since_us = None;

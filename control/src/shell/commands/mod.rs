@@ -2,16 +2,28 @@
 //!
 //! | file | is about |
 //! | --- | --- |
+//! | `drops` | received frames that nobody got |
 //! | `machine` | the machine itself |
-//! | `network` | interfaces, addresses, counters |
+//! | `network` | interfaces, addresses, neighbours, routes, sockets |
+//! | `counters` | counters, latency |
+//! | `ping` | echo requests |
 
+mod counters;
+mod drops;
 mod machine;
 mod network;
+mod ping;
 
 use super::{Access, Call, Command, Progress, Refusal};
 
 /// All commands by group, in the order that `help` lists them.
-static GROUPS: &[&[Command]] = &[machine::COMMANDS, network::COMMANDS];
+static GROUPS: &[&[Command]] = &[
+    machine::COMMANDS,
+    network::COMMANDS,
+    counters::COMMANDS,
+    ping::COMMANDS,
+    drops::COMMANDS,
+];
 
 /// All commands.
 pub fn commands() -> impl Iterator<Item = &'static Command> {

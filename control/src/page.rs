@@ -1,5 +1,5 @@
 //! `/`: the status page, made for people. Tables with the values of the moment, readable without script or style; with
-//! them (`firmware/assets`) it draws, and stays up to date.
+//! them (`control/assets`) it draws, and stays up to date.
 
 use crate::assets;
 use crate::http::Out;

@@ -15,6 +15,17 @@ pub fn write(out: &mut Out<'_>, status: &Status<'_>) {
             out.text(if index == 0 { "" } else { "," });
             interface(out, one);
         });
+        out.part(|out| {
+            port_counters(out, one);
+            out.text(",\"drops\":{");
+            let mut first = true;
+            status.drops(index, &mut |reason, count| {
+                out.texts(&[if first { "\"" } else { ",\"" }, reason.name(), "\":"]);
+                out.decimal(count);
+                first = false;
+            });
+            out.text("}}");
+        });
     }
     out.part(|out| out.text("],\"devices\":{"));
     for (index, device) in status.devices.iter().enumerate() {
@@ -98,6 +109,9 @@ fn interface(out: &mut Out<'_>, interface: &Interface<'_>) {
     array(out, interface.addresses, address);
     out.text(",\"counters\":");
     counters(out, interface.counters);
+}
+
+fn port_counters(out: &mut Out<'_>, interface: &Interface<'_>) {
     if interface.port.get(0).is_some() {
         out.text(",\"port_counters\":");
         counters(out, interface.port);
@@ -106,7 +120,6 @@ fn interface(out: &mut Out<'_>, interface: &Interface<'_>) {
         out.text(",\"port_counters_age_seconds\":");
         out.seconds(age_us);
     }
-    out.text("}");
 }
 
 fn address(out: &mut Out<'_>, address: &Address) {

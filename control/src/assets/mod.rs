@@ -1,6 +1,6 @@
 //! What the page consists of besides itself: a style sheet and scripts, compressed when the image is built.
 //!
-//! The sources are in `firmware/assets`, `build.rs` packs them. The image holds them compressed only; who does not take
+//! The sources are in `control/assets`, `build.rs` packs them. The image holds them compressed only; who does not take
 //! that is served what [`inflate`](Asset::inflate) makes of them, straight into the answer.
 
 mod inflate;
