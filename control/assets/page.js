@@ -58,7 +58,7 @@ function portOf(article) {
   return {
     article, line, scale, samples: [],
     rx: big('rx', 'in'), tx: big('tx', 'out'),
-    facts: article.querySelector('table'), counters: article.querySelector('details table'),
+    facts: article.querySelector('table'), tables: article.querySelectorAll('details table'),
   };
 }
 
@@ -81,7 +81,7 @@ function showPorts(status) {
   // A board that started anew counts from 0.
   if (before && before.uptime_seconds > now) before = undefined;
   status.interfaces.forEach((port, index) => {
-    const { article, line, scale, samples, rx, tx, facts, counters } = ports[index];
+    const { article, line, scale, samples, rx, tx, facts, tables: [drops, counters] } = ports[index];
     const up = port.link.up;
     article.classList.toggle('down', !up);
     say(article.querySelector('h3 b'), up ? 'up' : 'down');
@@ -91,6 +91,9 @@ function showPorts(status) {
       ['Hardware', port.mac],
     ]);
     rows(counters, [...counted(port.counters), ...counted(port.port_counters)]);
+    rows(drops, counted(port.drops));
+    const lost = Object.values(port.drops || {}).reduce((sum, count) => sum + count, 0);
+    say(drops.previousSibling, `Dropped frames: ${whole(lost)}`);
     if (!before) return samples.splice(0);
     const old = before.interfaces[index].counters;
     const span = now - before.uptime_seconds;
@@ -177,24 +180,44 @@ function showReport(id, title) {
   };
 }
 
+// How full the rings are, as far as the hardware owns them.
+function showRings({ rings }) {
+  const place = section('rings', 'Rings', make('table'));
+  const table = place.querySelector('table');
+  rows(table, rings.map(({ ring, size, owned_by_mac: owned }) => [ring, `${owned} of ${size} with the MAC`, '']));
+  rings.forEach(({ size, owned_by_mac: owned }, index) => {
+    const cell = table.rows[index].cells[2];
+    const bar = cell.firstElementChild || cell.appendChild(make('progress', { 'aria-hidden': 'true' }));
+    bar.max = size;
+    bar.value = owned;
+  });
+}
+
+// Each is asked for if the board has the command that its path begins with.
 const others = [
   { path: 'latency', every: 10, show: showLatency },
-  { path: 'drops', every: 5, show: showReport('drops', 'Dropped frames') },
-  { path: 'switch/atu', every: 10, show: showReport('atu', 'Switch table') },
-  { path: 'help', every: 1e9, show: showTools },
+  { path: 'neta/ring', every: 5, show: showRings },
+  { path: 'switch/atu', every: 15, show: showReport('atu', 'Switch table') },
   { path: 'log', every: 3, show: showReport('log', 'Log') },
 ];
+let wanted;
 
-// At most one request more than the status in each round: a page is never more than two at once.
+// At most one request more than the status in each round: a page never asks for two things at once.
 async function showOne(now) {
-  const due = others.filter(other => !other.gone && now >= (other.at || 0))
-    .sort((a, b) => (a.at || 0) - (b.at || 0))[0];
+  if (!wanted) {
+    const has = new Set((await ask('help')).commands.map(({ command }) => command));
+    wanted = others.filter(({ path }) => has.has(path.split('/')[0]));
+    return showTools(has);
+  }
+  const due = wanted.filter(({ at = 0 }) => now >= at).sort((a, b) => (a.at || 0) - (b.at || 0))[0];
   if (!due) return;
   due.at = now + due.every * 1000;
   try {
     due.show(await ask(due.path));
   } catch (error) {
-    due.gone = error.code === 404;
+    // A machine without a switch has the command all the same.
+    if (error.code === 404) due.at = Infinity;
+    else throw error;
   }
 }
 
@@ -235,27 +258,27 @@ async function selftest(show) {
   const begun = await change('selftest');
   if (!begun) return show('');
   show('Testing.');
-  for (;;) {
-    const run = await ask(`selftest?job=${begun.job}`);
+  for (let run = begun; ; run = await ask(`selftest?job=${begun.job}`)) {
     const table = make('table');
-    rows(table, run.results.map(({ name, result, detail }) => [name, `${result}${detail ? `: ${detail}` : ''}`]));
-    const sum = `${run.passed} passed, ${run.failed} failed, ${run.skipped} skipped`;
-    show(run.running ? `Testing ${words(run.test || '')}: ${sum} so far.` : `Done: ${sum}.`, table);
-    if (!run.running) return;
+    rows(table, (run.results || []).map(({ name, result, detail }) => [name, `${result}${detail ? `: ${detail}` : ''}`]));
+    const done = run.running === false;
+    const sum = `${run.passed || 0} passed, ${run.failed || 0} failed, ${run.skipped || 0} skipped`;
+    show(done ? `Done: ${sum}.` : `Testing ${words(run.test || '')}: ${sum} so far.`, table);
+    if (done) return;
     await sleep(700);
   }
 }
 
 async function capture(show) {
-  const begun = await change(`capture?if=${encodeURIComponent($('#tools select').value)}`);
+  const begun = await change('capture/ticket');
   if (!begun) return show('');
-  const link = make('a', { href: begun.url, download: '' }, 'this link');
-  show('The capture has begun; it ends when you stop the download. ', link);
+  const [port, count] = ['select', 'input'].map(kind => encodeURIComponent($(`#tools ${kind}`).value));
+  const link = make('a', { href: `${begun.url}${port && `&if=${port}`}&count=${count}`, download: 'capture.pcapng' }, 'Capture');
+  show(`The capture has begun; it ends after ${count} frames. Wireshark and tshark open it.`);
   link.click();
 }
 
-function showTools({ commands }) {
-  const has = new Set(commands.map(({ command }) => command));
+function showTools(has) {
   if (!has.has('selftest') && !has.has('capture')) return;
   const said = make('p', { role: 'status' }), more = make('div', { class: 'wide' });
   const show = (text, ...content) => {
@@ -274,8 +297,11 @@ function showTools({ commands }) {
   const place = section('tools', 'Tools');
   if (has.has('selftest')) place.append(make('p', { class: 'row' }, button('Run the self-test', selftest)));
   if (has.has('capture')) {
-    const choice = make('select', {}, ...ports.map(({ article }) => make('option', {}, article.dataset.name)));
-    place.append(make('p', { class: 'row' }, make('label', {}, 'Port ', choice), button('Capture packets', capture)));
+    const names = ports.map(({ article }) => article.dataset.name);
+    const choice = make('select', {}, make('option', { value: '' }, 'all ports'), ...names.map(name => make('option', {}, name)));
+    const count = make('input', { type: 'number', min: 1, max: 1000000, value: 1000 });
+    place.append(make('p', { class: 'row' }, make('label', {}, 'From ', choice), make('label', {}, count, ' frames'),
+      button('Capture packets', capture)));
   }
   place.append(said, more);
 }

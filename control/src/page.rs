@@ -18,8 +18,15 @@ const COUNTERS: &str = "\n<details><summary>Counters</summary><table>";
 /// Writes the page.
 pub fn write(out: &mut Out<'_>, status: &Status<'_>) {
     out.part(|out| write_head(out, status));
-    for interface in status.interfaces {
-        out.part(|out| write_interface(out, interface));
+    for (number, interface) in status.interfaces.iter().enumerate() {
+        out.part(|out| {
+            write_interface(out, interface);
+            out.text("\n<details class=drops><summary>Dropped frames</summary><table>");
+            status.drops(number, &mut |reason, count| {
+                row(out, reason.name(), &mut |out| out.decimal(count));
+            });
+            out.texts(&["\n</table></details>", COUNTERS]);
+        });
         out.part(|out| write_counters(out, &interface.counters));
         out.part(|out| {
             write_counters(out, interface.port);
@@ -179,7 +186,7 @@ fn write_interface(out: &mut Out<'_>, interface: &Interface<'_>) {
     row(out, "Hardware", &mut |out| {
         let _ = write!(out, "{}", MacText(interface.mac));
     });
-    out.texts(&["\n</table>", COUNTERS]);
+    out.text("\n</table>");
 }
 
 /// Counters that are not 0.
