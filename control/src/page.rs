@@ -13,6 +13,8 @@ pub const POLICY: &str = "Content-Security-Policy: default-src 'none'; script-sr
     connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'\r\n\
     Referrer-Policy: no-referrer\r\n";
 
+/// Lines of the log, so few that they fit whatever is in them.
+const LINES: usize = 12;
 const COUNTERS: &str = "\n<details><summary>Counters</summary><table>";
 
 /// Writes the page.
@@ -49,6 +51,7 @@ pub fn write(out: &mut Out<'_>, status: &Status<'_>) {
         out.text("</section>");
         write_rest(out, status);
     });
+    out.part(|out| write_log(out, status));
 }
 
 fn write_head(out: &mut Out<'_>, status: &Status<'_>) {
@@ -104,8 +107,24 @@ fn write_rest(out: &mut Out<'_>, status: &Status<'_>) {
         out.text(" of ");
         size(out, status.heap_size_bytes);
     });
+    out.text("\n</table></section>");
+}
+
+/// The last lines of the log, and the end of the page.
+fn write_log(out: &mut Out<'_>, status: &Status<'_>) {
+    section(out, "log", "Log");
+    out.text("<div><pre>");
+    let (mut count, mut at) = (0, 0);
+    (status.log)(&mut |_| count += 1);
+    (status.log)(&mut |line| {
+        at += 1;
+        if at + LINES > count {
+            foreign(out, line);
+            out.text("\n");
+        }
+    });
     out.text(concat!(
-        "\n</table></section>\n</div></main>\n<footer><nav aria-label=\"For programs\"><a href=/metrics>Metrics</a> ",
+        "</pre></div></section>\n</div></main>\n<footer><nav aria-label=\"For programs\"><a href=/metrics>Metrics</a> ",
         "<a href=/api/v1/status>Status</a> <a href=/api/v1/latency>Latency</a> <a href=/healthz>Health</a></nav></footer>\n"
     ));
 }

@@ -73,6 +73,8 @@ pub struct Status<'a> {
     pub urls: &'a [&'a str],
     /// How long answers take.
     pub latency: &'a Latency,
+    /// Shows the last lines of the log, oldest first.
+    pub log: fn(&mut dyn FnMut(&str)),
     /// What discarded frames looked like: traffic, and not everybody's business.
     pub samples: Option<&'a Samples>,
 }

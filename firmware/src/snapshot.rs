@@ -33,6 +33,8 @@ pub struct System {
     pub image_bytes: u64,
     /// Bytes in use of the heap and bytes it has, since it was sealed.
     pub heap_bytes: (u64, u64),
+    /// Shows the last lines of the log, oldest first.
+    pub log: Option<fn(&mut dyn FnMut(&str))>,
 }
 
 /// The network at one moment.
@@ -243,6 +245,7 @@ impl<N: Nic> StatusSource for Snapshot<'_, N> {
             http_answers: self.answers,
             urls: &urls,
             latency: self.latency,
+            log: self.system.log.unwrap_or(|_| ()),
             samples: Some(self.samples),
         });
     }

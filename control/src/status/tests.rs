@@ -30,6 +30,8 @@ impl Table for Many {
     }
 }
 
+/// All of it has to be escaped, which makes it six times as long.
+const LONG_LINE: &str = "\"'\"'\"'\"'\"'\"'\"'\"'\"'\"'\"'\"'\"'\"'\"'\"'\"'\"'\"'\"'\"'\"'\"'\"'\"'\"'\"'\"'\"'\"'\"'\"'\"'\"'\"'\"'\"'\"'\"'\"'\"'\"'\"'\"'\"'\"'\"'\"'";
 const NONE: [Counter<'static>; 0] = [];
 
 const TABLE: [&str; 100] = {
@@ -225,6 +227,7 @@ impl StatusSource for Sample {
             http_answers: &http_answers,
             urls: &["http://10.0.2.15/", "http://espressobin.local/"],
             latency: &Latency::off(),
+            log: |line| (0..50).for_each(|at| line(if at == 49 { "<last>" } else { LONG_LINE })),
             samples: None,
         });
     }
@@ -458,6 +461,7 @@ fn foreign_text_does_not_become_html() {
         body.contains("(&quot;eMMC&quot;) &lt;&amp;\\&gt;"),
         "{body}"
     );
+    assert!(body.contains("&lt;last&gt;\n</pre>"));
     assert!(body.contains("3 min 12 s") && body.contains("10.0.2.15/24"));
     for reference in [
         "http:", "https:", "//", "url(", "style=", "<script>", "onload",

@@ -367,6 +367,7 @@ impl Machine {
             memory_bytes,
             image_bytes: image.end - image.start,
             heap_bytes: (0, 0),
+            log: Some(console::log_lines),
         };
         let feeder = watchdog::start(&mut self, args.watchdog_s);
         let mut network = Network::new(ports, pool, system);
