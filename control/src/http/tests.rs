@@ -393,6 +393,35 @@ fn an_early_end_is_refused_unless_nothing_was_begun() {
 }
 
 #[test]
+fn assets_are_packed_for_who_takes_that_and_kept_for_ever() {
+    for asset in &crate::assets::ASSETS {
+        for (accepts, is_packed) in [
+            ("", false),
+            ("Accept-Encoding: gzip\r\n", true),
+            ("accept-encoding: br;q=1, GZIP;q=0.001\r\n", true),
+            ("Accept-Encoding: *\r\n", true),
+            ("Accept-Encoding: *;q=0\r\n", false),
+            ("Accept-Encoding: *, gzip;q=0.000\r\n", false),
+            ("Accept-Encoding: gzip;q=0, *\r\n", false),
+            ("Accept-Encoding: br\r\nAccept-Encoding: gzip\r\n", true),
+            ("Accept-Encoding: ;, gzipped, x;;\r\n", false),
+        ] {
+            let path = asset.path;
+            let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\n{accepts}\r\n");
+            let outcome = answer(request.as_bytes());
+            let (head, body, _) = split_answer(&outcome.sent, false);
+            assert_eq!(field(head, "Content-Type"), Some(asset.kind));
+            let coding = field(head, "Content-Encoding");
+            assert_eq!(coding, is_packed.then_some("gzip"), "{accepts}");
+            assert_eq!(body == asset.gzip, is_packed);
+            assert!(is_packed || body.len() == asset.len);
+            assert_eq!(field(head, "Vary"), Some("Accept-Encoding"));
+            assert!(field(head, "Cache-Control").unwrap().contains("immutable"));
+        }
+    }
+}
+
+#[test]
 fn hello_is_exactly_what_the_benchmarks_expect() {
     let outcome = answer(b"GET /hello HTTP/1.1\r\nHost: a\r\n\r\n");
     let (head, body, _) = split_answer(&outcome.sent, false);
