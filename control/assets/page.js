@@ -202,7 +202,7 @@ const others = [
 ];
 let wanted;
 
-// At most one request more than the status in each round: a page never asks for two things at once.
+// One at a time, beside the status: commands wait for each other on the board.
 async function showOne(now) {
   if (!wanted) {
     const has = new Set((await ask('help')).commands.map(({ command }) => command));
@@ -308,7 +308,7 @@ function showTools(has) {
 
 // Alive or not.
 
-let seen = Date.now();
+let seen = Date.now(), asking;
 
 function showAge() {
   const age = Date.now() - seen;
@@ -332,7 +332,7 @@ async function run() {
       try {
         showStatus(await ask('status'));
         seen = Date.now();
-        await showOne(begin);
+        asking ||= showOne(begin).catch(error => console.warn(error.message)).finally(() => { asking = undefined; });
       } catch (error) {
         console.warn(error.message);
       }

@@ -15,6 +15,7 @@
 //! its line to the `TESTS` of its file.
 
 mod addressing;
+mod api;
 mod board_config;
 mod boot;
 mod browser;
@@ -116,6 +117,7 @@ fn tests() -> impl Iterator<Item = &'static Test> {
         iperf3::TESTS,
         chargen::TESTS,
         latency::TESTS,
+        api::TESTS,
         addressing::TESTS,
         faults::TESTS,
         boot::TESTS,
