@@ -373,6 +373,8 @@ impl<'h> Fields<'h> {
 }
 
 /// Whether an `Accept-Encoding` field names gzip, or else everything, with a weight that is not 0. RFC 9110, 12.5.3.
+#[cold]
+#[inline(never)]
 fn takes_gzip(value: &[u8]) -> bool {
     let (mut gzip, mut all) = (None, None);
     for item in list(value) {
