@@ -3,6 +3,7 @@
 //! | file | is about |
 //! | --- | --- |
 //! | `drops` | received frames that nobody got |
+//! | `hardware` | management bus, PHYs, switch, MAC |
 //! | `machine` | the machine itself |
 //! | `network` | interfaces, addresses, neighbours, routes, sockets |
 //! | `counters` | counters, latency |
@@ -10,6 +11,7 @@
 
 mod counters;
 mod drops;
+mod hardware;
 mod machine;
 mod network;
 mod ping;
@@ -23,6 +25,7 @@ static GROUPS: &[&[Command]] = &[
     counters::COMMANDS,
     ping::COMMANDS,
     drops::COMMANDS,
+    hardware::COMMANDS,
 ];
 
 /// All commands.
