@@ -33,7 +33,7 @@ function section(id, title, ...content) {
   let found = document.getElementById(id);
   if (!found) {
     found = make('section', { id, 'aria-labelledby': `${id}-title` }, make('h2', { id: `${id}-title` }, title), ...content);
-    $('#more').append(found);
+    $('#more').insertBefore(found, $('#log'));
   }
   return found;
 }
@@ -143,14 +143,14 @@ function showLatency(latency) {
     const bins = total.bins.map(([from, to, count]) => [time(from), time(to), count]);
     const [half, most] = [time(total.p50), time(total.p99)];
     const svg = drawHistogram(bins, low, high, [half, most]);
-    const text = `${whole(total.count)} answers, half within ${micros(half)}, 99 % within ${micros(most)}, all within ${micros(time(total.max))}`;
+    const text = `${whole(total.count)} ${total.count === 1 ? 'answer' : 'answers'}, half within ${micros(half)}, 99 % within ${micros(most)}, all within ${micros(time(total.max))}`;
     svg.setAttribute('aria-label', `${words(name)}: ${text}`);
     return make('figure', {}, make('h3', {}, words(name)), svg,
       make('p', { class: 'axis' }, make('span', {}, micros(low)), make('span', {}, micros(high))), make('figcaption', {}, text));
   }));
 }
 
-// Whatever a command reports: facts, tables, lines.
+// What a command reports in tables and lines.
 function showReport(id, title) {
   return report => {
     const place = section(id, title, make('div'));
@@ -163,20 +163,15 @@ function showReport(id, title) {
       rows(table, list.map(row => columns.map(column => row[column])));
       return make('div', { class: 'wide', tabindex: 0, role: 'region', 'aria-label': words(name) }, table);
     });
-    const facts = Object.entries(report).filter(([, value]) => !Array.isArray(value));
-    if (facts.length) {
-      const table = make('table');
-      rows(table, facts.map(([name, value]) => [words(name), value]));
-      parts.unshift(table);
-    }
     const old = place.lastElementChild;
     if (old.textContent === parts.map(part => part.textContent).join('')) return;
     // Who reads further up stays there; the last lines stay in sight.
-    const text = old.querySelector('pre');
-    const [top, isAtEnd] = [text?.scrollTop, !text || text.scrollTop + text.clientHeight >= text.scrollHeight - 8];
+    const text = old.querySelector('pre[tabindex]');
+    const stays = text && text.scrollTop + text.clientHeight < text.scrollHeight - 8;
+    const top = text?.scrollTop;
     old.replaceChildren(...parts);
     const pre = old.querySelector('pre');
-    if (pre) pre.scrollTop = isAtEnd ? pre.scrollHeight : top;
+    if (pre) pre.scrollTop = stays ? top : pre.scrollHeight;
   };
 }
 
@@ -198,7 +193,7 @@ const others = [
   { path: 'latency', every: 10, show: showLatency },
   { path: 'neta/ring', every: 5, show: showRings },
   { path: 'switch/atu', every: 15, show: showReport('atu', 'Switch table') },
-  { path: 'log', every: 3, show: showReport('log', 'Log') },
+  { path: 'log', every: 5, show: showReport('log', 'Log') },
 ];
 let wanted;
 
