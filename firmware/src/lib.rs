@@ -18,6 +18,7 @@ pub mod metrics;
 pub mod network;
 pub mod page;
 pub mod random;
+pub mod selftest;
 pub mod services;
 pub mod shell;
 pub mod snapshot;

@@ -3,6 +3,7 @@
 use super::card::Card;
 use super::console;
 use crate::network::Network;
+use crate::selftest::SelfTest;
 use crate::shell::Bench;
 use crate::snapshot::Snapshot;
 use crate::status::{Status, StatusSource};
@@ -12,6 +13,7 @@ use hal::devicetree::Tree;
 pub(super) struct Desk<'a> {
     pub(super) network: &'a mut Network<Card>,
     pub(super) tree: &'static Tree<'static>,
+    pub(super) tests: &'a mut SelfTest,
 }
 
 impl StatusSource for Desk<'_> {
@@ -48,6 +50,10 @@ impl Bench for Desk<'_> {
     fn interrupts(&self) -> (u64, u64) {
         let (taken, unexpected) = irq::counts();
         (taken.into(), unexpected.into())
+    }
+
+    fn selftest(&mut self) -> Option<&mut SelfTest> {
+        Some(self.tests)
     }
 
     fn reboot(&mut self) {

@@ -8,6 +8,7 @@
 )]
 
 mod armada;
+mod bed;
 mod card;
 mod console;
 mod desk;
@@ -35,6 +36,7 @@ use heapless::String;
 use log::{error, info, warn};
 use smoltcp::wire::{EthernetAddress, Ipv4Cidr, Ipv6Cidr};
 
+use self::bed::Bed;
 use self::card::Card;
 use self::desk::Desk;
 use crate::addressing::{Addressing, Config, Ipv4Config, Ipv6Config};
@@ -44,6 +46,7 @@ use crate::http::Access;
 use crate::latency::Latency;
 use crate::network::{Name, Network, Next, Port};
 use crate::random::Random;
+use crate::selftest::SelfTest;
 use crate::shell::Shell;
 use crate::snapshot::System;
 use crate::status::MAX_INTERFACES;
@@ -374,7 +377,11 @@ impl Machine {
         network.services.chargen = args.chargen;
         network.access = Access::new(args.admin.clone());
         network.latency = stamps.latency(args.latency, hz, self.tree);
-        let shell = Shell::new();
+        let counters = bed::Counters {
+            ticks_hz: hz,
+            cycles: stamps.counts(),
+        };
+        let (shell, tests) = (Shell::new(), SelfTest::new());
         let (used, size) = heap::usage();
         network.system.heap_bytes = (used as u64, size as u64);
         info!("heap: {} of {} KiB used, sealed", used >> 10, size >> 10);
@@ -390,7 +397,10 @@ impl Machine {
             timer: timer_slot,
             keyboard,
             shell,
+            tests,
+            counters,
             tree: self.tree,
+            mapper: self.mapper,
         };
         serve(&mut network, duties)
     }
@@ -404,7 +414,10 @@ struct Duties<'w> {
     /// The interrupts of the console.
     keyboard: u32,
     shell: Shell,
+    tests: SelfTest,
+    counters: bed::Counters,
     tree: &'static Tree<'static>,
+    mapper: Mapper,
 }
 
 /// The poll loop: works while there is work, and sleeps until an interrupt or the next deadline.
@@ -415,14 +428,19 @@ fn serve(network: &mut Network<Card>, duties: Duties) -> ! {
         timer: timer_slot,
         keyboard,
         mut shell,
+        mut tests,
+        counters,
         tree,
+        mut mapper,
     } = duties;
     let mut watch_us = 0;
     let mut trial_us = network.latency.trial_us(timer::now_us());
     let mut slept = false;
     // When the network wants to be polled although nothing happened.
     let mut network_us = 0;
+    // When the shell wants to be, and when that or a self-test.
     let mut shell_us = u64::MAX;
+    let mut bench_us = u64::MAX;
     loop {
         let mut pending = irq::take();
         if pending & timer_slot.mask() != 0 {
@@ -448,10 +466,25 @@ fn serve(network: &mut Network<Card>, duties: Duties) -> ! {
                 watch_us = watch_us.min(feeder.due_us);
             }
         }
-        if pending & keyboard != 0 || shell_us <= now_us {
-            console::service();
-            shell_us = shell.poll(&mut console::Terminal, &mut Desk { network, tree });
-            irq::done_mask(pending & keyboard);
+        if pending & keyboard != 0 || bench_us <= now_us {
+            if pending & keyboard != 0 || shell_us <= now_us {
+                console::service();
+                let tests = &mut tests;
+                let mut desk = Desk {
+                    network,
+                    tree,
+                    tests,
+                };
+                shell_us = shell.poll(&mut console::Terminal, &mut desk);
+                irq::done_mask(pending & keyboard);
+            }
+            let mut bed = Bed {
+                network,
+                tree,
+                mapper: &mut mapper,
+                counters,
+            };
+            bench_us = tests.poll(&mut bed).min(shell_us);
         }
         // Of hundreds of steps on the management bus each second, the network need not know.
         if pending & !(timer_slot.mask() | keyboard) != 0 || network_us <= now_us {
@@ -468,7 +501,7 @@ fn serve(network: &mut Network<Card>, duties: Duties) -> ! {
             };
         }
         if network_us > 0 {
-            let at_us = network_us.min(watch_us).min(shell_us).min(trial_us);
+            let at_us = network_us.min(watch_us).min(bench_us).min(trial_us);
             slept = irq::wait(|| timer::set_alarm((at_us != u64::MAX).then_some(at_us)));
         }
     }

@@ -22,6 +22,7 @@ use core::fmt::{self, Write};
 use hal::devicetree::Tree;
 use heapless::Vec;
 
+use crate::selftest::SelfTest;
 use crate::status::StatusSource;
 use line::{Event, Line};
 use report::{Format, Report};
@@ -45,6 +46,10 @@ pub trait Bench: StatusSource {
     fn log(&self, line: &mut dyn FnMut(&str));
     /// Interrupts taken, and those that nobody had asked for.
     fn interrupts(&self) -> (u64, u64);
+    /// The board's self-test.
+    fn selftest(&mut self) -> Option<&mut SelfTest> {
+        None
+    }
     /// Starts the machine anew, once the console is empty. Returns only if there is no way.
     fn reboot(&mut self);
 }
@@ -122,6 +127,8 @@ pub enum Progress {
     Done,
     /// Call again at this time, in microseconds, or when anything happened. What was reported is forgotten.
     Wait(u64),
+    /// The same, but what was reported is for a terminal to show now; elsewhere it is forgotten, too.
+    Show(u64),
 }
 
 /// Why a command was not run, or came to nothing.
@@ -199,7 +206,8 @@ pub fn run(
             memory.round = 0;
             Ok(progress)
         }
-        Progress::Wait(_) => {
+        Progress::Show(_) if !whole => Err(Refusal::TooLong),
+        Progress::Wait(_) | Progress::Show(_) => {
             memory.round += 1;
             Ok(progress)
         }
@@ -313,6 +321,10 @@ impl Shell {
         };
         match result {
             Ok(Progress::Wait(at_us)) => return Some(at_us),
+            Ok(Progress::Show(at_us)) => {
+                self.waiting = 0..out.len;
+                return Some(at_us);
+            }
             Ok(Progress::Done) => {}
             Err(refusal) => {
                 self.memory.round = 0;

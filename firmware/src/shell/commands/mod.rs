@@ -4,14 +4,16 @@
 //! | --- | --- |
 //! | `machine` | the machine itself |
 //! | `network` | interfaces, addresses, counters |
+//! | `selftest` | is the hardware sound? |
 
 mod machine;
 mod network;
+mod selftest;
 
 use super::{Access, Call, Command, Progress, Refusal};
 
 /// All commands by group, in the order that `help` lists them.
-static GROUPS: &[&[Command]] = &[machine::COMMANDS, network::COMMANDS];
+static GROUPS: &[&[Command]] = &[machine::COMMANDS, network::COMMANDS, selftest::COMMANDS];
 
 /// All commands.
 pub fn commands() -> impl Iterator<Item = &'static Command> {

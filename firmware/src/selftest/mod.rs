@@ -1,0 +1,225 @@
+//! The board's self-test, for bring-up: is this piece of hardware sound, and what did it measure?
+//!
+//! Not to be confused with `machine/self_test.rs`, which is what `test=` of the bootargs asks for: there our own
+//! exception handling is provoked, in CI, and the machine is switched off at the end.
+//!
+//! ```text
+//!   shell, HTTP ── start, results ──► SelfTest ──► lab ◄── tests: memory, clocks, management, frames, links
+//!                                        │          │      one `async` sequence, a step per poll
+//!   poll loop ────── poll ──────────────►│          │ asks
+//!                                        └── Bed ◄──┘      the machine: fakes in tests
+//! ```
+//!
+//! A test is a straight `async` function that asks the machine for one small thing at a time and gives the processor
+//! back in between, so that the network is served meanwhile. One run at a time; its results are kept until the next.
+
+mod checksum;
+mod clocks;
+mod lab;
+mod memory;
+pub mod report;
+#[cfg(test)]
+mod tests;
+
+use alloc::boxed::Box;
+use core::convert::Infallible;
+use core::future::Future;
+use core::pin::Pin;
+use core::task::Poll;
+use heapless::{String, Vec};
+
+pub use clocks::Clocks;
+use lab::{Answer, Lab, Op};
+
+/// Longest text of one result, in bytes.
+pub const DETAIL: usize = 160;
+/// Most results of one run: every test of the machine, and every test of a port for each port.
+pub const RESULTS: usize = 48;
+/// Time after which an answer that was not there is asked for again.
+const ASK_AGAIN_US: u64 = 100;
+
+/// A test of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Test {
+    /// Its name on the command line and in results.
+    pub name: &'static str,
+    /// The ports of the switch carry no traffic for a while.
+    pub cuts: bool,
+}
+
+const fn test(name: &'static str, cuts: bool) -> Test {
+    Test { name, cuts }
+}
+
+/// All tests, in the order in which they run: what others build on first, what disturbs most last.
+pub const TESTS: &[Test] = &[
+    test("memory", false),
+    test("timer", false),
+    test("checksum", false),
+];
+
+/// What the tests may touch. What a machine does not have, it says so.
+pub trait Bed {
+    /// Time since entry, in microseconds.
+    fn now_us(&self) -> u64;
+    /// The counters, read one after the other.
+    fn clocks(&mut self) -> Clocks;
+    /// Finds memory that nobody uses: blocks of [`memory::BLOCK_BYTES`](BLOCK_BYTES), as many as there is room for in
+    /// `found`, spread over all of it. Returns how many there are.
+    fn free_memory(&mut self, found: &mut [u64]) -> usize;
+    /// Lends a piece of free memory, whose content comes from memory and goes there, not only to a cache.
+    ///
+    /// # Errors
+    ///
+    /// Why that cannot be had.
+    fn with_memory(
+        &mut self,
+        address: u64,
+        bytes: usize,
+        work: &mut dyn FnMut(&mut [u64]),
+    ) -> Result<(), &'static str>;
+}
+
+pub use memory::BLOCK_BYTES;
+
+/// What became of a test.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// As it should be.
+    Passed,
+    /// Not so.
+    Failed,
+    /// Not tried: there is nothing to try.
+    Skipped,
+}
+
+impl Verdict {
+    /// `ok`, `not ok`, `skip`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Verdict::Passed => "ok",
+            Verdict::Failed => "not ok",
+            Verdict::Skipped => "skip",
+        }
+    }
+}
+
+/// One result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The test.
+    pub test: &'static str,
+    /// The port that it was for, if for one.
+    pub port: String<15>,
+    /// What became of it.
+    pub verdict: Verdict,
+    /// What was measured, or why not.
+    pub detail: String<DETAIL>,
+    /// How long it took, in microseconds.
+    pub took_us: u64,
+}
+
+/// A run and its results so far.
+#[derive(Clone, Debug, Default)]
+pub struct Run {
+    /// Counts runs, from 1; 0 before the first.
+    pub id: u32,
+    /// The test at work; `None` once all is done.
+    pub at_work: Option<&'static str>,
+    /// The results.
+    pub entries: Vec<Entry, RESULTS>,
+}
+
+impl Run {
+    /// Results with this verdict.
+    pub fn count(&self, verdict: Verdict) -> usize {
+        let same = |entry: &&Entry| entry.verdict == verdict;
+        self.entries.iter().filter(same).count()
+    }
+}
+
+/// Why no run was started: one is at work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Busy;
+
+/// All tests, as a set for [`SelfTest::start`].
+pub const ALL: u32 = (1 << TESTS.len()) - 1;
+
+/// The set of the test of this name.
+pub fn named(name: &str) -> Option<u32> {
+    let at = TESTS.iter().position(|test| test.name == name)?;
+    Some(1 << at)
+}
+
+/// Whether one of these tests cuts the switch's ports.
+pub fn cuts(set: u32) -> bool {
+    let mut tests = TESTS.iter().enumerate();
+    tests.any(|(at, test)| test.cuts && set >> at & 1 != 0)
+}
+
+/// The tests, and the run at work or the last one.
+pub struct SelfTest {
+    lab: &'static Lab,
+    sequence: Pin<Box<dyn Future<Output = Infallible>>>,
+}
+
+impl Default for SelfTest {
+    fn default() -> Self {
+        SelfTest::new()
+    }
+}
+
+impl SelfTest {
+    /// Nothing is at work. Allocates all it will ever need.
+    pub fn new() -> Self {
+        let lab: &'static Lab = Box::leak(Box::default());
+        SelfTest {
+            lab,
+            sequence: Box::pin(lab::work(lab)),
+        }
+    }
+
+    /// Starts a run of these tests; [`SelfTest::poll`] does the work. Returns its number.
+    ///
+    /// # Errors
+    ///
+    /// [`Busy`].
+    pub fn start(&mut self, set: u32) -> Result<u32, Busy> {
+        self.lab.start(set).ok_or(Busy)
+    }
+
+    /// The run at work, or the last one.
+    pub fn show(&self, show: &mut dyn FnMut(&Run)) {
+        show(&self.lab.run());
+    }
+
+    /// Does the next small thing. Returns when it wants to be called again, in microseconds.
+    pub fn poll(&mut self, bed: &mut dyn Bed) -> u64 {
+        let lab = self.lab;
+        let now_us = bed.now_us();
+        lab.set_now(now_us);
+        if let Some(op) = lab.asked() {
+            match perform(op, bed) {
+                Poll::Ready(answer) => lab.answer(answer),
+                Poll::Pending => return now_us + ASK_AGAIN_US,
+            }
+        } else if lab.due_us() > now_us {
+            return lab.due_us();
+        }
+        // It never ends.
+        let _ = hal::net::steps::step(self.sequence.as_mut());
+        match lab.asked() {
+            Some(_) => now_us,
+            None => lab.due_us(),
+        }
+    }
+}
+
+/// Does what a test asks for, if it can be done now.
+fn perform(op: Op, bed: &mut dyn Bed) -> Poll<Answer> {
+    Poll::Ready(match op {
+        Op::Clocks { for_us } => Answer::Clocks(clocks::watch(bed, for_us)),
+        Op::FreeMemory => Answer::Memory(memory::find(bed)),
+        Op::Slice(slice) => Answer::Slice(memory::work(bed, slice)),
+    })
+}
