@@ -1,5 +1,6 @@
 //! The machine as the board's self-test sees it.
 
+use super::armada;
 use super::card::Card;
 use crate::network::Network;
 use crate::selftest::{self, BLOCK_BYTES, Clocks};
@@ -17,6 +18,7 @@ const _: () = assert!(BLOCK_BYTES == BLOCK);
 pub(super) struct Bed<'a> {
     pub(super) network: &'a mut Network<Card>,
     pub(super) tree: &'static Tree<'static>,
+    pub(super) watch: Option<&'a mut armada::Watch>,
     pub(super) mapper: &'a mut Mapper,
     pub(super) counters: Counters,
 }

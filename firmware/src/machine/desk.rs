@@ -1,10 +1,12 @@
 //! The machine as the commands of the bench see it.
 
+use super::armada;
 use super::card::Card;
 use super::console;
 use crate::network::Network;
 use crate::selftest::SelfTest;
 use crate::shell::Bench;
+use crate::shell::hardware::Hardware;
 use crate::snapshot::Snapshot;
 use crate::status::{Status, StatusSource};
 use hal::arch::{irq, timer};
@@ -13,6 +15,7 @@ use hal::devicetree::Tree;
 pub(super) struct Desk<'a> {
     pub(super) network: &'a mut Network<Card>,
     pub(super) tree: &'static Tree<'static>,
+    pub(super) watch: Option<&'a mut armada::Watch>,
     pub(super) tests: &'a mut SelfTest,
 }
 
@@ -50,6 +53,10 @@ impl Bench for Desk<'_> {
     fn interrupts(&self) -> (u64, u64) {
         let (taken, unexpected) = irq::counts();
         (taken.into(), unexpected.into())
+    }
+
+    fn hardware(&mut self) -> Option<&mut dyn Hardware> {
+        Some(self.watch.as_deref_mut()?)
     }
 
     fn selftest(&mut self) -> Option<&mut SelfTest> {

@@ -469,11 +469,11 @@ fn serve(network: &mut Network<Card>, duties: Duties) -> ! {
         if pending & keyboard != 0 || bench_us <= now_us {
             if pending & keyboard != 0 || shell_us <= now_us {
                 console::service();
-                let tests = &mut tests;
                 let mut desk = Desk {
                     network,
                     tree,
-                    tests,
+                    watch: watch.as_deref_mut(),
+                    tests: &mut tests,
                 };
                 shell_us = shell.poll(&mut console::Terminal, &mut desk);
                 irq::done_mask(pending & keyboard);
@@ -481,6 +481,7 @@ fn serve(network: &mut Network<Card>, duties: Duties) -> ! {
             let mut bed = Bed {
                 network,
                 tree,
+                watch: watch.as_deref_mut(),
                 mapper: &mut mapper,
                 counters,
             };

@@ -6,11 +6,13 @@
 //! | file | is about |
 //! | --- | --- |
 //! | `line` | editing a line of a terminal |
+//! | `hardware` | what commands see of the board: buses, switch, MAC |
 //! | `report` | results, for people and for programs |
 //! | `commands` | the table |
 //! | `mod` | running one command at a time, without ever waiting |
 
 mod commands;
+pub mod hardware;
 pub mod line;
 pub mod report;
 #[cfg(test)]
@@ -24,6 +26,7 @@ use heapless::Vec;
 
 use crate::selftest::SelfTest;
 use crate::status::StatusSource;
+use hardware::Hardware;
 use line::{Event, Line};
 use report::{Format, Report};
 
@@ -46,6 +49,10 @@ pub trait Bench: StatusSource {
     fn log(&self, line: &mut dyn FnMut(&str));
     /// Interrupts taken, and those that nobody had asked for.
     fn interrupts(&self) -> (u64, u64);
+    /// The board's buses, switch and MAC, if it is one that has them.
+    fn hardware(&mut self) -> Option<&mut dyn Hardware> {
+        None
+    }
     /// The board's self-test.
     fn selftest(&mut self) -> Option<&mut SelfTest> {
         None

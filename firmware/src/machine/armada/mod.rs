@@ -13,8 +13,10 @@
 //!
 //! A tree without a switch (U-Boot's own) makes the MAC itself the interface: a [`Conduit`] without tags.
 //!
-//! `socket` and `watch` are the two sides, `plan` reads the tree; here is what starts them.
+//! `socket` and `watch` are the two sides, `plan` reads the tree, `bench` shows it all to the commands; here is what
+//! starts them.
 
+mod bench;
 mod plan;
 mod socket;
 mod watch;
@@ -47,7 +49,7 @@ use crate::random::Random;
 
 use plan::{Interface, Interfaces, Plan, name_unknown};
 use socket::{Conduit, Flags, Members, QUEUE, SOCKETS, bit};
-use watch::{CHECK_US, Supervisor};
+use watch::{CHECK_US, ManagementBus, Supervisor};
 
 pub(super) use socket::Socket;
 pub(super) use watch::Watch;
@@ -70,6 +72,8 @@ const NETA: Block = Block {
 /// Where a boot loader leaves the MAC's address. Source: hal, `net::neta::regs`.
 const MAC_LOW: u32 = 0x2414;
 const MAC_HIGH: u32 = 0x2418;
+/// Where the management bus of a tree without one is.
+const MDIO: usize = 0x2004;
 
 type Wire = Stepper<'static, OrionMdio<Mmio, SystemClock>, SystemClock>;
 
@@ -214,13 +218,17 @@ fn bring_up(
     let plan = switch.and_then(|switch| plan::read(switch, &node, mac_address, wiring));
     let mut interfaces = Interfaces::new();
     let mut supervisor = None;
+    let bus;
     match plan {
         Some(mut plan) => {
             interfaces = core::mem::take(&mut plan.interfaces);
-            supervisor = Some(supervise(machine, plan)?);
+            let (sequence, known, config) = supervise(machine, plan)?;
+            bus = sequence;
+            supervisor = Some((known, config));
         }
         None if switch.is_some() => return None,
         None => {
+            bus = serve_bus(address);
             let name = Name::try_from("eth0").unwrap_or_default();
             let mac = wiring.mac(&name).unwrap_or(mac_address);
             let ports = PortSet::of(PortIndex::ZERO);
@@ -319,7 +327,7 @@ fn bring_up(
         });
         let socket = Socket {
             conduit,
-            mailbox: supervisor.as_ref().map(|supervisor| supervisor.mailbox),
+            mailbox: supervisor.as_ref().map(|_| bus.mailbox),
             port,
             members,
             flags,
@@ -336,6 +344,7 @@ fn bring_up(
         watch: Watch {
             conduit,
             flags,
+            bus,
             supervisor,
             interrupt: slot.mask(),
             check_us: timer::now_us() + CHECK_US,
@@ -346,8 +355,26 @@ fn bring_up(
     })
 }
 
+/// The management bus of a MAC without a switch: nobody's but the commands'.
+fn serve_bus(mac: usize) -> ManagementBus {
+    // SAFETY: in the MAC's block, which is mapped; its driver leaves these registers alone.
+    let bus = unsafe { Mmio::new(mac + MDIO) };
+    let line = OrionMdio::take_over(bus, SystemClock);
+    let due_us: &'static Cell<u64> = Box::leak(Box::new(Cell::new(0)));
+    let mailbox: &'static Mailbox = Box::leak(Box::default());
+    let wire = Stepper::new(line, SystemClock, due_us);
+    ManagementBus {
+        mailbox,
+        due_us,
+        sequence: Box::pin(mv88e6xxx::errand::serve(wire, mailbox)),
+    }
+}
+
 /// The switch's sequence, its ports stopped already.
-fn supervise(machine: &mut Machine, plan: Plan) -> Option<(Supervisor, mv88e6xxx::Config)> {
+fn supervise(
+    machine: &mut Machine,
+    plan: Plan,
+) -> Option<(ManagementBus, Supervisor, mv88e6xxx::Config)> {
     let node = plan.node;
     let address = node
         .bus_reg(0)
@@ -371,16 +398,18 @@ fn supervise(machine: &mut Machine, plan: Plan) -> Option<(Supervisor, mv88e6xxx
         },
     }
     let bridged = plan.config.bridges.into_iter().flatten();
-    let supervisor = Supervisor {
+    let bus = ManagementBus {
         mailbox,
         due_us,
         sequence: Box::pin(mv88e6xxx::supervise(switch, mailbox)),
+    };
+    let supervisor = Supervisor {
         names: plan.names,
         bridged: bridged.fold(PortSet::EMPTY, |all, bridge| {
             PortSet::from_bits(all.bits() | bridge.members.bits())
         }),
     };
-    Some((supervisor, plan.config))
+    Some((bus, supervisor, plan.config))
 }
 
 fn ring(node: &Node) -> Option<&'static [Descriptor]> {
