@@ -4,7 +4,7 @@
 
 use espressobin_model::prng::Prng;
 use hal::net::mdio::{self, PhyAddr, RegAddr};
-use hal::net::mv88e6xxx::errand::{At, Place, Request, Step};
+use hal::net::mv88e6xxx::errand::{Place, Request, Step};
 use hal::net::mv88e6xxx::{Config, Event, Mailbox, PortIndex, Smi, Switch, supervise};
 use hal::net::phy::Setting;
 use hal::net::steps::{Line, Stepper, step};
@@ -79,13 +79,12 @@ fn nonsense_from_the_bus_is_survived() {
         for round in 0..50_000u32 {
             let _ = step(task.as_mut());
             now.set(now.get().max(due.get()));
-            let at = At {
-                place: Place::Phy(port(1)),
-                page: 7,
-                reg: RegAddr(1),
-            };
-            let mut steps =
-                [Step::Hold(port(1)), Step::Read(at), Step::Release(port(1))].into_iter();
+            let mut steps = [
+                Step::Hold(port(1)),
+                Step::Read(Place::Phy(port(1)), RegAddr(1)),
+                Step::Release(port(1)),
+            ]
+            .into_iter();
             let request = match round % 3 {
                 0 => Request::Steps(&mut steps),
                 1 => Request::Addresses(0, 2),

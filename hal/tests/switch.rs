@@ -11,7 +11,7 @@ use espressobin_model::phy::{Modes, Partner, Speed as ModelSpeed};
 use espressobin_model::switch::{PortId, Timing};
 use hal::net::frame::{Frame, Pool};
 use hal::net::mdio::{PhyAddr, RegAddr};
-use hal::net::mv88e6xxx::errand::{At, MAX_ENTRIES, Place, Request, Step};
+use hal::net::mv88e6xxx::errand::{MAX_ENTRIES, Place, Request, Step};
 use hal::net::mv88e6xxx::{Error, Event, PORTS, PortSet, ROUND_US, Stage, Trouble};
 use hal::net::phy::{self, Pause, Setting, Speed, Up};
 use hal::net::steps;
@@ -740,12 +740,12 @@ fn counters_are_those_of_the_port() {
 
 // Errands.
 
-const fn at(place: Place, page: u8, reg: u8) -> At {
-    At {
-        place,
-        page,
-        reg: RegAddr(reg),
-    }
+const fn read(place: Place, reg: u8) -> Step {
+    Step::Read(place, RegAddr(reg))
+}
+
+const fn write(place: Place, reg: u8, value: u16) -> Step {
+    Step::Write(place, RegAddr(reg), value)
 }
 
 /// The values that steps come to.
@@ -760,27 +760,31 @@ fn registers_everywhere_can_be_read_and_written_beside_the_supervision() {
     let rig = Rig::plugged();
     let mut run = rig.start(config(Protocol::EtherTypeDsa));
     run.expect_links([1, 2, 3]);
-    let phy = |reg| at(Place::Phy(port(2)), 0, reg);
-    let led = at(Place::Phy(port(2)), 3, 16);
-    let read = values(
+    let phy = Place::Phy(port(2));
+    let port_2 = Place::Switch(PhyAddr(0x12));
+    let found = values(
         &mut run,
         &[
-            Step::Read(at(Place::Wire(PhyAddr(1)), 0, 1)),
-            Step::Read(at(Place::Switch(PhyAddr(0x10)), 0, 3)),
-            Step::Read(phy(2)),
-            Step::Write(led, 0x1234),
-            Step::Read(led),
-            Step::Read(phy(22)),
-            Step::Read(phy(16)),
-            Step::Write(at(Place::Switch(PhyAddr(0x12)), 0, 7), 0x0123),
-            Step::Read(at(Place::Switch(PhyAddr(0x12)), 0, 7)),
+            read(Place::Wire(PhyAddr(1)), 1),
+            read(Place::Switch(PhyAddr(0x10)), 3),
+            read(phy, 2),
+            write(phy, 22, 3),
+            write(phy, 16, 0x1234),
+            read(phy, 16),
+            write(phy, 22, 0),
+            read(phy, 16),
+            write(port_2, 7, 0x0123),
+            read(port_2, 7),
+            // To be undone at the end.
+            write(phy, 22, 3),
         ],
     );
-    assert_eq!(read[1] & 0xfff0, 0x3410);
-    assert_eq!(read[2..7], [0x0141, 0, 0x1234, 0, 0x3060]);
-    assert_eq!(read[8], 0x0123);
+    assert_eq!(found[1] & 0xfff0, 0x3410);
+    let expected = [0x0141, 0, 0, 0x1234, 0, 0x3060, 0, 0x0123];
+    assert_eq!(found[2..10], expected);
+    assert_eq!(values(&mut run, &[read(phy, 22)]), [0]);
     // Nobody at any other address, and that ends nothing.
-    let mut scan = (0..32).map(|addr| Step::Read(at(Place::Wire(PhyAddr(addr)), 0, 2)));
+    let mut scan = (0..32).map(|addr| read(Place::Wire(PhyAddr(addr)), 0));
     let found = run.errand(Request::Steps(&mut scan), |answer| {
         assert_eq!(answer.values.len(), 32);
         let present = |value: &Result<u16, _>| value.is_ok_and(|value| value != 0xffff);
@@ -803,10 +807,10 @@ fn a_drop_that_an_errand_reads_is_not_lost_for_the_supervision() {
     // Short, and the status is read before the supervision comes by; so are the interrupts that would have it look.
     rig.cable(2, None);
     rig.cable(2, Some(Partner::GIGABIT));
-    let status = Step::Read(at(Place::Phy(port(2)), 0, 1));
-    let interrupts = Step::Read(at(Place::Phy(port(2)), 0, 19));
-    let read = values(&mut run, &[interrupts, status]);
-    assert_eq!(read[1] & 1 << 2, 0, "the drop");
+    let status = read(Place::Phy(port(2)), 1);
+    let interrupts = read(Place::Phy(port(2)), 19);
+    let found = values(&mut run, &[interrupts, status]);
+    assert_eq!(found[1] & 1 << 2, 0, "the drop");
     let down = |event: &Event| matches!(event, Event::Link { port: p, event: phy::Event::Down } if *p == port(2));
     assert!(run.has(down));
     run.expect_links([2]);
@@ -824,12 +828,12 @@ fn a_phy_in_loopback_is_left_alone_until_it_is_released() {
     let rig = Rig::plugged();
     let mut run = rig.start(config(Protocol::EtherTypeDsa));
     run.expect_links([1, 2, 3]);
-    let control = at(Place::Phy(port(2)), 0, 0);
+    let phy = Place::Phy(port(2));
     let loopback = [
         Step::Hold(port(2)),
-        Step::Write(control, 0x8140),
+        write(phy, 0, 0x8140),
         Step::Sleep { us: 10_000 },
-        Step::Write(control, 0x4140),
+        write(phy, 0, 0x4140),
     ];
     values(&mut run, &loopback);
     assert!(rig.mailbox.held().has(port(2)));
@@ -837,7 +841,7 @@ fn a_phy_in_loopback_is_left_alone_until_it_is_released() {
     run.pass(5_000_000);
     assert!(run.events.is_empty(), "{:?}", run.events);
     assert!(!run.is_up(2) && run.is_up(1) && run.is_up(3));
-    assert_eq!(values(&mut run, &[Step::Read(control)])[0] & 0x4000, 0x4000);
+    assert_eq!(values(&mut run, &[read(phy, 0)])[0] & 0x4000, 0x4000);
     // What goes out comes back.
     let mut pool = Pool::new(1);
     let tagger = tagger(&config(Protocol::EtherTypeDsa));
@@ -856,10 +860,12 @@ fn errands_are_run_while_no_switch_answers_and_forgotten_when_nobody_fetches_the
     rig.board(|board| board.env.faults.set_list("mdio-no-answer*1000000").unwrap());
     let mut run = rig.start(config(Protocol::EtherTypeDsa));
     run.pass(500_000);
-    let step = Step::Read(at(Place::Wire(PhyAddr(1)), 0, 2));
+    let step = read(Place::Wire(PhyAddr(1)), 2);
     let ask = |run: &Run| {
         let mut steps = [step].into_iter();
-        rig.mailbox.ask(Request::Steps(&mut steps), run.now_us())
+        let now = run.now_us();
+        rig.due_us.set(now);
+        rig.mailbox.ask(Request::Steps(&mut steps), now)
     };
     let first = ask(&run).unwrap();
     run.answer(first, |answer| assert_eq!(answer.values.len(), 1));

@@ -7,7 +7,7 @@
 use super::{Call, Refusal};
 use core::fmt;
 use hal::net::mdio::RegAddr;
-use hal::net::mv88e6xxx::errand::{Answer, At, Place, Request, Step};
+use hal::net::mv88e6xxx::errand::{Answer, Place, Request, Step};
 use hal::net::mv88e6xxx::{PortIndex, PortSet};
 use hal::net::neta::RingDump;
 use hal::net::{Coalescing, Count};
@@ -120,15 +120,6 @@ pub fn errand(
     }
 }
 
-/// A register of a PHY behind the switch.
-pub const fn phy(port: PortIndex, page: u8, reg: u8) -> At {
-    At {
-        place: Place::Phy(port),
-        page,
-        reg: RegAddr(reg),
-    }
-}
-
 /// Puts the PHY of a port into loopback at 1000 Mb/s: what the switch sends out by the port comes in by it. The partner
 /// sees no link. [`Step::Release`] ends it.
 ///
@@ -137,12 +128,12 @@ pub const fn phy(port: PortIndex, page: u8, reg: u8) -> At {
 /// Linux marvell.c, `m88e1510_loopback`: speed without autonegotiation, soft reset, loopback. The MAC side's speed
 /// (page 2 register 21) is left at what the reset makes it, 1000 Mb/s: *unverified* inside the switch.
 pub fn phy_loopback(port: PortIndex) -> [Step; 4] {
-    let control = phy(port, 0, 0);
+    let control = |value| Step::Write(Place::Phy(port), RegAddr(0), value);
     [
         Step::Hold(port),
-        Step::Write(control, 0x8140),
+        control(0x8140),
         Step::Sleep { us: 10_000 },
-        Step::Write(control, 0x4140),
+        control(0x4140),
     ]
 }
 

@@ -36,7 +36,7 @@ use hal::net::mv88e6xxx::{self, Mailbox, PORTS, PortIndex, PortSet, Smi, Switch}
 use hal::net::neta::board::{self, RING};
 use hal::net::neta::{self, Descriptor, desc};
 use hal::net::steps::{self, Stepper};
-use hal::net::tag::{Drops, Tagger};
+use hal::net::tag::{Drops, Protocol, Tagger};
 use hal::net::{Counters, Link, MacAddr, MacText, Pool};
 use hal::regs::{Bus, Mmio};
 use hal::soc::armada37xx as soc;
@@ -362,11 +362,20 @@ fn serve_bus(mac: usize) -> ManagementBus {
     let line = OrionMdio::take_over(bus, SystemClock);
     let due_us: &'static Cell<u64> = Box::leak(Box::new(Cell::new(0)));
     let mailbox: &'static Mailbox = Box::leak(Box::default());
-    let wire = Stepper::new(line, SystemClock, due_us);
+    // Where the board has its switch, if it has one.
+    let registers: Smi<Wire> = Smi::new(Stepper::new(line, SystemClock, due_us), PhyAddr(1));
+    let config = mv88e6xxx::Config {
+        cpu: PortIndex::ZERO,
+        protocol: Protocol::Dsa,
+        device: 0,
+        users: [None; PORTS],
+        bridges: [None; 2],
+        mac: [0; 6],
+    };
     ManagementBus {
         mailbox,
         due_us,
-        sequence: Box::pin(mv88e6xxx::errand::serve(wire, mailbox)),
+        sequence: Box::pin(mv88e6xxx::errand::serve(registers, config, mailbox)),
     }
 }
 

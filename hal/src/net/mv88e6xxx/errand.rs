@@ -8,6 +8,9 @@
 //!   ask(request) ──▶ ticket        sequence: run it, step by step        answer(ticket) ──▶ values, or entries
 //! ```
 //!
+//! Registers of a PHY stand on pages, and register 22 says which: an errand may select one, and page 0 is selected again
+//! when it ends. Without a switch, [`serve`] runs errands on a bus that belongs to nobody else.
+//!
 //! **What reading changes.** The link bit of a PHY's status (register 1) tells of a drop once: the value that an errand
 //! reads on page 0 is handed to the supervision as if it had read it itself. The interrupts of a PHY (register 19) are
 //! taken back by reading: its link is looked at with the next round instead. Other bits that reading clears, the
@@ -17,9 +20,9 @@
 //! **What writing changes** is up to who writes. A PHY that loses its settings while its link is down is set up again by
 //! the supervision; [`Step::Hold`] has it leave the PHY alone.
 
-use super::{Mailbox, PortIndex, PortSet, Smi, Switch, atu, vtu};
+use super::{Config, Mailbox, Phys, PortIndex, PortSet, Smi, Switch, atu, phy_addr, vtu};
 use crate::net::mdio::{self, PhyAddr, RegAddr};
-use crate::net::phy;
+use crate::net::phy::{self, Phy};
 use crate::net::steps::{Error, Registers};
 use core::convert::Infallible;
 use core::future::{Future, poll_fn};
@@ -33,7 +36,7 @@ pub const MAX_STEPS: usize = 256;
 pub const MAX_ENTRIES: usize = 128;
 /// An answer that nobody fetches is thrown away for the next errand after this time.
 const KEEP_US: u64 = 1_000_000;
-/// The register of a PHY that selects the page of the others. Spec: Linux marvell.c.
+/// The register of a PHY that selects the page of the others, in bits 7:0. Spec: Linux marvell.c.
 pub const PAGE: RegAddr = RegAddr(22);
 /// The status of a PHY, and its interrupts.
 const STATUS: RegAddr = RegAddr(1);
@@ -50,24 +53,13 @@ pub enum Place {
     Phy(PortIndex),
 }
 
-/// A register.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct At {
-    /// Whose.
-    pub place: Place,
-    /// Its page by [`PAGE`], which goes back to 0 afterwards. On page 0 that register is not touched.
-    pub page: u8,
-    /// Its number.
-    pub reg: RegAddr,
-}
-
 /// A part of an errand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Reads a register.
-    Read(At),
+    Read(Place, RegAddr),
     /// Writes one.
-    Write(At, u16),
+    Write(Place, RegAddr, u16),
     /// Lets time pass. Links are not looked after meanwhile: a tenth of a second at most.
     Sleep {
         /// In microseconds.
@@ -75,7 +67,7 @@ pub enum Step {
     },
     /// The supervision leaves the PHY of this port alone from here on; its link counts as down.
     Hold(PortIndex),
-    /// It sets the PHY up as it was, and looks after it again.
+    /// It sets the PHY up as it wants it, and looks after it again.
     Release(PortIndex),
 }
 
@@ -173,26 +165,6 @@ impl Errand {
     }
 }
 
-/// Reads a register, or writes it.
-async fn access(
-    regs: &mut impl Registers,
-    device: PhyAddr,
-    at: At,
-    value: Option<u16>,
-) -> Result<u16, Error> {
-    if at.page != 0 {
-        regs.write(device, PAGE, at.page.into()).await?;
-    }
-    let result = match value {
-        None => regs.read(device, at.reg).await,
-        Some(value) => regs.write(device, at.reg, value).await.map(|()| 0),
-    };
-    if at.page != 0 {
-        regs.write(device, PAGE, 0).await?;
-    }
-    result
-}
-
 /// Sleeps until a time, or until there is an errand.
 async fn sleep_until(regs: &mut impl Registers, until_us: u64, mailbox: &Mailbox) {
     let us = until_us.saturating_sub(regs.now_us());
@@ -223,13 +195,18 @@ impl<W: Registers> Switch<Smi<W>> {
         let work = mailbox.errand.borrow().work;
         match work {
             Work::Steps => {
-                let mut done = 0;
+                let (mut done, mut paged) = (0, None);
                 while let Some(step) = mailbox.step(done) {
-                    let value = self.do_step(step, mailbox).await;
+                    let value = self.do_step(step, &mut paged, mailbox).await;
                     done = mailbox.note_value(value);
                 }
                 // Who writes to the registers around the PHYs may have left something under way.
                 self.phy_bus_is_idle = false;
+                if let Some(port) = paged {
+                    // The errand's error says it if this fails, too; so does the supervision's next look.
+                    let mut phys = Phys::new(&mut self.regs, &mut self.phy_bus_is_idle);
+                    let _ = phys.write(phy_addr(port), PAGE, 0).await;
+                }
             }
             Work::Addresses(from, to) => {
                 let error = self.list_addresses(from, to, mailbox).await.err();
@@ -269,35 +246,56 @@ impl<W: Registers> Switch<Smi<W>> {
         Ok(())
     }
 
-    async fn do_step(&mut self, step: Step, mailbox: &Mailbox) -> Result<u16, Error> {
-        let (at, value) = match step {
-            Step::Read(at) => (at, None),
-            Step::Write(at, value) => (at, Some(value)),
+    /// `paged` is the PHY whose page is not 0.
+    async fn do_step(
+        &mut self,
+        step: Step,
+        paged: &mut Option<PortIndex>,
+        mailbox: &Mailbox,
+    ) -> Result<u16, Error> {
+        match step {
+            Step::Read(Place::Wire(device), reg) => self.regs.wire().read(device, reg).await,
+            Step::Read(Place::Switch(device), reg) => self.regs.read(device, reg).await,
+            Step::Read(Place::Phy(port), reg) => {
+                let mut phys = Phys::new(&mut self.regs, &mut self.phy_bus_is_idle);
+                let value = phys.read(phy_addr(port), reg).await?;
+                if *paged != Some(port) {
+                    self.note_read(port, reg, value, mailbox).await?;
+                }
+                Ok(value)
+            }
+            Step::Write(place, reg, value) => {
+                match place {
+                    Place::Wire(device) => self.regs.wire().write(device, reg, value).await,
+                    Place::Switch(device) => self.regs.write(device, reg, value).await,
+                    Place::Phy(port) => {
+                        if reg == PAGE {
+                            *paged = (value & 0xff != 0).then_some(port);
+                        }
+                        let mut phys = Phys::new(&mut self.regs, &mut self.phy_bus_is_idle);
+                        phys.write(phy_addr(port), reg, value).await
+                    }
+                }?;
+                Ok(0)
+            }
             Step::Sleep { us } => {
                 self.regs.sleep_us(us.into()).await;
-                return Ok(0);
+                Ok(0)
             }
             Step::Hold(port) => {
                 mailbox.set_held(mailbox.held().with(port));
-                let up = self.phys[port.index()].as_mut().and_then(phy::Phy::let_go);
+                let up = self.phys[port.index()].as_mut().and_then(Phy::let_go);
                 let event = up.map(|_| phy::Event::Down);
-                return self.note_link(port, Ok(event), mailbox).await.map(|()| 0);
+                self.note_link(port, Ok(event), mailbox).await.map(|()| 0)
             }
             Step::Release(port) => {
                 mailbox.set_held(mailbox.held().without(port));
-                return self.set_up_phy(port, mailbox).await.map(|()| 0);
-            }
-        };
-        match at.place {
-            Place::Wire(device) => access(self.regs.wire(), device, at, value).await,
-            Place::Switch(device) => access(&mut self.regs, device, at, value).await,
-            Place::Phy(port) => {
-                let mut bus = super::Phys::new(&mut self.regs, &mut self.phy_bus_is_idle);
-                let read = access(&mut bus, super::phy_addr(port), at, value).await?;
-                if at.page == 0 && value.is_none() {
-                    self.note_read(port, at.reg, read, mailbox).await?;
-                }
-                Ok(read)
+                let Some(phy) = &mut self.phys[port.index()] else {
+                    return Ok(0);
+                };
+                let mut phys = Phys::new(&mut self.regs, &mut self.phy_bus_is_idle);
+                let result = phy.bring_up(&mut phys).await.map(|()| None);
+                self.note_link(port, result, mailbox).await.map(|()| 0)
             }
         }
     }
@@ -323,58 +321,14 @@ impl<W: Registers> Switch<Smi<W>> {
         }
         Ok(())
     }
-
-    /// Brings a PHY up as the switch's bring-up left it.
-    async fn set_up_phy(&mut self, port: PortIndex, mailbox: &Mailbox) -> Result<(), Error> {
-        let mut bus = super::Phys::new(&mut self.regs, &mut self.phy_bus_is_idle);
-        match &mut self.phys[port.index()] {
-            Some(phy) => {
-                let result = phy.bring_up(&mut bus).await;
-                self.note_link(port, result.map(|()| None), mailbox).await
-            }
-            None => match super::unused_phy(port).power_down(&mut bus).await {
-                Err(phy::Error::Access(error)) => Err(error),
-                Err(phy::Error::Absent(_)) | Ok(()) => Ok(()),
-            },
-        }
-    }
 }
 
-/// Runs errands on the wires of a bus that belongs to nobody else, for ever: what stands in for
-/// [`supervise`](super::supervise) where no switch is known.
-pub async fn serve(mut wire: impl Registers, mailbox: &Mailbox) -> Infallible {
+/// Runs errands on a bus that belongs to nobody else, for ever: what stands in for [`supervise`](super::supervise) where
+/// no switch is known. If there is one at the address that `regs` has for it, its registers can be had, too.
+pub async fn serve<W: Registers>(regs: Smi<W>, config: Config, mailbox: &Mailbox) -> Infallible {
+    let mut nobody = Switch::new(regs, config);
     loop {
-        let mut done = 0;
-        while mailbox.has_errand()
-            && let Some(step) = mailbox.step(done)
-        {
-            let value = match step {
-                Step::Read(at @ At { place, .. }) => read_wire(&mut wire, place, at, None).await,
-                Step::Write(at @ At { place, .. }, value) => {
-                    read_wire(&mut wire, place, at, Some(value)).await
-                }
-                Step::Sleep { us } => {
-                    wire.sleep_us(us.into()).await;
-                    Ok(0)
-                }
-                Step::Hold(_) | Step::Release(_) => Err(Error::Mdio(mdio::Error::NoAnswer)),
-            };
-            done = mailbox.note_value(value);
-        }
-        mailbox.end_errand(wire.now_us());
-        sleep_until(&mut wire, u64::MAX, mailbox).await;
-    }
-}
-
-async fn read_wire(
-    wire: &mut impl Registers,
-    place: Place,
-    at: At,
-    value: Option<u16>,
-) -> Result<u16, Error> {
-    match place {
-        Place::Wire(device) => access(wire, device, at, value).await,
-        Place::Switch(_) | Place::Phy(_) => Err(Error::Mdio(mdio::Error::NoAnswer)),
+        nobody.rest(u64::MAX, mailbox).await;
     }
 }
 

@@ -264,11 +264,6 @@ const fn phy_addr(port: PortIndex) -> PhyAddr {
     PhyAddr(0x10 + port.get())
 }
 
-/// The PHY of a port without a socket.
-fn unused_phy(port: PortIndex) -> Phy {
-    Phy::new(phy_addr(port), phy::Kind::Topaz, Setting::default())
-}
-
 impl<R: Registers> Switch<R> {
     /// The chip behind `regs` (see [`Smi`]). Touches nothing.
     pub fn new(regs: R, config: Config) -> Self {
@@ -351,7 +346,11 @@ impl<R: Registers> Switch<R> {
             let mut bus = Phys::new(&mut self.regs, &mut self.phy_bus_is_idle);
             let result = match &mut self.phys[port.index()] {
                 Some(phy) => phy.power_down(&mut bus).await,
-                None => unused_phy(port).power_down(&mut bus).await,
+                None => {
+                    let kind = phy::Kind::Topaz;
+                    let mut unused = Phy::new(phy_addr(port), kind, Setting::default());
+                    unused.power_down(&mut bus).await
+                }
             };
             result.map_err(|cause| Error::Phy { port, cause })?;
         }
