@@ -4,14 +4,17 @@ use super::armada;
 use super::card::Card;
 use crate::network::Network;
 use crate::selftest::{self, BLOCK_BYTES, Clocks};
+use crate::shell::hardware::Hardware;
 use hal::arch::exceptions::{self, Attempt};
 use hal::arch::mmu::{BLOCK, Mapper};
 use hal::arch::{cache, pmu, timer};
-use hal::devicetree::{Region, Tree};
+use hal::devicetree::Tree;
 use hal::soc::armada37xx;
 
-/// Blocks of memory that are looked at, at most: 16 GiB.
-const MOST_BLOCKS: usize = 8192;
+/// Blocks of memory that are looked at, at most: 8 GiB. A damaged tree may claim any number.
+const MOST_BLOCKS: usize = 4096;
+/// Reserved regions; where there are more, no memory counts as free.
+const MOST_RESERVED: usize = 32;
 
 const _: () = assert!(BLOCK_BYTES == BLOCK);
 
@@ -33,29 +36,47 @@ pub(super) struct Counters {
 
 impl Bed<'_> {
     /// Memory that is nobody's: what the tree reserves is not, nor what is mapped, which is all that we use.
-    fn free_blocks(&self) -> impl Iterator<Item = u64> + '_ {
-        let blocks = self.tree.memory().flatten().flat_map(|region| {
-            let first = region.address.div_ceil(BLOCK);
-            let end = region.address.saturating_add(region.size) / BLOCK;
-            (first..end).map(|number| number * BLOCK)
-        });
-        let secure = self.tree.root().is_compatible("marvell,armada3710");
-        let secure = secure.then_some(armada37xx::SECURE_MEMORY);
-        let span = |region: Region| region.address..region.address.saturating_add(region.size);
-        blocks.take(MOST_BLOCKS).filter(move |block| {
-            let reserved = self.tree.reserved_memory().flatten();
-            let mut reserved = reserved
-                .map(|reserved| span(reserved.region))
-                .chain(secure.clone());
-            self.mapper.is_free_block(*block)
-                && !reserved.any(|span| *block < span.end && span.start < *block + BLOCK)
-        })
+    fn each_free_block(&self, show: &mut dyn FnMut(u64)) {
+        let mut reserved: heapless::Vec<(u64, u64), MOST_RESERVED> = heapless::Vec::new();
+        if self.tree.root().is_compatible("marvell,armada3710") {
+            let secure = armada37xx::SECURE_MEMORY;
+            let _ = reserved.push((secure.start, secure.end));
+        }
+        for region in self.tree.reserved_memory().flatten() {
+            let region = region.region;
+            let end = region.address.saturating_add(region.size);
+            if reserved.push((region.address, end)).is_err() {
+                return;
+            }
+        }
+        let mut looks = 0..MOST_BLOCKS;
+        for region in self.tree.memory().flatten() {
+            let mut block = region.address.checked_next_multiple_of(BLOCK);
+            let last = region
+                .address
+                .saturating_add(region.size)
+                .checked_sub(BLOCK);
+            while let (Some(at), Some(last)) = (block, last)
+                && at <= last
+                && looks.next().is_some()
+            {
+                let taken = |(start, end): &(u64, u64)| at < *end && *start < at + BLOCK;
+                if !reserved.iter().any(taken) && self.mapper.is_free_block(at) {
+                    show(at);
+                }
+                block = at.checked_add(BLOCK);
+            }
+        }
     }
 }
 
 impl selftest::Bed for Bed<'_> {
     fn now_us(&self) -> u64 {
         timer::now_us()
+    }
+
+    fn hardware(&mut self) -> Option<&mut dyn Hardware> {
+        Some(self.watch.as_deref_mut()?)
     }
 
     fn clocks(&mut self) -> Clocks {
@@ -67,10 +88,20 @@ impl selftest::Bed for Bed<'_> {
     }
 
     fn free_memory(&mut self, found: &mut [u64]) -> usize {
-        let free = self.free_blocks().count();
-        let stride = (free / found.len().max(1)).max(1);
-        for (found, block) in found.iter_mut().zip(self.free_blocks().step_by(stride)) {
-            *found = block;
+        // At first to count them, then to take every so many.
+        let (mut free, mut stride) = (0, usize::MAX);
+        for _ in 0..2 {
+            free = 0;
+            let mut places = found.iter_mut();
+            self.each_free_block(&mut |block| {
+                if free % stride == 0
+                    && let Some(place) = places.next()
+                {
+                    *place = block;
+                }
+                free += 1;
+            });
+            stride = (free / found.len().max(1)).max(1);
         }
         free
     }

@@ -2,12 +2,24 @@
 
 use super::clocks::Interval;
 use super::memory::{Blocks, Found, Slice};
-use super::{DETAIL, Entry, Run, TESTS, Verdict, clocks, memory};
+use super::{Bed, DETAIL, Entry, Run, TESTS, Verdict};
+use super::{checksum, clocks, management, memory};
+use crate::shell::hardware::Reply;
 use core::cell::{Cell, Ref, RefCell};
 use core::convert::Infallible;
 use core::fmt::{self, Write};
-use hal::net::steps::pause;
-use heapless::String;
+use core::future::Future;
+use core::pin::Pin;
+use core::task::{Context, Poll};
+use hal::net::mv88e6xxx::errand::{Request, Step};
+use hal::net::mv88e6xxx::{PortIndex, PortSet};
+use hal::net::steps;
+use heapless::{String, Vec};
+
+/// Steps of an errand at most.
+const STEPS: usize = 16;
+/// Longest wait for an errand to be done: the bring-up of the switch may come first.
+const ERRAND_LIMIT_US: u64 = 5_000_000;
 
 /// Something to be done by the machine, between two steps of a test.
 #[derive(Clone, Copy)]
@@ -18,6 +30,10 @@ pub(super) enum Op {
     FreeMemory,
     /// Checks and fills a piece of it.
     Slice(Slice),
+    /// Which ports have a PHY of their own.
+    Ports,
+    /// The steps in the lab, on the management bus, all of them so many times.
+    Errand { times: usize, since_us: u64 },
 }
 
 /// What came of an [`Op`].
@@ -26,6 +42,29 @@ pub(super) enum Answer {
     Clocks(Option<Interval>),
     Memory(Blocks),
     Slice(Result<Found, &'static str>),
+    Ports(Option<PortSet>),
+    Errand(Result<Reads, Fault>),
+}
+
+/// What an errand has read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Reads {
+    /// By the first step, and by the last.
+    pub(super) first: u16,
+    pub(super) last: u16,
+    /// How many steps read something else than the first, and what the first of these read.
+    pub(super) differ: u32,
+    pub(super) other: u16,
+    /// Steps that nobody answered.
+    pub(super) silent: u32,
+}
+
+/// Why an errand was not done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    NoBus,
+    NoTime,
+    Access(steps::Error),
 }
 
 /// Why a test does not pass.
@@ -38,8 +77,20 @@ pub(super) enum Trouble {
 }
 
 impl Trouble {
+    #[inline(never)]
     pub(super) fn wrong(what: fmt::Arguments) -> Trouble {
         Trouble::Wrong(detail(what))
+    }
+}
+
+impl From<Fault> for Trouble {
+    #[inline(never)]
+    fn from(fault: Fault) -> Trouble {
+        match fault {
+            Fault::NoBus => Trouble::Absent("no switch"),
+            Fault::NoTime => Trouble::wrong(format_args!("the management bus has no time")),
+            Fault::Access(error) => Trouble::wrong(format_args!("{error}")),
+        }
     }
 }
 
@@ -48,19 +99,29 @@ pub(super) type Detail = String<DETAIL>;
 pub(super) type Outcome = Result<Detail, Trouble>;
 
 /// The text of a result, cut where it is too long.
+#[inline(never)]
 pub(super) fn detail(what: fmt::Arguments) -> Detail {
-    let mut text = Cut(Detail::new());
-    let _ = text.write_fmt(what);
-    text.0
+    let mut text = Detail::new();
+    add(&mut text, what);
+    text
 }
 
-struct Cut(Detail);
+/// Adds to it, as far as there is room.
+#[inline(never)]
+pub(super) fn add(to: &mut Detail, what: fmt::Arguments) {
+    let _ = Cut(to).write_fmt(what);
+}
 
-impl Write for Cut {
+struct Cut<'d>(&'d mut Detail);
+
+impl Write for Cut<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        for character in text.chars() {
-            self.0.push(character).map_err(|_| fmt::Error)?;
+        let mut end = text.len().min(DETAIL - self.0.len());
+        while !text.is_char_boundary(end) {
+            end -= 1;
         }
+        // There is room.
+        let _ = self.0.push_str(&text[..end]);
         Ok(())
     }
 }
@@ -71,9 +132,13 @@ pub(super) struct Lab {
     due_us: Cell<u64>,
     op: Cell<Option<Op>>,
     answer: Cell<Option<Answer>>,
+    steps: RefCell<Vec<Step, STEPS>>,
+    /// Of the errand that was handed in, or 0.
+    ticket: Cell<u32>,
     /// Tests that wait for their turn.
     selected: Cell<u32>,
     since_us: Cell<u64>,
+    names: RefCell<[String<15>; 6]>,
     run: RefCell<Run>,
 }
 
@@ -84,8 +149,11 @@ impl Default for Lab {
             due_us: Cell::new(u64::MAX),
             op: Cell::new(None),
             answer: Cell::new(None),
+            steps: RefCell::default(),
+            ticket: Cell::new(0),
             selected: Cell::new(0),
             since_us: Cell::new(0),
+            names: RefCell::default(),
             run: RefCell::default(),
         }
     }
@@ -123,47 +191,235 @@ impl Lab {
         self.op.get()
     }
 
-    pub(super) fn answer(&self, answer: Answer) {
+    /// Does what a test asked for, if it can be done now.
+    pub(super) fn perform(&self, op: Op, bed: &mut dyn Bed) -> Poll<()> {
+        let answer = match op {
+            Op::Clocks { for_us } => Answer::Clocks(clocks::watch(bed, for_us)),
+            Op::FreeMemory => Answer::Memory(memory::find(bed)),
+            Op::Slice(slice) => Answer::Slice(memory::work(bed, slice)),
+            Op::Ports => Answer::Ports(self.find_ports(bed)),
+            Op::Errand { times, since_us } => match self.errand_on(bed, times, since_us) {
+                Poll::Ready(result) => Answer::Errand(result),
+                Poll::Pending => return Poll::Pending,
+            },
+        };
         self.op.set(None);
         self.answer.set(Some(answer));
+        Poll::Ready(())
+    }
+
+    fn find_ports(&self, bed: &mut dyn Bed) -> Option<PortSet> {
+        let hardware = bed.hardware().filter(|hardware| hardware.has_switch())?;
+        let mut ports = PortSet::EMPTY;
+        // Those inside the switch have a PHY.
+        for port in (1..=4).filter_map(PortIndex::new) {
+            if let Some(name) = hardware.port_name(port).filter(|name| *name != "cpu") {
+                ports = ports.with(port);
+                self.names.borrow_mut()[usize::from(port.get())] =
+                    String::try_from(name).unwrap_or_default();
+            }
+        }
+        Some(ports)
+    }
+
+    fn errand_on(
+        &self,
+        bed: &mut dyn Bed,
+        times: usize,
+        since_us: u64,
+    ) -> Poll<Result<Reads, Fault>> {
+        let Some(hardware) = bed.hardware().filter(|hardware| hardware.has_switch()) else {
+            return Poll::Ready(Err(Fault::NoBus));
+        };
+        let mut ticket = self.ticket.get();
+        let mut result = None;
+        if ticket != 0 {
+            let reply = hardware.answer(ticket, &mut |answer| {
+                result = Some(collect(&mut answer.values.iter().copied()));
+            });
+            if reply == Reply::Lost {
+                ticket = 0;
+            }
+        }
+        if let Some(result) = result {
+            self.ticket.set(0);
+            return Poll::Ready(result);
+        }
+        if ticket == 0 {
+            let steps = self.steps.borrow();
+            let mut all = core::iter::repeat_n(&*steps, times).flatten().copied();
+            ticket = hardware.ask(Request::Steps(&mut all)).unwrap_or(0);
+        }
+        self.ticket.set(ticket);
+        match self.now_us.get().saturating_sub(since_us) {
+            ERRAND_LIMIT_US.. => {
+                self.ticket.set(0);
+                Poll::Ready(Err(Fault::NoTime))
+            }
+            _ => Poll::Pending,
+        }
     }
 
     // What tests do.
 
+    pub(super) fn now_us(&self) -> u64 {
+        self.now_us.get()
+    }
+
     /// Has something done.
-    pub(super) async fn ask(&self, op: Op) -> Answer {
-        self.op.set(Some(op));
-        loop {
-            pause().await;
-            if let Some(answer) = self.answer.take() {
-                return answer;
-            }
+    pub(super) fn ask(&self, op: Op) -> Ask<'_> {
+        Ask {
+            lab: self,
+            op: Some(op),
+        }
+    }
+
+    /// Has these steps done on the management bus, as a whole; page 0 is selected again at the end.
+    pub(super) fn errand(&self, steps: &[Step]) -> Errand<'_> {
+        self.errands(steps, 1)
+    }
+
+    /// The same, so many times.
+    pub(super) fn errands(&self, steps: &[Step], times: usize) -> Errand<'_> {
+        let mut own = self.steps.borrow_mut();
+        own.clear();
+        own.extend(steps.iter().copied().take(STEPS));
+        let since_us = self.now_us.get();
+        Errand(self.ask(Op::Errand { times, since_us }))
+    }
+
+    /// The ports with a PHY of their own.
+    pub(super) async fn ports(&self) -> Result<PortSet, Trouble> {
+        match self.ask(Op::Ports).await {
+            Answer::Ports(Some(ports)) => Ok(ports),
+            _ => Err(Trouble::Absent("no switch")),
+        }
+    }
+
+    /// Lets time pass.
+    pub(super) fn sleep_us(&self, us: u64) -> Sleep<'_> {
+        Sleep {
+            lab: self,
+            until_us: self.now_us.get() + us,
         }
     }
 
     /// Lets others work.
     pub(super) async fn give_way(&self) {
         self.due_us.set(self.now_us.get());
-        pause().await;
+        steps::pause().await;
     }
 
-    /// Writes down what came of a test, for `port` or for none.
-    pub(super) fn note(&self, test: &'static str, port: &str, outcome: Outcome) {
+    /// Writes down what came of a test.
+    pub(super) fn note(&self, test: &'static str, outcome: Outcome) {
+        self.note_as(test, String::new(), outcome);
+    }
+
+    /// Writes down what came of a test of a port.
+    pub(super) fn note_port(&self, test: &'static str, port: PortIndex, outcome: Outcome) {
+        let name = self.names.borrow()[usize::from(port.get())].clone();
+        self.note_as(test, name, outcome);
+    }
+
+    fn note_as(&self, test: &'static str, port: String<15>, outcome: Outcome) {
         let (verdict, detail) = match outcome {
             Ok(detail) => (Verdict::Passed, detail),
             Err(Trouble::Absent(why)) => (Verdict::Skipped, detail(format_args!("{why}"))),
             Err(Trouble::Wrong(detail)) => (Verdict::Failed, detail),
         };
         let now_us = self.now_us.get();
+        let took_us = now_us.saturating_sub(self.since_us.replace(now_us));
         let entry = Entry {
             test,
-            port: String::try_from(port).unwrap_or_default(),
+            port,
             verdict,
             detail,
-            took_us: now_us.saturating_sub(self.since_us.replace(now_us)),
+            took_us,
         };
         // There is room for every test of every port.
         let _ = self.run.borrow_mut().entries.push(entry);
+    }
+}
+
+/// What an errand's values come to.
+fn collect(values: &mut dyn Iterator<Item = Result<u16, steps::Error>>) -> Result<Reads, Fault> {
+    let mut reads = Reads::default();
+    let mut first = None;
+    for value in values {
+        match value {
+            Ok(value) => {
+                reads.last = value;
+                reads.first = *first.get_or_insert(value);
+                if value != reads.first {
+                    reads.other = if reads.differ == 0 {
+                        value
+                    } else {
+                        reads.other
+                    };
+                    reads.differ += 1;
+                }
+            }
+            Err(steps::Error::Mdio(hal::net::mdio::Error::NoAnswer)) => reads.silent += 1,
+            Err(error) => return Err(Fault::Access(error)),
+        }
+    }
+    Ok(reads)
+}
+
+/// See [`Lab::ask`].
+pub(super) struct Ask<'l> {
+    lab: &'l Lab,
+    op: Option<Op>,
+}
+
+impl Future for Ask<'_> {
+    type Output = Answer;
+
+    #[inline(never)]
+    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Answer> {
+        if let Some(op) = self.op.take() {
+            self.lab.op.set(Some(op));
+            return Poll::Pending;
+        }
+        match self.lab.answer.take() {
+            Some(answer) => Poll::Ready(answer),
+            None => Poll::Pending,
+        }
+    }
+}
+
+/// See [`Lab::errand`].
+pub(super) struct Errand<'l>(Ask<'l>);
+
+impl Future for Errand<'_> {
+    type Output = Result<Reads, Trouble>;
+
+    #[inline(never)]
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match Pin::new(&mut self.0).poll(context) {
+            Poll::Ready(Answer::Errand(Ok(reads))) => Poll::Ready(Ok(reads)),
+            Poll::Ready(Answer::Errand(Err(fault))) => Poll::Ready(Err(fault.into())),
+            // No other answer comes.
+            _ => Poll::Pending,
+        }
+    }
+}
+
+/// See [`Lab::sleep_us`].
+pub(super) struct Sleep<'l> {
+    lab: &'l Lab,
+    until_us: u64,
+}
+
+impl Future for Sleep<'_> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
+        if self.lab.now_us() >= self.until_us {
+            return Poll::Ready(());
+        }
+        self.lab.due_us.set(self.until_us);
+        Poll::Pending
     }
 }
 
@@ -176,16 +432,22 @@ pub(super) async fn work(lab: &'static Lab) -> Infallible {
             }
             lab.run.borrow_mut().at_work = Some(test.name);
             lab.since_us.set(lab.now_us.get());
-            match test.name {
-                "memory" => lab.note(test.name, "", memory::test(lab).await),
-                "timer" => lab.note(test.name, "", clocks::test(lab).await),
-                "checksum" => lab.note(test.name, "", super::checksum::test(lab).await),
-                _ => {}
+            // One result, or one for each port.
+            let outcome = match test.name {
+                "memory" => Some(memory::test(lab).await),
+                "timer" => Some(clocks::test(lab).await),
+                "checksum" => Some(checksum::test(lab).await),
+                "mdio" => Some(management::mdio(lab).await),
+                "phy-id" => management::phy_ids(lab).await.err().map(Err),
+                _ => None,
+            };
+            if let Some(outcome) = outcome {
+                lab.note(test.name, outcome);
             }
         }
         lab.run.borrow_mut().at_work = None;
         lab.selected.set(0);
         lab.due_us.set(u64::MAX);
-        pause().await;
+        steps::pause().await;
     }
 }

@@ -16,6 +16,7 @@
 mod checksum;
 mod clocks;
 mod lab;
+mod management;
 mod memory;
 pub mod report;
 #[cfg(test)]
@@ -25,18 +26,19 @@ use alloc::boxed::Box;
 use core::convert::Infallible;
 use core::future::Future;
 use core::pin::Pin;
-use core::task::Poll;
 use heapless::{String, Vec};
 
+use crate::shell::hardware::Hardware;
+
 pub use clocks::Clocks;
-use lab::{Answer, Lab, Op};
+use lab::Lab;
 
 /// Longest text of one result, in bytes.
 pub const DETAIL: usize = 160;
 /// Most results of one run: every test of the machine, and every test of a port for each port.
 pub const RESULTS: usize = 48;
 /// Time after which an answer that was not there is asked for again.
-const ASK_AGAIN_US: u64 = 100;
+const ASK_AGAIN_US: u64 = 500;
 
 /// A test of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,12 +58,16 @@ pub const TESTS: &[Test] = &[
     test("memory", false),
     test("timer", false),
     test("checksum", false),
+    test("mdio", false),
+    test("phy-id", false),
 ];
 
 /// What the tests may touch. What a machine does not have, it says so.
 pub trait Bed {
     /// Time since entry, in microseconds.
     fn now_us(&self) -> u64;
+    /// The board's buses, switch and MAC, if it is one that has them.
+    fn hardware(&mut self) -> Option<&mut dyn Hardware>;
     /// The counters, read one after the other.
     fn clocks(&mut self) -> Clocks;
     /// Finds memory that nobody uses: blocks of [`memory::BLOCK_BYTES`](BLOCK_BYTES), as many as there is room for in
@@ -199,9 +205,8 @@ impl SelfTest {
         let now_us = bed.now_us();
         lab.set_now(now_us);
         if let Some(op) = lab.asked() {
-            match perform(op, bed) {
-                Poll::Ready(answer) => lab.answer(answer),
-                Poll::Pending => return now_us + ASK_AGAIN_US,
+            if lab.perform(op, bed).is_pending() {
+                return now_us + ASK_AGAIN_US;
             }
         } else if lab.due_us() > now_us {
             return lab.due_us();
@@ -213,13 +218,4 @@ impl SelfTest {
             None => lab.due_us(),
         }
     }
-}
-
-/// Does what a test asks for, if it can be done now.
-fn perform(op: Op, bed: &mut dyn Bed) -> Poll<Answer> {
-    Poll::Ready(match op {
-        Op::Clocks { for_us } => Answer::Clocks(clocks::watch(bed, for_us)),
-        Op::FreeMemory => Answer::Memory(memory::find(bed)),
-        Op::Slice(slice) => Answer::Slice(memory::work(bed, slice)),
-    })
 }

@@ -1,8 +1,8 @@
 use super::report::{TAP_VERSION, junit, tap_line};
 use super::*;
 use std::format;
-use std::vec;
 use std::string::{String as Text, ToString};
+use std::vec;
 use std::vec::Vec as List;
 
 /// Where free memory begins.
@@ -47,6 +47,10 @@ impl Default for FakeBed {
 impl Bed for FakeBed {
     fn now_us(&self) -> u64 {
         self.now_us
+    }
+
+    fn hardware(&mut self) -> Option<&mut dyn Hardware> {
+        None
     }
 
     fn clocks(&mut self) -> Clocks {
