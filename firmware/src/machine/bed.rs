@@ -1,16 +1,19 @@
 //! The machine as the board's self-test sees it.
 
-use super::armada;
+use super::armada::Watch;
 use super::card::Card;
 use crate::network::Network;
-use crate::selftest::{self, BLOCK_BYTES, Clocks};
+use crate::selftest::{self, BLOCK_BYTES, Clocks, Way};
 use crate::shell::hardware::Hardware;
 use hal::arch::exceptions::{self, Attempt};
 use hal::arch::mmu::{BLOCK, Mapper};
 use hal::arch::{cache, pmu, timer};
 use hal::devicetree::Tree;
+use hal::net::{Link, Nic};
 use hal::soc::armada37xx;
 
+/// Bytes of both addresses of a frame.
+const ADDRESSES: usize = 12;
 /// Blocks of memory that are looked at, at most: 8 GiB. A damaged tree may claim any number.
 const MOST_BLOCKS: usize = 4096;
 /// Reserved regions; where there are more, no memory counts as free.
@@ -21,7 +24,7 @@ const _: () = assert!(BLOCK_BYTES == BLOCK);
 pub(super) struct Bed<'a> {
     pub(super) network: &'a mut Network<Card>,
     pub(super) tree: &'static Tree<'static>,
-    pub(super) watch: Option<&'a mut armada::Watch>,
+    pub(super) watch: Option<&'a mut Watch>,
     pub(super) mapper: &'a mut Mapper,
     pub(super) counters: Counters,
 }
@@ -85,6 +88,39 @@ impl selftest::Bed for Bed<'_> {
             ticks_hz: self.counters.ticks_hz,
             cycles: self.counters.cycles.then(pmu::total),
         }
+    }
+
+    fn links(&self, show: &mut dyn FnMut(&str, Link)) {
+        for port in &self.network.ports {
+            show(&port.name, port.nic.link());
+        }
+    }
+
+    fn set_loop(&mut self, way: Option<Way>) -> bool {
+        let Some(watch) = &mut self.watch else {
+            return false;
+        };
+        watch.set_loop(way, &mut self.network.pool);
+        true
+    }
+
+    fn send(&mut self, bytes: usize, fill: &mut dyn FnMut(&mut [u8])) -> bool {
+        let watch = self.watch.as_deref_mut();
+        watch.is_some_and(|watch| watch.send_looped(bytes, fill, &mut self.network.pool))
+    }
+
+    fn take(&mut self, look: &mut dyn FnMut(&[u8])) -> bool {
+        let frame = self.watch.as_deref_mut().and_then(Watch::take_looped);
+        let Some(frame) = frame else {
+            return false;
+        };
+        look(frame.bytes().get(ADDRESSES..).unwrap_or_default());
+        self.network.pool.put(frame);
+        true
+    }
+
+    fn mac_interrupts(&self) -> u64 {
+        self.watch.as_deref().map_or(0, Watch::interrupts)
     }
 
     fn free_memory(&mut self, found: &mut [u64]) -> usize {

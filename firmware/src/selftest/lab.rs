@@ -3,8 +3,9 @@
 use super::clocks::Interval;
 use super::memory::{Blocks, Found, Slice};
 use super::{Bed, DETAIL, Entry, Run, TESTS, Verdict};
-use super::{checksum, clocks, management, memory};
+use super::{Way, checksum, clocks, frames, links, management, memory};
 use crate::shell::hardware::Reply;
+use crate::status::MAX_INTERFACES;
 use core::cell::{Cell, Ref, RefCell};
 use core::convert::Infallible;
 use core::fmt::{self, Write};
@@ -32,6 +33,16 @@ pub(super) enum Op {
     Slice(Slice),
     /// Which ports have a PHY of their own.
     Ports,
+    /// What the drivers know of links.
+    Links,
+    /// Has frames come back, or no longer.
+    Loop(Option<Way>),
+    /// Sends frames from this one on, so many.
+    Send { first: u32, count: u32 },
+    /// Looks at frames that came back.
+    Take,
+    /// Interrupts of the MAC so far.
+    Interrupts,
     /// The steps in the lab, on the management bus, all of them so many times.
     Errand { times: usize, since_us: u64 },
 }
@@ -43,6 +54,10 @@ pub(super) enum Answer {
     Memory(Blocks),
     Slice(Result<Found, &'static str>),
     Ports(Option<PortSet>),
+    /// Whether it was done.
+    Done(bool),
+    Count(u64),
+    Took(frames::Took),
     Errand(Result<Reads, Fault>),
 }
 
@@ -139,6 +154,7 @@ pub(super) struct Lab {
     selected: Cell<u32>,
     since_us: Cell<u64>,
     names: RefCell<[String<15>; 6]>,
+    links: RefCell<Vec<(String<15>, Option<u16>), MAX_INTERFACES>>,
     run: RefCell<Run>,
 }
 
@@ -154,6 +170,7 @@ impl Default for Lab {
             selected: Cell::new(0),
             since_us: Cell::new(0),
             names: RefCell::default(),
+            links: RefCell::default(),
             run: RefCell::default(),
         }
     }
@@ -198,6 +215,20 @@ impl Lab {
             Op::FreeMemory => Answer::Memory(memory::find(bed)),
             Op::Slice(slice) => Answer::Slice(memory::work(bed, slice)),
             Op::Ports => Answer::Ports(self.find_ports(bed)),
+            Op::Links => {
+                let mut links = self.links.borrow_mut();
+                links.clear();
+                bed.links(&mut |name, link| {
+                    let name = String::try_from(name).unwrap_or_default();
+                    // There is room for every interface.
+                    let _ = links.push((name, links::shown(link)));
+                });
+                Answer::Done(true)
+            }
+            Op::Loop(way) => Answer::Done(bed.set_loop(way)),
+            Op::Send { first, count } => Answer::Done(frames::send(bed, first, count)),
+            Op::Take => Answer::Took(frames::take(bed)),
+            Op::Interrupts => Answer::Count(bed.mac_interrupts()),
             Op::Errand { times, since_us } => match self.errand_on(bed, times, since_us) {
                 Poll::Ready(result) => Answer::Errand(result),
                 Poll::Pending => return Poll::Pending,
@@ -296,6 +327,20 @@ impl Lab {
         }
     }
 
+    /// Learns what the drivers know of links.
+    pub(super) async fn find_links(&self) {
+        self.ask(Op::Links).await;
+    }
+
+    /// The name of an interface, by its place, and its link as [`links::shown`] has it.
+    pub(super) fn driver_link(&self, at: usize) -> Option<(String<15>, Option<u16>)> {
+        self.links.borrow().get(at).cloned()
+    }
+
+    pub(super) fn is_named(&self, port: PortIndex, name: &str) -> bool {
+        self.names.borrow()[usize::from(port.get())] == name
+    }
+
     /// Lets time pass.
     pub(super) fn sleep_us(&self, us: u64) -> Sleep<'_> {
         Sleep {
@@ -321,7 +366,7 @@ impl Lab {
         self.note_as(test, name, outcome);
     }
 
-    fn note_as(&self, test: &'static str, port: String<15>, outcome: Outcome) {
+    pub(super) fn note_as(&self, test: &'static str, port: String<15>, outcome: Outcome) {
         let (verdict, detail) = match outcome {
             Ok(detail) => (Verdict::Passed, detail),
             Err(Trouble::Absent(why)) => (Verdict::Skipped, detail(format_args!("{why}"))),
@@ -439,6 +484,16 @@ pub(super) async fn work(lab: &'static Lab) -> Infallible {
                 "checksum" => Some(checksum::test(lab).await),
                 "mdio" => Some(management::mdio(lab).await),
                 "phy-id" => management::phy_ids(lab).await.err().map(Err),
+                "link" => {
+                    links::links(lab).await;
+                    None
+                }
+                "mac-loopback" => Some(frames::mac_loopback(lab).await),
+                "ring" => Some(frames::ring(lab).await),
+                "interrupts" => Some(frames::interrupts(lab).await),
+                "phy-loopback" => frames::phy_loopback(lab).await.err().map(Err),
+                "negotiation" => links::negotiation(lab).await.err().map(Err),
+                "cable" => links::cable(lab).await.err().map(Err),
                 _ => None,
             };
             if let Some(outcome) = outcome {

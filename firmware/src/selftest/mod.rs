@@ -15,9 +15,12 @@
 
 mod checksum;
 mod clocks;
+mod frames;
 mod lab;
+mod links;
 mod management;
 mod memory;
+mod registers;
 pub mod report;
 #[cfg(test)]
 mod tests;
@@ -26,6 +29,8 @@ use alloc::boxed::Box;
 use core::convert::Infallible;
 use core::future::Future;
 use core::pin::Pin;
+use hal::net::Link;
+use hal::net::mv88e6xxx::PortIndex;
 use heapless::{String, Vec};
 
 use crate::shell::hardware::Hardware;
@@ -60,7 +65,23 @@ pub const TESTS: &[Test] = &[
     test("checksum", false),
     test("mdio", false),
     test("phy-id", false),
+    test("link", false),
+    test("mac-loopback", true),
+    test("ring", true),
+    test("interrupts", true),
+    test("phy-loopback", true),
+    test("negotiation", true),
+    test("cable", true),
 ];
+
+/// How far frames go before they come back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Through the MAC only.
+    Mac,
+    /// Through the switch and the PHY of a port, which the test has put into loopback.
+    Port(PortIndex),
+}
 
 /// What the tests may touch. What a machine does not have, it says so.
 pub trait Bed {
@@ -70,6 +91,16 @@ pub trait Bed {
     fn hardware(&mut self) -> Option<&mut dyn Hardware>;
     /// The counters, read one after the other.
     fn clocks(&mut self) -> Clocks;
+    /// Shows the links as the drivers know them.
+    fn links(&self, show: &mut dyn FnMut(&str, Link));
+    /// Has frames come back and keeps them apart, or ends that. False if there is nothing to do it with.
+    fn set_loop(&mut self, way: Option<Way>) -> bool;
+    /// Sends a frame with so many bytes behind the addresses, which `fill` makes. False if there is no room.
+    fn send(&mut self, bytes: usize, fill: &mut dyn FnMut(&mut [u8])) -> bool;
+    /// Takes a frame that came back, and shows what is behind the addresses. False if there is none.
+    fn take(&mut self, look: &mut dyn FnMut(&[u8])) -> bool;
+    /// Interrupts of the MAC so far.
+    fn mac_interrupts(&self) -> u64;
     /// Finds memory that nobody uses: blocks of [`memory::BLOCK_BYTES`](BLOCK_BYTES), as many as there is room for in
     /// `found`, spread over all of it. Returns how many there are.
     fn free_memory(&mut self, found: &mut [u64]) -> usize;

@@ -67,6 +67,24 @@ impl Bed for FakeBed {
         }
     }
 
+    fn links(&self, _: &mut dyn FnMut(&str, Link)) {}
+
+    fn set_loop(&mut self, _: Option<Way>) -> bool {
+        false
+    }
+
+    fn send(&mut self, _: usize, _: &mut dyn FnMut(&mut [u8])) -> bool {
+        false
+    }
+
+    fn take(&mut self, _: &mut dyn FnMut(&[u8])) -> bool {
+        false
+    }
+
+    fn mac_interrupts(&self) -> u64 {
+        0
+    }
+
     fn free_memory(&mut self, found: &mut [u64]) -> usize {
         for (found, free) in found.iter_mut().zip(&self.free) {
             *found = *free;
