@@ -8,6 +8,7 @@ pub mod admission;
 pub mod api;
 pub mod bootargs;
 pub mod connections;
+pub mod drops;
 pub mod echo;
 pub mod fast_path;
 pub mod http;
@@ -15,8 +16,10 @@ pub mod latency;
 #[cfg(target_os = "none")]
 pub mod machine;
 pub mod metrics;
+pub mod neighbours;
 pub mod network;
 pub mod page;
+pub mod ping;
 pub mod random;
 pub mod selftest;
 pub mod services;

@@ -13,16 +13,21 @@
 //!  nothing left ──► sleep until the earliest deadline
 //! ```
 
+mod tools;
+
 use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
 
+use hal::net::drops::Tally;
 use hal::net::smoltcp::Lent;
 use hal::net::{Frame, Link, Nic, Pool};
 use heapless::String;
 use log::{info, warn};
-use smoltcp::iface::{Config, Interface, PollResult, SocketHandle, SocketSet, SocketStorage};
+use smoltcp::iface::{
+    Config, Interface, PollIngressSingleResult, PollResult, SocketHandle, SocketSet, SocketStorage,
+};
 use smoltcp::socket::tcp::State;
 use smoltcp::socket::udp;
 use smoltcp::time::Instant;
@@ -33,11 +38,15 @@ use crate::admission;
 use crate::connections::{
     Class, Connections, RECEIVE_BYTES, Segment, Service, TRANSMIT_BYTES, classify,
 };
+use crate::drops::{self, Fate, Outcome, Reason};
 use crate::echo;
 use crate::fast_path::{self, Flows, Verdict};
 use crate::http;
 use crate::latency::{Answers, InPlace, Kind, Latency, clock};
-use crate::services::{self, Outcome, Services};
+use crate::neighbours::Neighbours;
+use crate::ping;
+use crate::services::{self, Services};
+use crate::shell::errand::{Ending, Errand, Ticket};
 use crate::snapshot::{Snapshot, System};
 
 /// Frames one interface may have handled before the others, the timers and the services get their turn.
@@ -60,8 +69,12 @@ const REQUEST_LIMIT_US: u64 = 10_000_000;
 /// A connection without a request is closed after this long. Less than the 60 s after which the stack forgets the MAC
 /// address of a silent peer: the farewell is to be a FIN that arrives.
 const IDLE_LIMIT_US: u64 = 50_000_000;
+/// Who waits longer for commands of others to be done is told to come again.
+const ERRAND_LIMIT_US: u64 = 10_000_000;
 /// A neighbour that has not answered for this long is given up: on a LAN, one that exists takes a millisecond.
 const NEIGHBOUR_LIMIT_US: u64 = 500_000;
+/// The stack asks for neighbours once in so long, whoever they are.
+const ASK_PAUSE_US: u64 = 1_000_000;
 /// Datagrams that wait for the UDP echo service, of interfaces where the fast path does not know the way.
 const UDP_DATAGRAMS: usize = 16;
 
@@ -69,7 +82,7 @@ const UDP_DATAGRAMS: usize = 16;
 pub type Name = String<15>;
 
 /// Frames an interface counted above its driver.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct StackCounters {
     /// Echo requests answered in place.
     pub icmp_echoes: u64,
@@ -79,16 +92,34 @@ pub struct StackCounters {
     pub udp_echoes_slow: u64,
     /// Times that UDP echoes were given up because their neighbour did not answer.
     pub udp_echoes_undeliverable: u64,
-    /// Fragments dropped: nothing here reassembles.
-    pub fragments: u64,
-    /// Frames dropped ahead of the stack, see [`admission`].
-    pub refused: u64,
+    /// Other frames that somebody had use for, see [`Outcome::Delivered`].
+    pub delivered: u64,
+    /// Frames that nobody had use for.
+    pub drops: Tally,
 }
 
 impl StackCounters {
-    /// Name, help text and value of each counter, but for [`Self::refused`]: shown for all interfaces together.
-    pub fn each(&self) -> [(&'static str, &'static str, u64); 5] {
+    /// Frames that the driver handed up and somebody had use for. With those in [`Self::drops`]: all.
+    pub fn taken(&self) -> u64 {
+        self.icmp_echoes + self.udp_echoes + self.delivered
+    }
+
+    /// Frames that the stack was not to see, see [`admission`].
+    pub fn refused(&self) -> u64 {
+        admission::REASONS
+            .iter()
+            .map(|reason| self.drops.get(*reason))
+            .sum()
+    }
+
+    /// Name, help text and value of each counter; the drops are shown on their own.
+    pub fn each(&self) -> [(&'static str, &'static str, u64); 6] {
         [
+            (
+                "rx_delivered",
+                "Received frames that somebody had use for",
+                self.taken(),
+            ),
             (
                 "icmp_echoes_in_place",
                 "ICMP echo requests answered in the receive buffer",
@@ -112,7 +143,7 @@ impl StackCounters {
             (
                 "rx_fragments_dropped",
                 "IP fragments dropped: nothing here reassembles",
-                self.fragments,
+                self.drops.get(Reason::Fragment),
             ),
         ]
     }
@@ -138,6 +169,7 @@ pub struct Port<N: Nic> {
     /// Since when the UDP echo service has an answer that cannot leave, in microseconds.
     udp_stuck_us: Option<u64>,
     flows: Flows,
+    neighbours: Neighbours,
     /// Whether services answer here; pings and addresses are no service.
     serves: bool,
     /// Whether frames of the experimental EtherType are sent back.
@@ -206,6 +238,7 @@ impl<N: Nic> Port<N> {
             udp_echo,
             udp_stuck_us: None,
             flows,
+            neighbours: Neighbours::default(),
             serves: true,
             reflects: false,
             link: None,
@@ -240,10 +273,106 @@ impl<N: Nic> Port<N> {
         now_us + RETRY_BLOCKED_US
     }
 
+    /// Whether every frame that the driver handed up is in the books once, and none for an unknown reason.
+    pub fn books_balance(&self) -> bool {
+        let received = self.nic.counters().rx_frames;
+        let drops = &self.counters.drops;
+        received == self.counters.taken() + drops.sum() && drops.get(Reason::StackUnknown) == 0
+    }
+
+    /// What shows what became of a frame.
+    fn evidence(&self) -> Evidence {
+        let counters = self.nic.counters();
+        Evidence {
+            sent: self.flows.sent,
+            asks: self.flows.asks,
+            queued: drops::queued(&self.sockets),
+            unsent: counters.tx_no_buffer,
+        }
+    }
+
+    /// What became of a frame that the stack has seen, but no connection.
+    fn judge(
+        &self,
+        frame: &[u8],
+        seen: PollIngressSingleResult,
+        before: Evidence,
+        after: Evidence,
+        now_us: u64,
+    ) -> Outcome {
+        let shown = before.sent != after.sent
+            || before.unsent != after.unsent
+            || before.queued != after.queued;
+        if shown && cfg!(not(debug_assertions)) {
+            return Outcome::Delivered;
+        }
+        if seen == PollIngressSingleResult::None {
+            return Outcome::Dropped(Reason::TcpChecksum);
+        }
+        let fate = drops::fate(frame, self.nic.mac(), &self.iface, &self.sockets);
+        let answer_to = match fate {
+            Fate::Dropped(reason) => {
+                debug_assert!(!shown, "{reason:?}, but taken: {frame:02x?}");
+                return Outcome::Dropped(reason);
+            }
+            Fate::Segment { resets: true, .. } => return Outcome::Dropped(Reason::TcpReset),
+            _ if shown => return Outcome::Delivered,
+            Fate::Taken => return Outcome::Delivered,
+            Fate::Queued => return Outcome::Dropped(Reason::SocketFull),
+            Fate::Answered(peer) | Fate::Segment { source: peer, .. } => peer,
+        };
+        // Asked for the neighbour just now, or so lately that the stack does not do it again.
+        let asked = before.asks != after.asks || now_us < self.flows.asked_us + ASK_PAUSE_US;
+        Outcome::Dropped(
+            match asked || drops::is_unreachable(&self.iface, answer_to) {
+                true => Reason::NoWayBack,
+                false => Reason::StackUnknown,
+            },
+        )
+    }
+
+    /// What became of a segment that nothing showed of.
+    #[cold]
+    #[inline(never)]
+    fn judge_segment(&self, frame: &[u8], seen: PollIngressSingleResult) -> Outcome {
+        if seen == PollIngressSingleResult::None {
+            return Outcome::Dropped(Reason::TcpChecksum);
+        }
+        match drops::fate(frame, self.nic.mac(), &self.iface, &self.sockets) {
+            Fate::Dropped(reason) => Outcome::Dropped(reason),
+            // It may have told of a window, or counted as one of three.
+            Fate::Segment { bare: true, .. } => Outcome::Delivered,
+            _ => Outcome::Dropped(Reason::TcpUnexpected),
+        }
+    }
+
+    /// Why a SYN found no place.
+    #[cold]
+    fn why_not_opened(&self, frame: &[u8]) -> Reason {
+        match drops::fate(frame, self.nic.mac(), &self.iface, &self.sockets) {
+            Fate::Dropped(reason) => reason,
+            _ if !admission::is_sound_segment(frame) => Reason::TcpChecksum,
+            _ => Reason::TableFull,
+        }
+    }
+
     fn block(&mut self) {
         self.blocked = true;
         self.nic.interrupt_on_space(true);
     }
+}
+
+/// See [`Port::evidence`].
+#[derive(Clone, Copy)]
+struct Evidence {
+    /// Frames sent, but for questions.
+    sent: u32,
+    /// Questions for neighbours.
+    asks: u32,
+    /// Datagrams that wait in sockets.
+    queued: usize,
+    /// Frames that found no buffer to be sent in.
+    unsent: u64,
 }
 
 /// When [`Network::poll`] wants to be called again.
@@ -275,6 +404,9 @@ pub struct Network<N: Nic> {
     pub access: http::Access,
     /// How long answers take.
     pub latency: Latency,
+    ping: Option<ping::Run>,
+    /// The command being run for a connection. Taken while it runs.
+    pub errand: Option<Box<Errand>>,
     input: Box<[u8; RECEIVE_BYTES]>,
     output: Box<[u8; TRANSMIT_BYTES]>,
 }
@@ -295,6 +427,8 @@ impl<N: Nic> Network<N> {
             services: Services::default(),
             access: http::Access::default(),
             latency: Latency::off(),
+            ping: None,
+            errand: Some(Errand::new()),
             input: Box::new([0; RECEIVE_BYTES]),
             output: Box::new([0; TRANSMIT_BYTES]),
         }
@@ -403,11 +537,13 @@ impl<N: Nic> Network<N> {
                 info!("{}: {}", port.name, LinkLine(link));
                 port.link = Some(link);
                 port.flows.clear();
+                port.neighbours.clear();
                 port.touched = true;
             }
         }
         port.flows.now_us = now_us;
         port.unflushed = true;
+        self.pool.samples.turn_to(index, now_us);
         let mut budget = BUDGET;
         // Frames that may be received before the transmit ring is asked for room again.
         let mut room = 0;
@@ -472,6 +608,7 @@ impl<N: Nic> Network<N> {
                 if port.reflects && services::reflect(frame.bytes_mut(), port.nic.mac()) =>
             {
                 self.services.reflected += 1;
+                port.counters.delivered += 1;
                 Some((frame.bytes().len(), Kind::Reflected))
             }
             Verdict::Pass => None,
@@ -489,15 +626,26 @@ impl<N: Nic> Network<N> {
             }),
             _ => None,
         };
-        match connection {
+        let outcome = match connection {
             Some(connection) => self.receive_for(connection, index, &frame, harvest, now_us),
-            None if self.receive_unconnected(index, &mut frame, &class, harvest, now_us) => {
+            None => self.receive_unconnected(index, &mut frame, &class, harvest, now_us),
+        };
+        // The one place where a frame that was not answered in place ends: each counts once.
+        let counters = &mut self.ports[index].counters;
+        match outcome {
+            Outcome::Answer => {
+                counters.delivered += 1;
                 self.answer_in_place(index, frame, Kind::Udp, stamped.then_some(harvest));
-                return false;
             }
-            None => {}
+            Outcome::Delivered => {
+                counters.delivered += 1;
+                self.pool.put(frame);
+            }
+            Outcome::Dropped(reason) => {
+                counters.drops.count(reason);
+                self.pool.discard(frame, reason);
+            }
         }
-        self.pool.put(frame);
         false
     }
 
@@ -525,19 +673,20 @@ impl<N: Nic> Network<N> {
         frame: &Frame,
         harvest: u32,
         now_us: u64,
-    ) {
+    ) -> Outcome {
         let stack = self.latency.stamp();
         let port = &mut self.ports[index];
+        let place = self.connections.get(connection);
+        let (sent, standing) = (port.flows.sent, place.standing());
         let mut lent = Lent {
             nic: &mut port.nic,
             pool: &mut self.pool,
             observer: &mut port.flows,
             frame: Some(frame),
         };
-        let sockets = self.connections.get(connection).sockets();
-        port.iface
-            .poll_ingress_single(instant(now_us), &mut lent, sockets);
-        let place = self.connections.get(connection);
+        let seen = port
+            .iface
+            .poll_ingress_single(instant(now_us), &mut lent, place.sockets());
         // The others stream: no segment of theirs is the answer to another.
         if let Some(stack) = stack
             && matches!(place.service, Some(Service::Echo | Service::Http))
@@ -547,10 +696,15 @@ impl<N: Nic> Network<N> {
             self.latency.asked(connection, answers, harvest, stack);
         }
         self.connections.touch(connection);
+        let moved = self.connections.get(connection).standing() != standing;
+        let port = &mut self.ports[index];
+        match moved || port.flows.sent != sent {
+            true => Outcome::Delivered,
+            false => port.judge_segment(frame.bytes(), seen),
+        }
     }
 
-    /// A frame that belongs to no connection: it opens one, or is for the interface itself, or for nobody. Whether it is
-    /// now an answer, to be sent.
+    /// A frame that belongs to no connection: it opens one, or is for the interface itself, or for nobody.
     #[inline(never)]
     fn receive_unconnected(
         &mut self,
@@ -559,27 +713,57 @@ impl<N: Nic> Network<N> {
         class: &Class,
         harvest: u32,
         now_us: u64,
-    ) -> bool {
+    ) -> Outcome {
         let port = &mut self.ports[index];
         let now = instant(now_us);
+        let mut used = false;
         if addressing::concerns(frame.bytes()) {
-            port.addressing.on_frame(now, frame.bytes());
+            used = port.addressing.on_frame(now, frame.bytes());
             port.touched = true;
         }
-        if !admission::admits(frame.bytes(), port.nic.mac(), &port.iface) {
-            port.counters.refused += 1;
-            return false;
+        match self.receive_admitted(index, frame, class, harvest, now_us) {
+            Outcome::Dropped(_) if used => Outcome::Delivered,
+            outcome => outcome,
+        }
+    }
+
+    /// The same once addressing has seen it.
+    #[inline(always)]
+    fn receive_admitted(
+        &mut self,
+        index: usize,
+        frame: &mut Frame,
+        class: &Class,
+        harvest: u32,
+        now_us: u64,
+    ) -> Outcome {
+        let port = &mut self.ports[index];
+        let now = instant(now_us);
+        if let Err(reason) = admission::admit(frame.bytes(), port.nic.mac(), &port.iface) {
+            return Outcome::Dropped(reason);
+        }
+        if addressing::concerns(frame.bytes()) || is_neighbour_answer(frame.bytes()) {
+            let Port {
+                neighbours, iface, ..
+            } = port;
+            neighbours.hear(frame.bytes(), now_us, &|address| iface.has_ip_addr(address));
+        }
+        if let Some(ping) = &mut self.ping
+            && ping.hear(index, frame.bytes(), self.services.now_us(now_us))
+        {
+            return Outcome::Delivered;
         }
         match class {
             Class::Tcp(segment) if segment.opens && port.serves && segment.service().is_some() => {
-                // If there is no place, no reset either: the peer asks again in a second, and by then somebody is idle.
-                if let Some(connection) = self.open(segment, frame.bytes(), now_us) {
-                    self.latency.forget(connection);
-                    self.receive_for(connection, index, frame, harvest, now_us);
-                }
-                return false;
+                return match self.open(segment, frame.bytes(), now_us) {
+                    Some(connection) => {
+                        self.latency.forget(connection);
+                        self.receive_for(connection, index, frame, harvest, now_us)
+                    }
+                    // No reset either: the peer asks again in a second, and by then somebody is idle.
+                    None => Outcome::Dropped(self.ports[index].why_not_opened(frame.bytes())),
+                };
             }
-            Class::Fragment => port.counters.fragments += 1,
             _ if may_be_group_query(frame.bytes()) => {
                 port.reports_until_us = now_us + REPORTS_LAST_US;
             }
@@ -588,16 +772,19 @@ impl<N: Nic> Network<N> {
                 let outcome = self
                     .services
                     .datagram(frame, index as u8, mac, &port.iface, now_us);
-                if outcome != Outcome::Pass {
-                    if self.services.iperf3.is_complete() {
-                        self.connections.touch(self.services.iperf3.control_place());
-                    }
-                    return outcome == Outcome::Answer;
+                if outcome != services::Outcome::Pass && self.services.iperf3.is_complete() {
+                    self.connections.touch(self.services.iperf3.control_place());
+                }
+                match outcome {
+                    services::Outcome::Pass => {}
+                    services::Outcome::Answer => return Outcome::Answer,
+                    services::Outcome::Done => return Outcome::Delivered,
+                    services::Outcome::Guarded => return Outcome::Dropped(Reason::UdpGuard),
                 }
             }
             _ => {}
         }
-        let sent_before = port.nic.counters().tx_frames;
+        let before = port.evidence();
         let stack = self.latency.stamp();
         let mut lent = Lent {
             nic: &mut port.nic,
@@ -605,9 +792,16 @@ impl<N: Nic> Network<N> {
             observer: &mut port.flows,
             frame: Some(frame),
         };
-        port.iface
+        let seen = port
+            .iface
             .poll_ingress_single(now, &mut lent, &mut port.sockets);
         port.touched = true;
+        let after = port.evidence();
+        let outcome = match class {
+            // An ICMP error may say so; the datagram is lost all the same.
+            Class::Fragment => Outcome::Dropped(Reason::Fragment),
+            _ => port.judge(frame.bytes(), seen, before, after, now_us),
+        };
         let mut service = 0;
         if port.sockets.get::<udp::Socket>(port.udp_echo).can_recv() {
             service = self.latency.stamp().unwrap_or(0);
@@ -615,7 +809,7 @@ impl<N: Nic> Network<N> {
             poll_sockets(port, &mut self.pool, &mut self.input[..], now_us);
         }
         if let Some(stack) = stack
-            && port.nic.counters().tx_frames != sent_before
+            && port.flows.sent != before.sent
             && let Some(kind) = Kind::of(frame.bytes())
         {
             let stamps = [harvest, stack, service];
@@ -627,7 +821,7 @@ impl<N: Nic> Network<N> {
             port.flows.asked = false;
             self.connections.touch_all(index);
         }
-        false
+        outcome
     }
 
     /// A place for a new connection, its socket listening for the SYN in `frame`.
@@ -699,6 +893,7 @@ impl<N: Nic> Network<N> {
         // Only what the service wrote is an answer: an acknowledgement is none.
         let answers = began.filter(|(_, queued)| connection.socket().send_queue() > *queued);
         port.unflushed = true;
+        port.flows.now_us = now_us;
         let mut lent = Lent {
             nic: &mut port.nic,
             pool: &mut self.pool,
@@ -792,9 +987,107 @@ impl<N: Nic> Network<N> {
         iperf3.datagrams_due_us()
     }
 
+    /// When the command that somebody waits for is to be run, in microseconds.
+    #[inline]
+    pub fn errand_due_us(&self) -> u64 {
+        self.errand.as_ref().map_or(u64::MAX, |it| it.due_us())
+    }
+
+    /// The command that is due, to be run and given to [`Network::put_errand`].
+    #[cold]
+    pub fn take_errand(&mut self) -> Option<Box<Errand>> {
+        let mut errand = self.errand.take()?;
+        if let Some(ticket) = errand.ticket() {
+            let connection = self.connections.get(ticket.place);
+            let holds = connection.errand_since_us == Some(ticket.since_us);
+            if !holds || connection.socket().state() != State::Established {
+                // Nobody waits for it any more.
+                if holds {
+                    connection.errand_since_us = None;
+                    connection.socket().close();
+                    self.connections.touch(ticket.place);
+                }
+                errand.free();
+                self.connections.touch_longest_waiting();
+            }
+        }
+        Some(errand)
+    }
+
+    /// Takes back a command that ran, and tells who waits for it if it is over.
+    #[cold]
+    pub fn put_errand(&mut self, errand: Box<Errand>) {
+        if let (Some(ticket), Some(_)) = (errand.ticket(), errand.ending()) {
+            self.connections.touch(ticket.place);
+        }
+        self.errand = Some(errand);
+    }
+
+    /// Has the command of a connection run, or answers it. Returns when patience ends, in microseconds, if it is not
+    /// answered yet.
+    #[cold]
+    fn attend(&mut self, index: usize, now_us: u64) -> Option<u64> {
+        let (open, counters) = Snapshot::<N>::counts(&self.connections);
+        let connection = self.connections.get(index);
+        let since_us = connection.errand_since_us?;
+        let errand = self.errand.as_mut()?;
+        let ticket = Ticket {
+            place: index,
+            since_us,
+        };
+        let (ending, result) = match errand.ticket() {
+            None => {
+                if let Some((words, granted)) = connection.http.errand() {
+                    errand.begin(ticket, words, granted, now_us);
+                }
+                return Some(u64::MAX);
+            }
+            Some(holder) if holder == ticket => match errand.ending() {
+                Some(ending) => ending,
+                None => return Some(u64::MAX),
+            },
+            Some(_) if now_us >= since_us + ERRAND_LIMIT_US => (Ending::Busy, &[][..]),
+            Some(_) => return Some(since_us + ERRAND_LIMIT_US),
+        };
+        let source = Snapshot {
+            ports: &self.ports,
+            open,
+            connections: counters,
+            answers: &self.answers,
+            services: &self.services,
+            system: &self.system,
+            access: &self.access,
+            latency: &self.latency,
+            samples: &self.pool.samples,
+            now_us,
+        };
+        connection.errand_since_us = None;
+        connection.active_us = now_us;
+        let (socket, http) = connection.http_parts();
+        let room = (socket.send_capacity() - socket.send_queue()).min(self.output.len());
+        let step = http.finish_errand(ending, result, &mut self.output[..room], &source);
+        let _ = socket.send_slice(&self.output[..step.written]);
+        if step.next == http::Next::Close {
+            socket.close();
+        }
+        if let Some(code) = step.answered {
+            self.answers.count(code);
+        }
+        if errand.ticket() == Some(ticket) {
+            errand.free();
+            self.connections.touch_longest_waiting();
+        }
+        None
+    }
+
     /// Answers the requests that have arrived. Returns when patience with the peer ends, in microseconds.
     #[inline(never)]
     fn serve_http(&mut self, index: usize, now_us: u64) -> u64 {
+        if self.connections.get(index).errand_since_us.is_some()
+            && let Some(limit_us) = self.attend(index, now_us)
+        {
+            return limit_us;
+        }
         let (open, counters) = Snapshot::<N>::counts(&self.connections);
         let connection = self.connections.get(index);
         if connection.socket().state() == State::SynReceived {
@@ -828,6 +1121,7 @@ impl<N: Nic> Network<N> {
                 system,
                 access: &self.access,
                 latency: &self.latency,
+                samples: &self.pool.samples,
                 now_us,
             };
             let contiguous = socket.peek(waiting).map_or(0, <[u8]>::len);
@@ -864,7 +1158,12 @@ impl<N: Nic> Network<N> {
             }
             match step.next {
                 http::Next::Step => {}
-                http::Next::Input => break,
+                http::Next::Input | http::Next::Stream => break,
+                http::Next::Errand => {
+                    connection.errand_since_us = Some(now_us);
+                    self.latency.forget(index);
+                    return self.attend(index, now_us).unwrap_or(u64::MAX);
+                }
                 http::Next::Room(_) => {
                     waits_for_room = true;
                     break;

@@ -7,6 +7,7 @@ use crate::network::Network;
 use crate::selftest::SelfTest;
 use crate::shell::Bench;
 use crate::shell::hardware::Hardware;
+use crate::shell::net::Net;
 use crate::snapshot::Snapshot;
 use crate::status::{Status, StatusSource};
 use hal::arch::{irq, timer};
@@ -17,6 +18,15 @@ pub(super) struct Desk<'a> {
     pub(super) tree: &'static Tree<'static>,
     pub(super) watch: Option<&'a mut armada::Watch>,
     pub(super) tests: &'a mut SelfTest,
+}
+
+/// Runs the command that somebody on the network waits for, or goes on with it.
+#[cold]
+pub(super) fn run_errand(mut desk: Desk) {
+    if let Some(mut errand) = desk.network.take_errand() {
+        errand.run(&mut desk);
+        desk.network.put_errand(errand);
+    }
 }
 
 impl StatusSource for Desk<'_> {
@@ -31,6 +41,7 @@ impl StatusSource for Desk<'_> {
             system: &self.network.system,
             access: &self.network.access,
             latency: &self.network.latency,
+            samples: &self.network.pool.samples,
             now_us: timer::now_us(),
         };
         snapshot.with_status(show);
@@ -67,5 +78,9 @@ impl Bench for Desk<'_> {
         log::warn!("reboot: asked for");
         console::drain();
         super::watchdog::reset();
+    }
+
+    fn net(&mut self) -> Option<&mut dyn Net> {
+        Some(self.network)
     }
 }

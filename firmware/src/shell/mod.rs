@@ -9,11 +9,15 @@
 //! | `hardware` | what commands see of the board: buses, switch, MAC |
 //! | `report` | results, for people and for programs |
 //! | `commands` | the table |
+//! | `net` | what they see of the network beside its status |
+//! | `errand` | a command for somebody on the network |
 //! | `mod` | running one command at a time, without ever waiting |
 
 mod commands;
+pub mod errand;
 pub mod hardware;
 pub mod line;
+pub mod net;
 pub mod report;
 #[cfg(test)]
 mod tests;
@@ -24,6 +28,7 @@ use core::fmt::{self, Write};
 use hal::devicetree::Tree;
 use heapless::Vec;
 
+use crate::http::{MAX_ANSWER, SMALL_ANSWER};
 use crate::selftest::SelfTest;
 use crate::status::StatusSource;
 use hardware::Hardware;
@@ -32,8 +37,8 @@ use report::{Format, Report};
 
 pub use commands::commands;
 
-/// Longest result, in bytes.
-pub const MAX_OUTPUT: usize = 16 * 1024;
+/// Longest result, in bytes: with the head of an HTTP answer it fits the transmit buffer of a connection.
+pub const MAX_OUTPUT: usize = MAX_ANSWER - SMALL_ANSWER;
 /// Most words of a line.
 const MAX_WORDS: usize = 16;
 /// Counters whose last values `stats -d` remembers.
@@ -59,6 +64,10 @@ pub trait Bench: StatusSource {
     }
     /// Starts the machine anew, once the console is empty. Returns only if there is no way.
     fn reboot(&mut self);
+    /// The network, beyond its status.
+    fn net(&mut self) -> Option<&mut dyn net::Net> {
+        None
+    }
 }
 
 /// Who may run a command over the network, each including those before it. The serial console may run all of them.

@@ -23,6 +23,7 @@ mod socket;
 mod watch;
 
 use alloc::boxed::Box;
+use boards::armada3720;
 use core::cell::{Cell, RefCell};
 
 use hal::arch::exceptions::{self, Attempt};
@@ -33,10 +34,9 @@ use hal::devicetree::{Node, Tree, Trigger};
 use hal::dma::cache::Noncoherent;
 use hal::net::bridge::Stations;
 use hal::net::mdio::{OrionMdio, PhyAddr};
-use hal::net::mv88e6xxx::{self, Mailbox, PORTS, PortIndex, PortSet, Smi, Switch};
+use hal::net::mv88e6xxx::{self, Mailbox, PORTS, PortIndex, PortSet, Switch};
 use hal::net::neta::board::{self, RING};
 use hal::net::neta::{self, Descriptor, desc};
-use hal::net::steps::{self, Stepper};
 use hal::net::tag::{Drops, Protocol, Tagger};
 use hal::net::{Counters, Link, MacAddr, MacText, Pool};
 use hal::regs::{Bus, Mmio};
@@ -75,8 +75,6 @@ const MAC_LOW: u32 = 0x2414;
 const MAC_HIGH: u32 = 0x2418;
 /// Where the management bus of a tree without one is.
 const MDIO: usize = 0x2004;
-
-type Wire = Stepper<'static, OrionMdio<Mmio, SystemClock>, SystemClock>;
 
 /// What start-up made of the tree's network, for the interfaces to be built from.
 pub(super) struct Armada {
@@ -149,9 +147,7 @@ pub(super) fn stop_ports(machine: &mut Machine) {
     let (Some(address @ ..32), Some(line)) = (address, management(machine, &node)) else {
         return;
     };
-    let due_us = Cell::new(0);
-    let registers = Smi::new(Stepper::new(line, SystemClock, &due_us), PhyAddr(address));
-    if steps::run(mv88e6xxx::stop_all_ports(registers)).is_ok() {
+    if armada3720::stop_all_ports(line, PhyAddr(address)).is_ok() {
         machine.stopped_us = Some(timer::now_us());
     }
 }
@@ -164,7 +160,7 @@ fn switch<'t>(tree: &'t Tree<'t>) -> Option<Node<'t>> {
 }
 
 /// The controller of the management bus around the switch.
-fn management(machine: &mut Machine, switch: &Node) -> Option<OrionMdio<Mmio, SystemClock>> {
+fn management(machine: &mut Machine, switch: &Node) -> Option<armada3720::Line> {
     let node = switch.parent()?;
     let region = node.reg(0).map_err(|error| left_out(&node, error)).ok()?;
     page(machine, &node)?;
@@ -368,7 +364,7 @@ fn serve_bus(mac: usize) -> ManagementBus {
     let due_us: &'static Cell<u64> = Box::leak(Box::new(Cell::new(0)));
     let mailbox: &'static Mailbox = Box::leak(Box::default());
     // Where the board has its switch, if it has one.
-    let registers: Smi<Wire> = Smi::new(Stepper::new(line, SystemClock, due_us), PhyAddr(1));
+    let registers = armada3720::registers(line, PhyAddr(1), due_us);
     let config = mv88e6xxx::Config {
         cpu: PortIndex::ZERO,
         protocol: Protocol::Dsa,
@@ -380,7 +376,7 @@ fn serve_bus(mac: usize) -> ManagementBus {
     ManagementBus {
         mailbox,
         due_us,
-        sequence: Box::pin(mv88e6xxx::errand::serve(registers, config, mailbox)),
+        sequence: armada3720::serve(registers, config, mailbox),
     }
 }
 
@@ -401,11 +397,11 @@ fn supervise(
     let line = management(machine, &node)?;
     let due_us: &'static Cell<u64> = Box::leak(Box::new(Cell::new(0)));
     let mailbox: &'static Mailbox = Box::leak(Box::default());
-    let registers: Smi<Wire> = Smi::new(Stepper::new(line, SystemClock, due_us), PhyAddr(address));
+    let registers = armada3720::registers(line, PhyAddr(address), due_us);
     let mut switch = Switch::new(registers, plan.config.clone());
     match machine.stopped_us {
         Some(us) => info!("switch: ports stopped in {us} us"),
-        None => match steps::run(switch.stop_ports()) {
+        None => match armada3720::stop_ports(&mut switch) {
             Ok(()) => info!("switch: ports stopped in {} us", timer::now_us()),
             // The sequence tries again, and says what is wrong.
             Err(error) => warn!("switch: ports do not stop: {error}"),
@@ -415,7 +411,7 @@ fn supervise(
     let bus = ManagementBus {
         mailbox,
         due_us,
-        sequence: Box::pin(mv88e6xxx::supervise(switch, mailbox)),
+        sequence: armada3720::supervise(switch, mailbox),
     };
     let supervisor = Supervisor {
         names: plan.names,

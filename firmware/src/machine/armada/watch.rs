@@ -1,11 +1,8 @@
 //! The other side: what has to be done beside the frames. The switch's sequence, a step at a time, and a look at the MAC.
 
-use alloc::boxed::Box;
 use core::cell::{Cell, RefCell};
-use core::convert::Infallible;
-use core::future::Future;
-use core::pin::Pin;
 
+use boards::armada3720::Sequence;
 use hal::arch::timer::SystemClock;
 use hal::net::mv88e6xxx::{Event, Mailbox, PORTS, PortIndex, PortSet};
 use hal::net::neta::Fault;
@@ -24,7 +21,7 @@ pub(super) const CHECK_US: u64 = 1_000_000;
 pub(super) struct ManagementBus {
     pub(super) mailbox: &'static Mailbox,
     pub(super) due_us: &'static Cell<u64>,
-    pub(super) sequence: Pin<Box<dyn Future<Output = Infallible>>>,
+    pub(super) sequence: Sequence,
 }
 
 /// What is known about the switch on it.

@@ -2,18 +2,31 @@
 //!
 //! | file | is about |
 //! | --- | --- |
+//! | `drops` | received frames that nobody got |
 //! | `machine` | the machine itself |
-//! | `network` | interfaces, addresses, counters |
+//! | `network` | interfaces, addresses, neighbours, routes, sockets |
+//! | `counters` | counters, latency |
+//! | `ping` | echo requests |
 //! | `selftest` | is the hardware sound? |
 
+mod counters;
+mod drops;
 mod machine;
 mod network;
+mod ping;
 mod selftest;
 
 use super::{Access, Call, Command, Progress, Refusal};
 
 /// All commands by group, in the order that `help` lists them.
-static GROUPS: &[&[Command]] = &[machine::COMMANDS, network::COMMANDS, selftest::COMMANDS];
+static GROUPS: &[&[Command]] = &[
+    machine::COMMANDS,
+    network::COMMANDS,
+    counters::COMMANDS,
+    ping::COMMANDS,
+    drops::COMMANDS,
+    selftest::COMMANDS,
+];
 
 /// All commands.
 pub fn commands() -> impl Iterator<Item = &'static Command> {
