@@ -15,6 +15,7 @@ mod desk;
 mod dma;
 mod fatal;
 mod heap;
+mod raw;
 mod self_test;
 mod stamps;
 mod virtio;
@@ -400,7 +401,11 @@ impl Machine {
             tests,
             counters,
             tree: self.tree,
-            mapper: self.mapper,
+            raw: raw::Raw {
+                mapper: self.mapper,
+                tree: self.tree,
+                allowed: args.unsafe_access,
+            },
         };
         serve(&mut network, duties)
     }
@@ -417,7 +422,7 @@ struct Duties<'w> {
     tests: SelfTest,
     counters: bed::Counters,
     tree: &'static Tree<'static>,
-    mapper: Mapper,
+    raw: raw::Raw,
 }
 
 /// The poll loop: works while there is work, and sleeps until an interrupt or the next deadline.
@@ -431,7 +436,7 @@ fn serve(network: &mut Network<Card>, duties: Duties) -> ! {
         mut tests,
         counters,
         tree,
-        mut mapper,
+        mut raw,
     } = duties;
     let mut watch_us = 0;
     let mut trial_us = network.latency.trial_us(timer::now_us());
@@ -474,6 +479,7 @@ fn serve(network: &mut Network<Card>, duties: Duties) -> ! {
                     network,
                     tree,
                     watch: watch.as_deref_mut(),
+                    raw: &mut raw,
                     tests: &mut tests,
                 };
                 shell_us = shell.poll(&mut console::Terminal, &mut desk);
@@ -483,7 +489,7 @@ fn serve(network: &mut Network<Card>, duties: Duties) -> ! {
                 network,
                 tree,
                 watch: watch.as_deref_mut(),
-                mapper: &mut mapper,
+                mapper: &mut raw.mapper,
                 counters,
             };
             bench_us = tests.poll(&mut bed).min(shell_us);
@@ -508,6 +514,7 @@ fn serve(network: &mut Network<Card>, duties: Duties) -> ! {
                 network,
                 tree,
                 watch: watch.as_deref_mut(),
+                raw: &mut raw,
                 tests: &mut tests,
             });
             errand_us = network.errand_due_us();

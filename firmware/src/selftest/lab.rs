@@ -70,8 +70,9 @@ pub(super) struct Reads {
     /// How many steps read something else than the first, and what the first of these read.
     pub(super) differ: u32,
     pub(super) other: u16,
-    /// Steps that nobody answered.
-    pub(super) silent: u32,
+    /// How many steps were done, and why not all were.
+    pub(super) done: u32,
+    pub(super) error: Option<steps::Error>,
 }
 
 /// Why an errand was not done.
@@ -79,7 +80,6 @@ pub(super) struct Reads {
 pub(super) enum Fault {
     NoBus,
     NoTime,
-    Access(steps::Error),
 }
 
 /// Why a test does not pass.
@@ -104,7 +104,6 @@ impl From<Fault> for Trouble {
         match fault {
             Fault::NoBus => Trouble::Absent("no switch"),
             Fault::NoTime => Trouble::wrong(format_args!("the management bus has no time")),
-            Fault::Access(error) => Trouble::wrong(format_args!("{error}")),
         }
     }
 }
@@ -266,7 +265,7 @@ impl Lab {
         let mut result = None;
         if ticket != 0 {
             let reply = hardware.answer(ticket, &mut |answer| {
-                result = Some(collect(&mut answer.values.iter().copied()));
+                result = Some(collect(&answer.values, answer.error));
             });
             if reply == Reply::Lost {
                 ticket = 0;
@@ -274,12 +273,17 @@ impl Lab {
         }
         if let Some(result) = result {
             self.ticket.set(0);
-            return Poll::Ready(result);
+            return Poll::Ready(Ok(result));
         }
         if ticket == 0 {
             let steps = self.steps.borrow();
-            let mut all = core::iter::repeat_n(&*steps, times).flatten().copied();
-            ticket = hardware.ask(Request::Steps(&mut all)).unwrap_or(0);
+            let mut hand_over = |put: &mut dyn FnMut(Step)| {
+                for _ in 0..times {
+                    steps.iter().for_each(|step| put(*step));
+                }
+            };
+            let request = Request::Steps(&mut hand_over);
+            ticket = hardware.ask(request).unwrap_or(0);
         }
         self.ticket.set(ticket);
         match self.now_us.get().saturating_sub(since_us) {
@@ -307,16 +311,16 @@ impl Lab {
 
     /// Has these steps done on the management bus, as a whole; page 0 is selected again at the end.
     pub(super) fn errand(&self, steps: &[Step]) -> Errand<'_> {
-        self.errands(steps, 1)
+        Errand(self.errands(steps, 1))
     }
 
     /// The same, so many times.
-    pub(super) fn errands(&self, steps: &[Step], times: usize) -> Errand<'_> {
+    pub(super) fn errands(&self, steps: &[Step], times: usize) -> Ask<'_> {
         let mut own = self.steps.borrow_mut();
         own.clear();
         own.extend(steps.iter().copied().take(STEPS));
         let since_us = self.now_us.get();
-        Errand(self.ask(Op::Errand { times, since_us }))
+        self.ask(Op::Errand { times, since_us })
     }
 
     /// The ports with a PHY of their own.
@@ -387,28 +391,17 @@ impl Lab {
 }
 
 /// What an errand's values come to.
-fn collect(values: &mut dyn Iterator<Item = Result<u16, steps::Error>>) -> Result<Reads, Fault> {
-    let mut reads = Reads::default();
-    let mut first = None;
-    for value in values {
-        match value {
-            Ok(value) => {
-                reads.last = value;
-                reads.first = *first.get_or_insert(value);
-                if value != reads.first {
-                    reads.other = if reads.differ == 0 {
-                        value
-                    } else {
-                        reads.other
-                    };
-                    reads.differ += 1;
-                }
-            }
-            Err(steps::Error::Mdio(hal::net::mdio::Error::NoAnswer)) => reads.silent += 1,
-            Err(error) => return Err(Fault::Access(error)),
-        }
+fn collect(values: &[u16], error: Option<steps::Error>) -> Reads {
+    let first = values.first().copied().unwrap_or(0);
+    let mut others = values.iter().filter(|value| **value != first);
+    Reads {
+        first,
+        last: values.last().copied().unwrap_or(0),
+        other: others.clone().next().copied().unwrap_or(0),
+        differ: others.by_ref().count() as u32,
+        done: values.len() as u32,
+        error,
     }
-    Ok(reads)
 }
 
 /// See [`Lab::ask`].
@@ -442,7 +435,10 @@ impl Future for Errand<'_> {
     #[inline(never)]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         match Pin::new(&mut self.0).poll(context) {
-            Poll::Ready(Answer::Errand(Ok(reads))) => Poll::Ready(Ok(reads)),
+            Poll::Ready(Answer::Errand(Ok(reads))) => Poll::Ready(match reads.error {
+                None => Ok(reads),
+                Some(error) => Err(Trouble::wrong(format_args!("{error}"))),
+            }),
             Poll::Ready(Answer::Errand(Err(fault))) => Poll::Ready(Err(fault.into())),
             // No other answer comes.
             _ => Poll::Pending,

@@ -3,6 +3,7 @@
 //! | file | is about |
 //! | --- | --- |
 //! | `drops` | received frames that nobody got |
+//! | `hardware` | management bus, PHYs, switch, MAC |
 //! | `machine` | the machine itself |
 //! | `network` | interfaces, addresses, neighbours, routes, sockets |
 //! | `counters` | counters, latency |
@@ -11,6 +12,7 @@
 
 mod counters;
 mod drops;
+mod hardware;
 mod machine;
 mod network;
 mod ping;
@@ -25,6 +27,7 @@ static GROUPS: &[&[Command]] = &[
     counters::COMMANDS,
     ping::COMMANDS,
     drops::COMMANDS,
+    hardware::COMMANDS,
     selftest::COMMANDS,
 ];
 
