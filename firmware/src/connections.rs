@@ -18,8 +18,8 @@ use smoltcp::wire::IpAddress;
 use crate::http;
 use crate::services::iperf3;
 
-/// Connections at once, of all services together: 64 for each of two, and a few that are just closing.
-pub const CONNECTIONS: usize = 136;
+pub use crate::latency::CONNECTIONS;
+
 /// What a service can count on while others want more than their share.
 const SHARE: usize = 64;
 /// Receive window in bytes.
