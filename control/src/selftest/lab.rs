@@ -1,65 +1,63 @@
 //! What a test works with: it asks for something, gets the answer, and writes down what came of it.
+//!
+//! A test is about the machine, or about several things with a name: ports, interfaces. For each of them there is a
+//! [`Subject`], on which the test writes as it goes; at its end every subject becomes a result. A subject that nothing
+//! was said against has passed, unless the test came to nothing as a whole: then that is its result.
 
-use super::clocks::Interval;
-use super::memory::{Blocks, Found, Slice};
-use super::{Bed, DETAIL, Entry, Run, TESTS, Verdict};
-use super::{Way, checksum, clocks, frames, links, management, memory};
+use super::memory::{BLOCKS, Slice};
+use super::{Bed, DETAIL, Entry, Run, TESTS, Verdict, Way, Which};
+use super::{checksum, clocks, frames, links, management, memory};
 use crate::shell::hardware::Reply;
 use crate::status::MAX_INTERFACES;
-use core::cell::{Cell, Ref, RefCell};
+use core::cell::{Cell, Ref, RefCell, RefMut};
 use core::convert::Infallible;
 use core::fmt::{self, Write};
 use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll};
 use hal::net::mv88e6xxx::errand::{Request, Step};
-use hal::net::mv88e6xxx::{PortIndex, PortSet};
+use hal::net::mv88e6xxx::{PORTS, PortIndex, PortSet};
 use hal::net::steps;
 use heapless::{String, Vec};
 
 /// Steps of an errand at most.
-const STEPS: usize = 16;
+const STEPS: usize = 8;
 /// Longest wait for an errand to be done: the bring-up of the switch may come first.
 const ERRAND_LIMIT_US: u64 = 5_000_000;
+/// Things that a test may be about: ports by their number, or interfaces by their place.
+const SUBJECTS: usize = if MAX_INTERFACES > PORTS {
+    MAX_INTERFACES
+} else {
+    PORTS
+};
 
-/// Something to be done by the machine, between two steps of a test.
+/// Something to be done by the machine, between two steps of a test. What comes of it is a number.
 #[derive(Clone, Copy)]
 pub(super) enum Op {
-    /// Watches the counters for so long, without a pause.
-    Clocks { for_us: u64 },
-    /// Looks for free memory.
+    /// Watches the counters for a while, without a pause: see [`clocks::watch`].
+    Clocks,
+    /// Looks for free memory: how many blocks there are. Where, is in the lab.
     FreeMemory,
-    /// Checks and fills a piece of it.
+    /// Checks and fills a piece of it: how many words are wrong, or [`NOT_DONE`].
     Slice(Slice),
-    /// Which ports have a PHY of their own.
+    /// Makes the ports with a PHY the subjects: their set, or [`NOT_DONE`].
     Ports,
-    /// What the drivers know of links.
-    Links,
-    /// Has frames come back, or no longer.
+    /// Makes the interfaces the subjects: how many.
+    Interfaces,
+    /// Has frames come back, or no longer: [`NOT_DONE`] if that cannot be.
     Loop(Option<Way>),
-    /// Sends frames from this one on, so many.
+    /// Sends frames from this one on, so many: how many could not be sent.
     Send { first: u32, count: u32 },
-    /// Looks at frames that came back.
+    /// Looks at frames that came back: how many, and in the upper half how many differ.
     Take,
     /// Interrupts of the MAC so far.
     Interrupts,
-    /// The steps in the lab, on the management bus, all of them so many times.
+    /// The steps in the lab, on the management bus, all of them so many times. What was read is in the lab.
     Errand { times: usize, since_us: u64 },
 }
 
-/// What came of an [`Op`].
-#[derive(Clone, Copy)]
-pub(super) enum Answer {
-    Clocks(Option<Interval>),
-    Memory(Blocks),
-    Slice(Result<Found, &'static str>),
-    Ports(Option<PortSet>),
-    /// Whether it was done.
-    Done(bool),
-    Count(u64),
-    Took(frames::Took),
-    Errand(Result<Reads, Fault>),
-}
+/// It could not be done at all.
+pub(super) const NOT_DONE: u64 = u64::MAX;
 
 /// What an errand has read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -72,63 +70,40 @@ pub(super) struct Reads {
     pub(super) other: u16,
     /// How many steps were done, and why not all were.
     pub(super) done: u32,
-    pub(super) error: Option<steps::Error>,
+    pub(super) error: Option<Trouble>,
 }
 
-/// Why an errand was not done.
+/// Why a test came to nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fault {
-    NoBus,
-    NoTime,
-}
-
-/// Why a test does not pass.
-#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Trouble {
     /// There is nothing to test.
     Absent(&'static str),
     /// It is not as it should be.
-    Wrong(Detail),
+    Wrong(&'static str),
+    /// A register cannot be reached.
+    Access(steps::Error),
 }
 
-impl Trouble {
-    #[inline(never)]
-    pub(super) fn wrong(what: fmt::Arguments) -> Trouble {
-        Trouble::Wrong(detail(what))
-    }
+pub(super) const NO_SWITCH: Trouble = Trouble::Absent("no switch");
+
+pub(super) type Outcome = Result<(), Trouble>;
+
+/// What a test is about, and what it has to say.
+#[derive(Default)]
+pub(super) struct Subject {
+    name: String<15>,
+    /// Of an interface: its port, if it is one of the switch's, and its link as [`links::shown`] has it.
+    port: Option<PortIndex>,
+    link: Option<u16>,
+    verdict: Option<Verdict>,
+    text: Text,
 }
 
-impl From<Fault> for Trouble {
-    #[inline(never)]
-    fn from(fault: Fault) -> Trouble {
-        match fault {
-            Fault::NoBus => Trouble::Absent("no switch"),
-            Fault::NoTime => Trouble::wrong(format_args!("the management bus has no time")),
-        }
-    }
-}
+/// Text that is cut where it is too long.
+#[derive(Default)]
+struct Text(String<DETAIL>);
 
-pub(super) type Detail = String<DETAIL>;
-/// What was measured, or what is wrong.
-pub(super) type Outcome = Result<Detail, Trouble>;
-
-/// The text of a result, cut where it is too long.
-#[inline(never)]
-pub(super) fn detail(what: fmt::Arguments) -> Detail {
-    let mut text = Detail::new();
-    add(&mut text, what);
-    text
-}
-
-/// Adds to it, as far as there is room.
-#[inline(never)]
-pub(super) fn add(to: &mut Detail, what: fmt::Arguments) {
-    let _ = Cut(to).write_fmt(what);
-}
-
-struct Cut<'d>(&'d mut Detail);
-
-impl Write for Cut<'_> {
+impl Write for Text {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let mut end = text.len().min(DETAIL - self.0.len());
         while !text.is_char_boundary(end) {
@@ -141,42 +116,35 @@ impl Write for Cut<'_> {
 }
 
 /// Between the tests and [`SelfTest`](super::SelfTest).
+#[derive(Default)]
 pub(super) struct Lab {
     now_us: Cell<u64>,
     due_us: Cell<u64>,
     op: Cell<Option<Op>>,
-    answer: Cell<Option<Answer>>,
+    answer: Cell<Option<u64>>,
     steps: RefCell<Vec<Step, STEPS>>,
     /// Of the errand that was handed in, or 0.
     ticket: Cell<u32>,
+    pub(super) reads: Cell<Reads>,
+    pub(super) blocks: Cell<[u64; BLOCKS]>,
+    pub(super) found: Cell<memory::Found>,
+    pub(super) interval: Cell<clocks::Interval>,
     /// Tests that wait for their turn.
     selected: Cell<u32>,
     since_us: Cell<u64>,
-    names: RefCell<[String<15>; 6]>,
-    links: RefCell<Vec<(String<15>, Option<u16>), MAX_INTERFACES>>,
+    subjects: RefCell<[Subject; SUBJECTS]>,
+    /// Those that the present test is about, a bit for each.
+    about: Cell<u32>,
     run: RefCell<Run>,
-}
-
-impl Default for Lab {
-    fn default() -> Self {
-        Lab {
-            now_us: Cell::new(0),
-            due_us: Cell::new(u64::MAX),
-            op: Cell::new(None),
-            answer: Cell::new(None),
-            steps: RefCell::default(),
-            ticket: Cell::new(0),
-            selected: Cell::new(0),
-            since_us: Cell::new(0),
-            names: RefCell::default(),
-            links: RefCell::default(),
-            run: RefCell::default(),
-        }
-    }
 }
 
 impl Lab {
     // What `SelfTest` does.
+
+    /// Nothing is due.
+    pub(super) fn rest(&self) {
+        self.due_us.set(u64::MAX);
+    }
 
     pub(super) fn start(&self, set: u32) -> Option<u32> {
         let mut run = self.run.try_borrow_mut().ok()?;
@@ -210,27 +178,27 @@ impl Lab {
     /// Does what a test asked for, if it can be done now.
     pub(super) fn perform(&self, op: Op, bed: &mut dyn Bed) -> Poll<()> {
         let answer = match op {
-            Op::Clocks { for_us } => Answer::Clocks(clocks::watch(bed, for_us)),
-            Op::FreeMemory => Answer::Memory(memory::find(bed)),
-            Op::Slice(slice) => Answer::Slice(memory::work(bed, slice)),
-            Op::Ports => Answer::Ports(self.find_ports(bed)),
-            Op::Links => {
-                let mut links = self.links.borrow_mut();
-                links.clear();
-                bed.links(&mut |name, link| {
-                    let name = String::try_from(name).unwrap_or_default();
-                    // There is room for every interface.
-                    let _ = links.push((name, links::shown(link)));
-                });
-                Answer::Done(true)
-            }
-            Op::Loop(way) => Answer::Done(bed.set_loop(way)),
-            Op::Send { first, count } => Answer::Done(frames::send(bed, first, count)),
-            Op::Take => Answer::Took(frames::take(bed)),
-            Op::Interrupts => Answer::Count(bed.mac_interrupts()),
+            Op::Clocks => clocks::watch(self, bed),
+            Op::FreeMemory => memory::find(self, bed),
+            Op::Slice(slice) => memory::work(self, bed, slice),
+            Op::Ports => self.take_ports(bed),
+            Op::Interfaces => self.take_interfaces(bed),
+            Op::Loop(way) => match bed.set_loop(way) {
+                true => 0,
+                false => NOT_DONE,
+            },
+            Op::Send { first, count } => frames::send(bed, first, count),
+            Op::Take => frames::take(bed),
+            Op::Interrupts => bed.mac_interrupts(),
             Op::Errand { times, since_us } => match self.errand_on(bed, times, since_us) {
-                Poll::Ready(result) => Answer::Errand(result),
-                Poll::Pending => return Poll::Pending,
+                Some(error) => {
+                    self.reads.set(Reads {
+                        error,
+                        ..self.reads.get()
+                    });
+                    0
+                }
+                None => return Poll::Pending,
             },
         };
         self.op.set(None);
@@ -238,61 +206,84 @@ impl Lab {
         Poll::Ready(())
     }
 
-    fn find_ports(&self, bed: &mut dyn Bed) -> Option<PortSet> {
-        let hardware = bed.hardware().filter(|hardware| hardware.has_switch())?;
+    fn take_ports(&self, bed: &mut dyn Bed) -> u64 {
+        let Some(hardware) = bed.hardware().filter(|hardware| hardware.has_switch()) else {
+            return NOT_DONE;
+        };
         let mut ports = PortSet::EMPTY;
         // Those inside the switch have a PHY.
         for port in (1..=4).filter_map(PortIndex::new) {
             if let Some(name) = hardware.port_name(port).filter(|name| *name != "cpu") {
                 ports = ports.with(port);
-                self.names.borrow_mut()[usize::from(port.get())] =
-                    String::try_from(name).unwrap_or_default();
+                let subject = &mut self.subjects.borrow_mut()[usize::from(port.get())];
+                subject.name = String::try_from(name).unwrap_or_default();
             }
         }
-        Some(ports)
+        self.about.set(ports.bits().into());
+        ports.bits().into()
     }
 
-    fn errand_on(
-        &self,
-        bed: &mut dyn Bed,
-        times: usize,
-        since_us: u64,
-    ) -> Poll<Result<Reads, Fault>> {
+    fn take_interfaces(&self, bed: &mut dyn Bed) -> u64 {
+        let mut count = 0;
+        bed.links(&mut |name, link| {
+            if let Some(subject) = self.subjects.borrow_mut().get_mut(count) {
+                subject.name = String::try_from(name).unwrap_or_default();
+                subject.link = links::shown(link);
+                count += 1;
+            }
+        });
+        if let Some(hardware) = bed.hardware().filter(|hardware| hardware.has_switch()) {
+            for subject in &mut self.subjects.borrow_mut()[..count] {
+                let name = subject.name.as_str();
+                subject.port =
+                    PortIndex::all().find(|port| hardware.port_name(*port) == Some(name));
+            }
+        }
+        self.about.set((1 << count) - 1);
+        count as u64
+    }
+
+    /// `None` while it is under way; then what went wrong, if anything did.
+    fn errand_on(&self, bed: &mut dyn Bed, times: usize, since_us: u64) -> Option<Option<Trouble>> {
         let Some(hardware) = bed.hardware().filter(|hardware| hardware.has_switch()) else {
-            return Poll::Ready(Err(Fault::NoBus));
+            return Some(Some(NO_SWITCH));
         };
-        let mut ticket = self.ticket.get();
-        let mut result = None;
-        if ticket != 0 {
-            let reply = hardware.answer(ticket, &mut |answer| {
-                result = Some(collect(&answer.values, answer.error));
-            });
-            if reply == Reply::Lost {
-                ticket = 0;
+        let ticket = self.ticket.take();
+        let reply = match ticket {
+            0 => Reply::Lost,
+            ticket => hardware.answer(ticket, &mut |answer| {
+                let values = &answer.values;
+                let first = values.first().copied().unwrap_or(0);
+                let others = || values.iter().filter(|value| **value != first);
+                self.reads.set(Reads {
+                    first,
+                    last: values.last().copied().unwrap_or(0),
+                    other: others().next().copied().unwrap_or(0),
+                    differ: others().count() as u32,
+                    done: values.len() as u32,
+                    error: answer.error.map(Trouble::Access),
+                });
+            }),
+        };
+        match reply {
+            Reply::Given => return Some(self.reads.get().error),
+            Reply::Pending => self.ticket.set(ticket),
+            Reply::Lost => {
+                let steps = self.steps.borrow();
+                let mut hand_over = |put: &mut dyn FnMut(Step)| {
+                    for _ in 0..times {
+                        steps.iter().for_each(|step| put(*step));
+                    }
+                };
+                let ticket = hardware.ask(Request::Steps(&mut hand_over));
+                self.ticket.set(ticket.unwrap_or(0));
             }
         }
-        if let Some(result) = result {
-            self.ticket.set(0);
-            return Poll::Ready(Ok(result));
+        if self.now_us() - since_us < ERRAND_LIMIT_US {
+            return None;
         }
-        if ticket == 0 {
-            let steps = self.steps.borrow();
-            let mut hand_over = |put: &mut dyn FnMut(Step)| {
-                for _ in 0..times {
-                    steps.iter().for_each(|step| put(*step));
-                }
-            };
-            let request = Request::Steps(&mut hand_over);
-            ticket = hardware.ask(request).unwrap_or(0);
-        }
-        self.ticket.set(ticket);
-        match self.now_us.get().saturating_sub(since_us) {
-            ERRAND_LIMIT_US.. => {
-                self.ticket.set(0);
-                Poll::Ready(Err(Fault::NoTime))
-            }
-            _ => Poll::Pending,
-        }
+        self.ticket.set(0);
+        Some(Some(Trouble::Wrong("the management bus has no time")))
     }
 
     // What tests do.
@@ -302,6 +293,7 @@ impl Lab {
     }
 
     /// Has something done.
+    #[inline(never)]
     pub(super) fn ask(&self, op: Op) -> Ask<'_> {
         Ask {
             lab: self,
@@ -309,98 +301,117 @@ impl Lab {
         }
     }
 
-    /// Has these steps done on the management bus, as a whole; page 0 is selected again at the end.
+    /// Has these steps done on the management bus, as a whole; page 0 is selected again at the end. What the last of
+    /// them read.
+    #[inline(never)]
     pub(super) fn errand(&self, steps: &[Step]) -> Errand<'_> {
         Errand(self.errands(steps, 1))
     }
 
-    /// The same, so many times.
+    /// The same, so many times; what was read is in [`Lab::reads`].
+    #[inline(never)]
     pub(super) fn errands(&self, steps: &[Step], times: usize) -> Ask<'_> {
         let mut own = self.steps.borrow_mut();
         own.clear();
         own.extend(steps.iter().copied().take(STEPS));
-        let since_us = self.now_us.get();
+        let since_us = self.now_us();
+        self.reads.set(Reads::default());
         self.ask(Op::Errand { times, since_us })
     }
 
-    /// The ports with a PHY of their own.
+    /// The ports with a PHY of their own: the test is about them.
     pub(super) async fn ports(&self) -> Result<PortSet, Trouble> {
         match self.ask(Op::Ports).await {
-            Answer::Ports(Some(ports)) => Ok(ports),
-            _ => Err(Trouble::Absent("no switch")),
+            NOT_DONE => Err(NO_SWITCH),
+            bits => Ok(PortSet::from_bits(bits as u16)),
         }
-    }
-
-    /// Learns what the drivers know of links.
-    pub(super) async fn find_links(&self) {
-        self.ask(Op::Links).await;
-    }
-
-    /// The name of an interface, by its place, and its link as [`links::shown`] has it.
-    pub(super) fn driver_link(&self, at: usize) -> Option<(String<15>, Option<u16>)> {
-        self.links.borrow().get(at).cloned()
-    }
-
-    pub(super) fn is_named(&self, port: PortIndex, name: &str) -> bool {
-        self.names.borrow()[usize::from(port.get())] == name
     }
 
     /// Lets time pass.
+    #[inline(never)]
     pub(super) fn sleep_us(&self, us: u64) -> Sleep<'_> {
         Sleep {
             lab: self,
-            until_us: self.now_us.get() + us,
+            until_us: self.now_us() + us,
+            slept: false,
         }
     }
 
-    /// Lets others work.
-    pub(super) async fn give_way(&self) {
-        self.due_us.set(self.now_us.get());
-        steps::pause().await;
+    /// An interface by its place: its link as [`links::shown`] has it, and its port if it is one of the switch's.
+    pub(super) fn interface(&self, at: usize) -> (Option<u16>, Option<PortIndex>) {
+        let subject = self.subject(at);
+        (subject.link, subject.port)
     }
 
-    /// Writes down what came of a test.
-    pub(super) fn note(&self, test: &'static str, outcome: Outcome) {
-        self.note_as(test, String::new(), outcome);
+    /// One of what the test is about: a port by its number, an interface by its place, 0 for the machine. For as short
+    /// as a statement.
+    fn subject(&self, at: usize) -> RefMut<'_, Subject> {
+        RefMut::map(self.subjects.borrow_mut(), |all| &mut all[at % SUBJECTS])
     }
 
-    /// Writes down what came of a test of a port.
-    pub(super) fn note_port(&self, test: &'static str, port: PortIndex, outcome: Outcome) {
-        let name = self.names.borrow()[usize::from(port.get())].clone();
-        self.note_as(test, name, outcome);
-    }
-
-    pub(super) fn note_as(&self, test: &'static str, port: String<15>, outcome: Outcome) {
-        let (verdict, detail) = match outcome {
-            Ok(detail) => (Verdict::Passed, detail),
-            Err(Trouble::Absent(why)) => (Verdict::Skipped, detail(format_args!("{why}"))),
-            Err(Trouble::Wrong(detail)) => (Verdict::Failed, detail),
+    /// What was measured. Behind a comma, if something stands there already.
+    #[inline(never)]
+    pub(super) fn say(&self, at: usize, what: fmt::Arguments) {
+        let text = &mut self.subject(at).text;
+        // Never fails.
+        let _ = match text.0.is_empty() {
+            true => text.write_fmt(what),
+            false => text.write_fmt(format_args!(", {what}")),
         };
-        let now_us = self.now_us.get();
-        let took_us = now_us.saturating_sub(self.since_us.replace(now_us));
-        let entry = Entry {
-            test,
-            port,
-            verdict,
-            detail,
-            took_us,
-        };
-        // There is room for every test of every port.
-        let _ = self.run.borrow_mut().entries.push(entry);
     }
-}
 
-/// What an errand's values come to.
-fn collect(values: &[u16], error: Option<steps::Error>) -> Reads {
-    let first = values.first().copied().unwrap_or(0);
-    let mut others = values.iter().filter(|value| **value != first);
-    Reads {
-        first,
-        last: values.last().copied().unwrap_or(0),
-        other: others.clone().next().copied().unwrap_or(0),
-        differ: others.by_ref().count() as u32,
-        done: values.len() as u32,
-        error,
+    /// What is wrong.
+    #[inline(never)]
+    pub(super) fn wrong(&self, at: usize, what: fmt::Arguments) {
+        self.say(at, what);
+        self.judge(at, Verdict::Failed);
+    }
+
+    /// Nothing was tested, or it is not as it should be.
+    #[inline(never)]
+    pub(super) fn end(&self, at: usize, trouble: Trouble) {
+        let verdict = match trouble {
+            Trouble::Absent(_) => Verdict::Skipped,
+            Trouble::Wrong(_) | Trouble::Access(_) => Verdict::Failed,
+        };
+        match trouble {
+            Trouble::Absent(why) | Trouble::Wrong(why) => self.say(at, format_args!("{why}")),
+            Trouble::Access(error) => self.say(at, format_args!("{error}")),
+        }
+        self.judge(at, verdict);
+    }
+
+    pub(super) fn judge(&self, at: usize, verdict: Verdict) {
+        self.subject(at).verdict = Some(verdict);
+    }
+
+    pub(super) fn is_judged(&self, at: usize) -> bool {
+        self.subject(at).verdict.is_some()
+    }
+
+    /// Results of what the test was about.
+    #[inline(never)]
+    fn close(&self, test: &'static str, outcome: Outcome) {
+        let now_us = self.now_us();
+        let took_us = now_us - self.since_us.replace(now_us);
+        for at in 0..SUBJECTS {
+            if self.about.get() >> at & 1 != 0 {
+                if let Err(trouble) = outcome
+                    && !self.is_judged(at)
+                {
+                    self.end(at, trouble);
+                }
+                let subject = core::mem::take(&mut *self.subject(at));
+                // There is room for every test of every port.
+                let _ = self.run.borrow_mut().entries.push(Entry {
+                    test,
+                    port: subject.name,
+                    verdict: subject.verdict.unwrap_or(Verdict::Passed),
+                    detail: subject.text.0,
+                    took_us,
+                });
+            }
+        }
     }
 }
 
@@ -411,10 +422,10 @@ pub(super) struct Ask<'l> {
 }
 
 impl Future for Ask<'_> {
-    type Output = Answer;
+    type Output = u64;
 
     #[inline(never)]
-    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Answer> {
+    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<u64> {
         if let Some(op) = self.op.take() {
             self.lab.op.set(Some(op));
             return Poll::Pending;
@@ -430,19 +441,15 @@ impl Future for Ask<'_> {
 pub(super) struct Errand<'l>(Ask<'l>);
 
 impl Future for Errand<'_> {
-    type Output = Result<Reads, Trouble>;
+    type Output = Result<u16, Trouble>;
 
     #[inline(never)]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        match Pin::new(&mut self.0).poll(context) {
-            Poll::Ready(Answer::Errand(Ok(reads))) => Poll::Ready(match reads.error {
-                None => Ok(reads),
-                Some(error) => Err(Trouble::wrong(format_args!("{error}"))),
-            }),
-            Poll::Ready(Answer::Errand(Err(fault))) => Poll::Ready(Err(fault.into())),
-            // No other answer comes.
-            _ => Poll::Pending,
+        if Pin::new(&mut self.0).poll(context).is_pending() {
+            return Poll::Pending;
         }
+        let reads = self.0.lab.reads.get();
+        Poll::Ready(reads.error.map_or(Ok(reads.last), Err))
     }
 }
 
@@ -450,13 +457,15 @@ impl Future for Errand<'_> {
 pub(super) struct Sleep<'l> {
     lab: &'l Lab,
     until_us: u64,
+    slept: bool,
 }
 
 impl Future for Sleep<'_> {
     type Output = ();
 
-    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
-        if self.lab.now_us() >= self.until_us {
+    #[inline(never)]
+    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
+        if core::mem::replace(&mut self.slept, true) && self.lab.now_us() >= self.until_us {
             return Poll::Ready(());
         }
         self.lab.due_us.set(self.until_us);
@@ -472,33 +481,27 @@ pub(super) async fn work(lab: &'static Lab) -> Infallible {
                 continue;
             }
             lab.run.borrow_mut().at_work = Some(test.name);
-            lab.since_us.set(lab.now_us.get());
-            // One result, or one for each port.
-            let outcome = match test.name {
-                "memory" => Some(memory::test(lab).await),
-                "timer" => Some(clocks::test(lab).await),
-                "checksum" => Some(checksum::test(lab).await),
-                "mdio" => Some(management::mdio(lab).await),
-                "phy-id" => management::phy_ids(lab).await.err().map(Err),
-                "link" => {
-                    links::links(lab).await;
-                    None
-                }
-                "mac-loopback" => Some(frames::mac_loopback(lab).await),
-                "ring" => Some(frames::ring(lab).await),
-                "interrupts" => Some(frames::interrupts(lab).await),
-                "phy-loopback" => frames::phy_loopback(lab).await.err().map(Err),
-                "negotiation" => links::negotiation(lab).await.err().map(Err),
-                "cable" => links::cable(lab).await.err().map(Err),
-                _ => None,
+            lab.since_us.set(lab.now_us());
+            lab.about.set(1);
+            let outcome = match test.which {
+                Which::Memory => memory::test(lab).await,
+                Which::Timer => clocks::test(lab).await,
+                Which::Checksum => checksum::test(lab).await,
+                Which::Mdio => management::mdio(lab).await,
+                Which::PhyId => management::phy_ids(lab).await,
+                Which::Link => links::links(lab).await,
+                Which::MacLoopback => frames::mac_loopback(lab).await,
+                Which::Ring => frames::ring(lab).await,
+                Which::Interrupts => frames::interrupts(lab).await,
+                Which::PhyLoopback => frames::phy_loopback(lab).await,
+                Which::Negotiation => links::negotiation(lab).await,
+                Which::Cable => links::cable(lab).await,
             };
-            if let Some(outcome) = outcome {
-                lab.note(test.name, outcome);
-            }
+            lab.close(test.name, outcome);
         }
         lab.run.borrow_mut().at_work = None;
         lab.selected.set(0);
-        lab.due_us.set(u64::MAX);
+        lab.rest();
         steps::pause().await;
     }
 }

@@ -1,6 +1,8 @@
 //! The management bus: whether it reads the same every time, and whether the PHYs are those that the switch has.
 
-use super::lab::{Answer, Lab, Outcome, Reads, Trouble, detail};
+use super::Verdict;
+use super::lab::{Lab, NO_SWITCH, Outcome};
+use super::registers::read;
 use hal::net::mdio::{PhyAddr, RegAddr};
 use hal::net::mv88e6xxx::errand::{Place, Step};
 
@@ -21,15 +23,16 @@ const PHY_ID_MASK: u16 = 0xfff0;
 
 /// The switch's identifier, ten thousand times.
 pub(super) async fn mdio(lab: &Lab) -> Outcome {
-    let (mut read, mut differ, mut errors) = (0, 0, 0);
+    let (mut done, mut differ, mut errors) = (0, 0, 0);
     let (mut first, mut other) = (None, 0);
-    while read < READS && errors < ERRORS {
-        let Answer::Errand(reads) = lab.errands(&[IDENTIFIER], AT_ONCE).await else {
-            break;
-        };
-        let reads = reads?;
+    while done < READS && errors < ERRORS {
+        lab.errands(&[IDENTIFIER], AT_ONCE).await;
+        let reads = lab.reads.get();
+        if reads.error == Some(NO_SWITCH) {
+            return Err(NO_SWITCH);
+        }
         errors += u32::from(reads.error.is_some());
-        read += reads.done;
+        done += reads.done;
         let expected = *first.get_or_insert(reads.first);
         // If the first of them is odd, so are all that are like it.
         let (odd, value) = match reads.first == expected {
@@ -42,34 +45,32 @@ pub(super) async fn mdio(lab: &Lab) -> Outcome {
         differ += odd;
     }
     let id = first.unwrap_or(0);
-    let told = detail(format_args!(
-        "{read} reads of {id:#06x}, {differ} differ, {errors} errors"
-    ));
-    if differ == 0 && errors == 0 && PRODUCTS.contains(&(id >> 4)) {
-        return Ok(told);
+    lab.say(
+        0,
+        format_args!("{done} reads of {id:#06x}, {differ} differ, {errors} errors"),
+    );
+    if differ > 0 {
+        lab.say(0, format_args!("first {other:#06x}"));
     }
-    Err(Trouble::wrong(format_args!(
-        "{told}, first other {other:#06x}"
-    )))
+    if differ + errors > 0 || !PRODUCTS.contains(&(id >> 4)) {
+        lab.judge(0, Verdict::Failed);
+    }
+    Ok(())
 }
 
 /// The identifiers of every PHY.
-pub(super) async fn phy_ids(lab: &Lab) -> Result<(), Trouble> {
+pub(super) async fn phy_ids(lab: &Lab) -> Outcome {
     for port in lab.ports().await?.iter() {
-        let read = |reg| Step::Read(Place::Phy(port), RegAddr(reg));
-        let outcome = match lab.errand(&[read(2), read(3)]).await {
-            Err(trouble) => Err(trouble),
-            Ok(Reads { first, last, .. }) => {
-                let id = detail(format_args!("{first:#06x} {last:#06x}"));
-                match [first, last & PHY_ID_MASK] == PHY_ID {
-                    true => Ok(id),
-                    false => Err(Trouble::wrong(format_args!(
-                        "{id} instead of 0x0141 0x0c0x"
-                    ))),
-                }
-            }
-        };
-        lab.note_port("phy-id", port, outcome);
+        let at = usize::from(port.get());
+        if let Err(trouble) = lab.errand(&[read(port, 2), read(port, 3)]).await {
+            lab.end(at, trouble);
+            continue;
+        }
+        let (high, low) = (lab.reads.get().first, lab.reads.get().last);
+        lab.say(at, format_args!("{high:#06x} {low:#06x}"));
+        if [high, low & PHY_ID_MASK] != PHY_ID {
+            lab.wrong(at, format_args!("not 0x0141 0x0c0."));
+        }
     }
     Ok(())
 }

@@ -4,21 +4,14 @@
 //! far apart, so that most address lines take part. What is written goes through to memory before it is read.
 
 use super::Bed;
-use super::lab::{Answer, Lab, Op, Outcome, Trouble, detail};
+use super::lab::{Lab, NOT_DONE, Op, Outcome, Trouble};
 
 /// What is tested at a time, aligned to itself.
 pub const BLOCK_BYTES: u64 = 2 << 20;
 /// Blocks tested at most.
-const BLOCKS: usize = 16;
+pub(super) const BLOCKS: usize = 16;
 /// What is done in one step: some tens of microseconds.
 const SLICE_BYTES: usize = 16 << 10;
-
-/// Where the blocks lie, and how many free ones there are.
-#[derive(Clone, Copy)]
-pub(super) struct Blocks {
-    at: [u64; BLOCKS],
-    free: usize,
-}
 
 /// What a word holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,86 +44,85 @@ pub(super) struct Slice {
     fill: Option<Pattern>,
 }
 
-/// What was wrong in a slice.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Found {
-    wrong: u64,
-    /// The first of them: address, what it should hold, and what it holds.
-    first: Option<(u64, u64, u64)>,
-}
+/// The first wrong word: its address, what it should hold, and what it holds.
+pub(super) type Found = Option<(u64, u64, u64)>;
 
-pub(super) fn find(bed: &mut dyn Bed) -> Blocks {
+pub(super) fn find(lab: &Lab, bed: &mut dyn Bed) -> u64 {
     let mut at = [0; BLOCKS];
     let free = bed.free_memory(&mut at);
-    Blocks { at, free }
+    lab.blocks.set(at);
+    free as u64
 }
 
-pub(super) fn work(bed: &mut dyn Bed, slice: Slice) -> Result<Found, &'static str> {
-    let mut found = Found::default();
-    bed.with_memory(slice.address, SLICE_BYTES, &mut |words| {
+pub(super) fn work(lab: &Lab, bed: &mut dyn Bed, slice: Slice) -> u64 {
+    let mut wrong = 0;
+    let done = bed.with_memory(slice.address, SLICE_BYTES, &mut |words| {
         for (address, word) in (slice.address..).step_by(8).zip(words) {
             if let Some(pattern) = slice.check {
                 let expected = pattern.word(address);
                 if *word != expected {
-                    found.wrong += 1;
-                    found.first = found.first.or(Some((address, expected, *word)));
+                    wrong += 1;
+                    let first = lab.found.get().or(Some((address, expected, *word)));
+                    lab.found.set(first);
                 }
             }
             if let Some(pattern) = slice.fill {
                 *word = pattern.word(address);
             }
         }
-    })?;
-    Ok(found)
+    });
+    if done { wrong } else { NOT_DONE }
 }
 
 pub(super) async fn test(lab: &Lab) -> Outcome {
-    let Answer::Memory(blocks) = lab.ask(Op::FreeMemory).await else {
-        return Err(Trouble::Absent("no memory"));
-    };
-    let tested = &blocks.at[..blocks.free.min(BLOCKS)];
+    let free = lab.ask(Op::FreeMemory).await;
+    let blocks = lab.blocks.get();
+    let tested = &blocks[..BLOCKS.min(free as usize)];
     if tested.is_empty() {
         return Err(Trouble::Absent("no free memory"));
     }
-    let mut all = Found::default();
-    let mut before = None;
+    lab.found.set(None);
+    let mut wrong = 0;
+    let mut check = None;
     let patterns = [
         Pattern::Address,
         Pattern::Opposite,
         Pattern::One,
         Pattern::Zero,
-    ];
-    for fill in patterns.map(Some).into_iter().chain([None]) {
+    ]
+    .map(Some);
+    for fill in patterns.into_iter().chain([None]) {
         for block in tested {
             for address in (*block..block + BLOCK_BYTES).step_by(SLICE_BYTES) {
-                let slice = Slice {
-                    address,
-                    check: before,
-                    fill,
-                };
-                match lab.ask(Op::Slice(slice)).await {
-                    Answer::Slice(Ok(found)) => {
-                        all.wrong += found.wrong;
-                        all.first = all.first.or(found.first);
+                match lab
+                    .ask(Op::Slice(Slice {
+                        address,
+                        check,
+                        fill,
+                    }))
+                    .await
+                {
+                    NOT_DONE => {
+                        lab.wrong(0, format_args!("{address:#x} cannot be read"));
+                        return Ok(());
                     }
-                    Answer::Slice(Err(why)) => {
-                        return Err(Trouble::wrong(format_args!("{address:#x}: {why}")));
-                    }
-                    _ => {}
+                    count => wrong += count,
                 }
             }
         }
-        before = fill;
+        check = fill;
     }
     let mib = tested.len() as u64 * (BLOCK_BYTES >> 20);
-    let of = blocks.free as u64 * (BLOCK_BYTES >> 20);
-    match all.first {
-        None => Ok(detail(format_args!(
-            "{mib} of {of} MiB free, 4 patterns, 0 words differ"
-        ))),
-        Some((address, expected, found)) => Err(Trouble::wrong(format_args!(
-            "{mib} of {of} MiB free, 4 patterns, {} words differ, first {address:#x}: {found:#018x} instead of {expected:#018x}",
-            all.wrong
-        ))),
+    let of = free * (BLOCK_BYTES >> 20);
+    lab.say(
+        0,
+        format_args!("{mib} of {of} MiB free, 4 patterns, {wrong} words differ"),
+    );
+    if let Some((address, expected, found)) = lab.found.get() {
+        lab.wrong(
+            0,
+            format_args!("first {address:#x}: {found:#018x} instead of {expected:#018x}"),
+        );
     }
+    Ok(())
 }
