@@ -154,8 +154,26 @@ pub struct Memory {
     pub state: u64,
     /// When the run began, in microseconds.
     pub since_us: u64,
+    /// The interface that who asks came by; `None` for the console.
+    pub via: Option<u8>,
+    /// What the result is, if nothing goes wrong.
+    pub form: Form,
     /// The counters as `stats -d` showed them last.
     stats: Vec<u64, REMEMBERED>,
+}
+
+/// What a result is, for those who have to be told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Form {
+    /// JSON, the report.
+    #[default]
+    Report,
+    /// That something was begun that goes on: a report, too.
+    Begun,
+    /// Lines of text, a document.
+    Lines,
+    /// XML, a document.
+    Xml,
 }
 
 /// How far a command came.
@@ -180,6 +198,8 @@ pub enum Refusal {
     Denied(Access),
     /// The machine does not have what this is about.
     Absent(&'static str),
+    /// Not now: it would get in the way of something.
+    Conflict(&'static str),
     /// It went wrong.
     Failed(&'static str),
     /// Nobody may do this here.
@@ -205,7 +225,9 @@ impl fmt::Display for Refusal {
             }
             Refusal::Denied(_) => f.write_str("this takes the token"),
             Refusal::Absent(what) => write!(f, "this machine has no {what}"),
-            Refusal::Failed(why) | Refusal::Forbidden(why) => f.write_str(why),
+            Refusal::Conflict(why) | Refusal::Failed(why) | Refusal::Forbidden(why) => {
+                f.write_str(why)
+            }
             Refusal::Bus(error) => error.fmt(f),
             Refusal::Abort(address, syndrome) => {
                 write!(
@@ -239,6 +261,7 @@ pub fn run(
 ) -> Result<Progress, Refusal> {
     if memory.round == 0 {
         (memory.since_us, memory.state) = (bench.now_us(), 0);
+        memory.form = Form::Report;
     }
     let mut report = Report::new(out, format);
     let mut call = Call {

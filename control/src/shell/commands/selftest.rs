@@ -4,7 +4,7 @@ use super::{Access, Call, Command, Outcome};
 use crate::selftest::report::{Format, Name, TAP_VERSION, junit, tap_line};
 use crate::selftest::{self, Busy, Run, SelfTest, TESTS, Verdict};
 use crate::shell::report::{self, Column, Report, Value};
-use crate::shell::{Progress, Refusal};
+use crate::shell::{Form, Progress, Refusal};
 
 /// The commands of this file.
 pub static COMMANDS: &[Command] = &[Command {
@@ -18,6 +18,8 @@ pub static COMMANDS: &[Command] = &[Command {
 
 /// Time between two looks at a run from the terminal.
 const LOOK_US: u64 = 50_000;
+const BUSY: Refusal =
+    Refusal::Conflict("a self-test is at work; `selftest -job 0` shows how far it is");
 const ABSENT: Refusal = Refusal::Absent("self-test");
 
 /// What the words ask for.
@@ -29,6 +31,16 @@ struct Wish {
     format: Option<Format>,
     force: bool,
     list: bool,
+}
+
+impl Wish {
+    fn form(&self) -> Form {
+        match self.format {
+            Some(Format::Tap) => Form::Lines,
+            Some(Format::Junit) => Form::Xml,
+            Some(Format::Json) | None => Form::Report,
+        }
+    }
 }
 
 fn parse(words: &[&str]) -> Option<Wish> {
@@ -44,6 +56,9 @@ fn parse(words: &[&str]) -> Option<Wish> {
             "-list" => wish.list = true,
             "-job" => wish.job = Some(words.next()?.parse().ok()?),
             "-format" => wish.format = Some(Format::named(words.next()?)?),
+            number if number.starts_with(|c: char| c.is_ascii_digit()) => {
+                wish.job = Some(number.parse().ok()?);
+            }
             name => wish.set |= selftest::named(name)?,
         }
     }
@@ -58,16 +73,27 @@ fn run(call: &mut Call) -> Outcome {
     if wish.job.is_some() || call.granted < Access::Change {
         return show(call, &wish);
     }
-    let (now_us, tests) = (call.bench.now_us(), call.bench.selftest());
-    let tests = tests.ok_or(ABSENT)?;
+    let now_us = call.bench.now_us();
+    // Those behind the switch share its MAC; other interfaces lose nothing.
+    let has_ports = call.bench.hardware().is_some();
     if call.memory.round == 0 {
         let set = match wish.set {
             0 => selftest::ALL,
             set => set,
         };
-        let job = tests.start(set).map_err(|Busy| {
-            Refusal::Failed("a self-test is at work; `selftest -job 0` shows how far it is")
-        })?;
+        if call.memory.via.is_some() && selftest::cuts(set) && has_ports && !wish.force {
+            return Err(Refusal::Conflict(
+                "it would cut the port that you came by: force=1 says that you mean it",
+            ));
+        }
+        let tests = call.bench.selftest().ok_or(ABSENT)?;
+        let job = tests.start(set).map_err(|Busy| BUSY)?;
+        if call.memory.via.is_some() {
+            // Whoever is on the network asks again for the rest.
+            call.memory.form = Form::Begun;
+            call.report.field("job", Value::Number(job.into()));
+            return Ok(Progress::Done);
+        }
         call.memory.state = u64::from(job) << 32;
         return Ok(Progress::Wait(now_us));
     }
@@ -106,6 +132,7 @@ fn follow(call: &mut Call, wish: &Wish, now_us: u64) -> Outcome {
 }
 
 fn show(call: &mut Call, wish: &Wish) -> Outcome {
+    call.memory.form = wish.form();
     let report = &mut *call.report;
     let tests: &mut SelfTest = call.bench.selftest().ok_or(ABSENT)?;
     let mut found = false;

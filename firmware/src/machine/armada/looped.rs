@@ -2,8 +2,8 @@
 //! and a PHY. What comes back is kept apart from what is for the interfaces, in the queue of the port on our side, which
 //! is nobody's.
 
+use boards::armada3720 as board;
 use hal::net::mv88e6xxx::PortIndex;
-use hal::net::neta::board;
 use hal::net::tag::Drop;
 use hal::net::{Frame, Nic, Pool};
 
