@@ -98,6 +98,7 @@ impl fmt::Display for Words<'_> {
                 continue;
             }
             if called == "*" {
+                f.write_str(if value == 0 { " none" } else { " " })?;
                 Bits(value).fmt(f)?;
                 continue;
             }
@@ -110,14 +111,16 @@ impl fmt::Display for Words<'_> {
     }
 }
 
-/// The numbers of the bits set in a word, each behind a space.
+/// The numbers of the bits set in a word.
 pub struct Bits(pub u16);
 
 impl fmt::Display for Bits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut space = "";
         for bit in 0..16u16 {
             if self.0 >> bit & 1 == 1 {
-                write!(f, " {bit}")?;
+                write!(f, "{space}{bit}")?;
+                space = " ";
             }
         }
         Ok(())

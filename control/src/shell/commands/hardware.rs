@@ -349,8 +349,21 @@ const DEVICE_COLUMNS: [Column; 9] = [
     Column("global1", 8),
     Column("global2", 0),
 ];
-/// Numbers of these devices.
-const DEVICES: [u8; 8] = [0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x1b, 0x1c];
+/// Numbers of these devices, and a bit for each register that is known, and that reading does not change: not those of
+/// interrupts, which the supervision looks for, nor of the watchdog and of PTP, whose data a read takes.
+const DEVICES: [(u8, u32); 8] = {
+    const PORT: u32 = 0x034f_ffff;
+    [
+        (0x10, PORT),
+        (0x11, PORT),
+        (0x12, PORT),
+        (0x13, PORT),
+        (0x14, PORT),
+        (0x15, PORT),
+        (0x1b, 0xf7ff_fffc),
+        (0x1c, 0x3770_fffe),
+    ]
+};
 
 fn counters(call: &mut Call) -> Outcome {
     let (now_us, since_us) = (call.bench.now_us(), call.memory.since_us);
@@ -394,16 +407,11 @@ fn counters(call: &mut Call) -> Outcome {
     Ok(Progress::Done)
 }
 
-/// Not read with the others: interrupts, which reading clears, and which the supervision looks for.
-fn skipped(device: u8, reg: u8) -> bool {
-    reg == 0 && device >= 0x1b
-}
-
 fn dump(call: &mut Call) -> Outcome {
     let mut steps = |add: &mut dyn FnMut(Step)| {
         for reg in 0..32 {
-            for device in DEVICES {
-                if !skipped(device, reg) {
+            for (device, known) in DEVICES {
+                if known >> reg & 1 == 1 {
                     add(Step::Read(Place::Switch(PhyAddr(device)), RegAddr(reg)));
                 }
             }
@@ -413,12 +421,11 @@ fn dump(call: &mut Call) -> Outcome {
         report.table("registers", &DEVICE_COLUMNS, &mut |row| {
             let mut values = answer.values.iter();
             for reg in 0..32 {
-                let mut cells = [Value::Hex(reg.into(), 2); 1 + DEVICES.len()];
-                for (cell, device) in cells[1..].iter_mut().zip(DEVICES) {
-                    let next = if skipped(device, reg) {
-                        None
-                    } else {
-                        values.next()
+                let mut cells = [Value::Hex(reg, 2); 1 + DEVICES.len()];
+                for (cell, (_, known)) in cells[1..].iter_mut().zip(DEVICES) {
+                    let next = match known >> reg & 1 {
+                        0 => None,
+                        _ => values.next(),
                     };
                     *cell = next.map_or(Value::None, |value| Value::Hex((*value).into(), 4));
                 }
@@ -540,7 +547,7 @@ fn loopback(call: &mut Call) -> Outcome {
             call.needs(Access::Change)?;
             let hardware = of(call)?;
             if hardware.mac_loopback() != on {
-                log::warn!("neta: loopback {to}");
+                log::warn!("loopback of the MAC: {to}");
             }
             hardware.set_mac_loopback(on);
         }
@@ -560,7 +567,7 @@ fn loopback(call: &mut Call) -> Outcome {
             };
             let mut steps = |add: &mut dyn FnMut(Step)| steps.iter().for_each(|step| add(*step));
             match errand(call, Request::Steps(&mut steps), &mut |_, _| ())? {
-                None => log::warn!("{}: PHY loopback {to}", PortName(of(call)?, port)),
+                None => log::warn!("loopback of the PHY of {}: {to}", PortName(of(call)?, port)),
                 Some(at_us) => return Ok(Progress::Wait(at_us)),
             }
         }
