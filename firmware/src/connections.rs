@@ -260,11 +260,6 @@ impl Connection {
         &mut self.sockets
     }
 
-    /// The interface that it came by.
-    pub fn interface(&self) -> u8 {
-        self.key.interface
-    }
-
     /// Its socket, and what the HTTP service remembers.
     pub fn http_parts(&mut self) -> (&mut Socket<'static>, &mut http::Connection) {
         (self.sockets.get_mut(self.handle), &mut self.http)

@@ -1046,7 +1046,7 @@ impl<N: Nic> Network<N> {
         };
         let (ending, result) = match errand.ticket() {
             None => {
-                let via = connection.interface();
+                let via = connection.interface() as u8;
                 if let Some((words, granted)) = connection.http.errand() {
                     errand.begin(ticket, words, granted, via, now_us);
                 }
