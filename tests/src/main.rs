@@ -35,6 +35,7 @@ mod machine_model;
 mod qmp;
 mod runner;
 mod sdcard;
+mod selftest;
 mod services;
 mod tap;
 mod wire;
@@ -114,6 +115,7 @@ fn tests() -> impl Iterator<Item = &'static Test> {
         chargen::TESTS,
         latency::TESTS,
         api::TESTS,
+        selftest::TESTS,
         addressing::TESTS,
         faults::TESTS,
         boot::TESTS,
