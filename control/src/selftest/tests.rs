@@ -1,3 +1,6 @@
+mod board;
+
+use self::board::Board;
 use super::report::{TAP_VERSION, junit, tap_line};
 use super::*;
 use std::string::String as Text;
@@ -23,6 +26,22 @@ struct FakeBed {
     stuck: Option<(u64, u64)>,
     /// An address line that does nothing.
     dead_line: u64,
+    /// The speed that the driver believes `wan` to have.
+    told_mbps: u32,
+    /// The switch and the MAC, if there are any.
+    board: Option<Board>,
+}
+
+impl FakeBed {
+    /// A board with something wrong.
+    fn with(spoil: impl FnOnce(&mut Board)) -> Self {
+        let mut board = Board::new();
+        spoil(&mut board);
+        FakeBed {
+            board: Some(board),
+            ..FakeBed::default()
+        }
+    }
 }
 
 impl Default for FakeBed {
@@ -39,6 +58,8 @@ impl Default for FakeBed {
                 .collect(),
             stuck: None,
             dead_line: 0,
+            told_mbps: 1000,
+            board: None,
         }
     }
 }
@@ -49,7 +70,7 @@ impl Bed for FakeBed {
     }
 
     fn hardware(&mut self) -> Option<&mut dyn Hardware> {
-        None
+        Some(self.board.as_mut()?)
     }
 
     fn clocks(&mut self) -> Clocks {
@@ -66,22 +87,43 @@ impl Bed for FakeBed {
         }
     }
 
-    fn links(&self, _: &mut dyn FnMut(&str, Link)) {}
-
-    fn set_loop(&mut self, _: Option<Way>) -> bool {
-        false
+    fn links(&self, show: &mut dyn FnMut(&str, Link)) {
+        let up = |speed_mbps| Link::Up {
+            speed_mbps,
+            full_duplex: true,
+            pause: Default::default(),
+        };
+        show("eth7", up(0));
+        show("wan", up(self.told_mbps));
+        show("lan0", Link::Down);
     }
 
-    fn send(&mut self, _: usize, _: &mut dyn FnMut(&mut [u8])) -> bool {
-        false
+    fn set_loop(&mut self, way: Option<Way>) -> bool {
+        match &mut self.board {
+            Some(board) => board.looped = way,
+            None => return false,
+        }
+        true
     }
 
-    fn take(&mut self, _: &mut dyn FnMut(&[u8])) -> bool {
-        false
+    fn send(&mut self, bytes: usize, fill: &mut dyn FnMut(&mut [u8])) -> bool {
+        let Some(board) = self.board.as_mut().filter(|board| board.looped.is_some()) else {
+            return false;
+        };
+        let mut frame = vec![0; bytes];
+        fill(&mut frame);
+        board.send(frame);
+        true
+    }
+
+    fn take(&mut self, look: &mut dyn FnMut(&[u8])) -> bool {
+        let frame = self.board.as_mut().and_then(Board::take);
+        frame.iter().for_each(|frame| look(frame));
+        frame.is_some()
     }
 
     fn mac_interrupts(&self) -> u64 {
-        0
+        self.board.as_ref().map_or(0, |board| board.interrupts)
     }
 
     fn free_memory(&mut self, found: &mut [u64]) -> usize {
@@ -316,4 +358,166 @@ fn junit_counts_and_escapes() {
         "</testsuite>\n",
     );
     assert_eq!(text, expected);
+}
+
+/// The names of all tests that need a board.
+const BOARD_TESTS: [&str; 9] = [
+    "mdio",
+    "phy-id",
+    "link",
+    "mac-loopback",
+    "ring",
+    "interrupts",
+    "phy-loopback",
+    "negotiation",
+    "cable",
+];
+
+#[test]
+fn a_sound_board_passes_and_is_left_as_it_was() {
+    let mut bed = FakeBed::with(|_| ());
+    let text = tap_of(&mut bed, &BOARD_TESTS);
+    let expected = "\
+ok 1 - mdio # 10000 reads of 0x3410, 0 differ, 0 errors
+ok 2 - phy-id wan # 0x0141 0x0c00
+ok 3 - phy-id lan0 # 0x0141 0x0c00
+ok 4 - link eth7 # up
+ok 5 - link wan # up, 1000-full
+ok 6 - link lan0 # SKIP no link
+ok 7 - mac-loopback # 256 frames, 0 lost, 0 differ
+ok 8 - ring # 1024 frames, 0 lost, 0 differ
+ok 9 - interrupts # 100 frames, 0 lost, 0 differ, 100 interrupts
+ok 10 - phy-loopback wan # 256 frames, 0 lost, 0 differ
+ok 11 - phy-loopback lan0 # 256 frames, 0 lost, 0 differ
+ok 12 - negotiation wan # 1000-full 0.0 s, 100-full 0.0 s, 100-half 0.0 s, 10-full 0.0 s, 10-half 0.0 s
+ok 13 - negotiation lan0 # SKIP no link
+ok 14 - cable wan # ok, ok, ok, ok
+ok 15 - cable lan0 # SKIP open at 12.50 m, open at 12.50 m, open at 12.50 m, open at 12.50 m
+";
+    assert_eq!(text, expected);
+    let board = bed.board.unwrap();
+    assert_eq!((board.held, board.was_held), (0, 0b110));
+    assert_eq!(board.looped, None);
+}
+
+#[test]
+fn without_a_board_there_is_nothing_to_test() {
+    let text = tap_of(&mut FakeBed::default(), &BOARD_TESTS);
+    for line in text.lines().filter(|line| !line.contains("link eth7")) {
+        assert!(
+            line.starts_with("ok ") && (line.contains("SKIP no ") || line.contains("link wan")),
+            "{line}"
+        );
+    }
+}
+
+/// One line of the run of one test on a board with something wrong.
+fn line_of(spoil: impl FnOnce(&mut Board), name: &str) -> Text {
+    let text = tap_of(&mut FakeBed::with(spoil), &[name]);
+    text.lines().next().unwrap_or_default().into()
+}
+
+#[test]
+fn a_bit_that_flips_once_in_ten_thousand_reads_is_seen() {
+    assert_eq!(
+        line_of(|board| board.flip_every = 9_999, "mdio"),
+        "not ok 1 - mdio # 10000 reads of 0x3410, 1 differ, 0 errors, first 0x3411"
+    );
+    // The first of a batch, too.
+    assert_eq!(
+        line_of(|board| board.flip_every = 2_001, "mdio"),
+        "not ok 1 - mdio # 10000 reads of 0x3410, 4 differ, 0 errors, first 0x3411"
+    );
+}
+
+#[test]
+fn a_bus_that_fails_ends_the_test() {
+    assert_eq!(
+        line_of(|board| board.fails_from = Some(5_000), "mdio"),
+        "not ok 1 - mdio # 4999 reads of 0x3410, 0 differ, 8 errors"
+    );
+    assert_eq!(
+        line_of(|board| board.fails_from = Some(1), "phy-id"),
+        "not ok 1 - phy-id wan # the MDIO controller stays busy"
+    );
+}
+
+#[test]
+fn another_phy_than_the_switch_has() {
+    assert_eq!(
+        line_of(|board| board.phy_id = Some(0x0dd1), "phy-id"),
+        "not ok 1 - phy-id wan # 0x0141 0x0dd1, not 0x0141 0x0c0."
+    );
+}
+
+#[test]
+fn a_driver_that_believes_another_link_than_the_phy_has() {
+    let mut bed = FakeBed::with(|_| ());
+    bed.told_mbps = 100;
+    let text = tap_of(&mut bed, &["link"]);
+    assert!(
+        text.contains("not ok 2 - link wan # up, 100-full, but the PHY has 1000-full\n"),
+        "{text}"
+    );
+}
+
+#[test]
+fn frames_that_come_back_changed_or_not_at_all() {
+    assert_eq!(
+        line_of(|board| board.corrupt_every = 100, "mac-loopback"),
+        "not ok 1 - mac-loopback # 256 frames, 0 lost, 2 differ"
+    );
+    // Some are enough.
+    assert_eq!(
+        line_of(|board| board.lose_every = 2, "mac-loopback"),
+        "not ok 1 - mac-loopback # 16 frames, 8 lost, 0 differ"
+    );
+    assert_eq!(
+        line_of(|board| board.corrupt_every = 1_000, "ring"),
+        "not ok 1 - ring # 1024 frames, 0 lost, 1 differ"
+    );
+    assert_eq!(
+        line_of(|board| board.corrupt_every = 200, "phy-loopback"),
+        "not ok 1 - phy-loopback wan # 256 frames, 0 lost, 1 differ"
+    );
+}
+
+#[test]
+fn an_interrupt_storm() {
+    assert_eq!(
+        line_of(|board| board.storm = 3, "interrupts"),
+        "not ok 1 - interrupts # 100 frames, 0 lost, 0 differ, 300 interrupts"
+    );
+}
+
+#[test]
+fn a_mode_that_is_offered_and_does_not_come_up() {
+    assert_eq!(
+        line_of(|board| board.deaf_to = 0b1000, "negotiation"),
+        "not ok 1 - negotiation wan # 1000-full 0.0 s, 100-full came up as no link, 100-half 0.0 s, 10-full 0.0 s, 10-half 0.0 s"
+    );
+}
+
+#[test]
+fn a_cable_with_something_wrong() {
+    assert_eq!(
+        line_of(|board| board.cable = 0x1321, "cable"),
+        "not ok 1 - cable wan # ok, open at 12.50 m, short at 12.50 m, ok"
+    );
+}
+
+#[test]
+fn whatever_fails_the_ports_are_given_back() {
+    for from in (1..40).step_by(3) {
+        for name in ["phy-loopback", "negotiation", "cable"] {
+            let mut bed = FakeBed::with(|board| board.fails_from = Some(from));
+            let text = tap_of(&mut bed, &[name]);
+            let board = bed.board.unwrap();
+            assert_eq!(
+                (board.held, board.looped),
+                (0, None),
+                "{name} from step {from}: {text}"
+            );
+        }
+    }
 }
