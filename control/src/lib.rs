@@ -13,6 +13,7 @@
 //! | `page`, `metrics`, `api` | the machine's state as HTML, Prometheus text, JSON |
 //! | `assets` | what the page is drawn and kept alive with |
 //! | `random` | numbers nobody guesses |
+//! | `selftest` | is the board's hardware sound? |
 //! | `shell` | commands, on the serial console and over HTTP |
 //! | `status` | the machine's state |
 //! | `switch` | the sequence that brings up the board's switch, and watches it |
@@ -32,6 +33,7 @@ pub mod neighbours;
 pub mod page;
 pub mod ping;
 pub mod random;
+pub mod selftest;
 pub mod shell;
 pub mod status;
 #[cfg(target_os = "none")]

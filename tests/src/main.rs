@@ -38,6 +38,7 @@ mod page;
 mod qmp;
 mod runner;
 mod sdcard;
+mod selftest;
 mod services;
 mod tap;
 mod wire;
@@ -118,6 +119,7 @@ fn tests() -> impl Iterator<Item = &'static Test> {
         chargen::TESTS,
         latency::TESTS,
         api::TESTS,
+        selftest::TESTS,
         addressing::TESTS,
         faults::TESTS,
         boot::TESTS,

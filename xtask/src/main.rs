@@ -21,6 +21,7 @@ mod qemu;
 mod rfc2544;
 mod run;
 mod sdcard;
+mod selftest;
 mod step;
 mod test;
 mod toolchain;
@@ -41,6 +42,7 @@ const COMMANDS: &[&Command] = &[
     &bench::COMMAND,
     &rfc2544::COMMAND,
     &latency::COMMAND,
+    &selftest::COMMAND,
     &sdcard::COMMAND,
     &netboot::COMMAND,
     &qemu::COMMAND,
@@ -69,7 +71,7 @@ fn main() -> ExitCode {
         Err(error) => {
             match error {
                 Error::Usage(_) => eprintln!("x: {error}; `./x help` tells more"),
-                Error::Failure(_) => eprintln!("x: {error}"),
+                Error::Failure(_) | Error::Unreachable(_) => eprintln!("x: {error}"),
                 Error::Reported => {}
             }
             ExitCode::from(error.status())

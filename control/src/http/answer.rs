@@ -4,7 +4,7 @@ use super::out::{Out, Written};
 use super::refusal::{Code, Refusal};
 use super::request::{Persistence, Resource};
 use crate::shell::errand::Ending;
-use crate::shell::{self, Access};
+use crate::shell::{self, Access, Form};
 use crate::status::{Status, StatusSource};
 use crate::{api, assets, latency, metrics, page};
 use core::ops::Range;
@@ -77,6 +77,7 @@ const DONE: Ready = ready!(
     "{\"done\":true}\n"
 );
 
+const JSON: &str = "application/json";
 const ALLOW_POST: &str = "Allow: POST\r\n";
 const AUTHENTICATE: &str = "WWW-Authenticate: Bearer realm=\"ristretto\"\r\n";
 
@@ -339,8 +340,18 @@ impl Answer {
         result: &[u8],
     ) -> (Code, usize) {
         use shell::Refusal::*;
+        let mut content_type = JSON;
         let (code, more) = match ending {
-            Ending::Done => (Code::Ok, ""),
+            Ending::Done(Form::Begun) => (Code::Accepted, ""),
+            Ending::Done(form) => {
+                content_type = match form {
+                    Form::Lines => "text/plain; charset=utf-8",
+                    Form::Xml => "application/xml",
+                    _ => JSON,
+                };
+                (Code::Ok, "")
+            }
+            Ending::Refused(Conflict(_)) => (Code::Conflict, ""),
             Ending::Busy => return self.write_refusal(out, Refusal::Busy),
             Ending::TooSlow => return self.write_refusal(out, Refusal::CommandTooSlow),
             Ending::Refused(Usage(_)) => (Code::BadRequest, ""),
@@ -353,18 +364,33 @@ impl Answer {
             Ending::Refused(_) => (Code::InternalServerError, ""),
         };
         let result = str::from_utf8(result).unwrap_or_default();
-        (code, self.write_json(out, code, more, &[result]))
+        let written = self.write_body(out, code, content_type, more, &[result]);
+        (code, written)
     }
 
     /// Writes an answer of this body, with `more` fields.
     fn write_json(&self, out: &mut [u8], code: Code, more: &str, body: &[&str]) -> usize {
+        self.write_body(out, code, JSON, more, body)
+    }
+
+    /// The same of another type.
+    fn write_body(
+        &self,
+        out: &mut [u8],
+        code: Code,
+        content_type: &str,
+        more: &str,
+        body: &[&str],
+    ) -> usize {
         let mut out = Out::new(out);
         out.texts(&[
             "HTTP/1.1 ",
             code.text(),
             "\r\n",
             common_fields!(),
-            "Content-Type: application/json\r\nCache-Control: no-store\r\n",
+            "Content-Type: ",
+            content_type,
+            "\r\nCache-Control: no-store\r\n",
             more,
             self.connection_field(),
             "Content-Length: ",

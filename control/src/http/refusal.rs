@@ -5,12 +5,14 @@
 #[expect(missing_docs, reason = "the names are those of RFC 9110 section 15")]
 pub enum Code {
     Ok,
+    Accepted,
     BadRequest,
     Unauthorized,
     Forbidden,
     NotFound,
     MethodNotAllowed,
     RequestTimeout,
+    Conflict,
     ContentTooLarge,
     UriTooLong,
     ExpectationFailed,
@@ -26,14 +28,16 @@ pub enum Code {
 
 impl Code {
     /// All of them, in numerical order.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::Ok,
+        Self::Accepted,
         Self::BadRequest,
         Self::Unauthorized,
         Self::Forbidden,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::RequestTimeout,
+        Self::Conflict,
         Self::ContentTooLarge,
         Self::UriTooLong,
         Self::ExpectationFailed,
@@ -51,12 +55,14 @@ impl Code {
     pub const fn text(self) -> &'static str {
         match self {
             Self::Ok => "200 OK",
+            Self::Accepted => "202 Accepted",
             Self::BadRequest => "400 Bad Request",
             Self::Unauthorized => "401 Unauthorized",
             Self::Forbidden => "403 Forbidden",
             Self::NotFound => "404 Not Found",
             Self::MethodNotAllowed => "405 Method Not Allowed",
             Self::RequestTimeout => "408 Request Timeout",
+            Self::Conflict => "409 Conflict",
             Self::ContentTooLarge => "413 Content Too Large",
             Self::UriTooLong => "414 URI Too Long",
             Self::ExpectationFailed => "417 Expectation Failed",

@@ -1,6 +1,7 @@
 //! Rules of RFC 9110 and 9112, one line each; splitting, damage and size in general. The pages: `status/tests.rs`.
 
 use super::*;
+use crate::shell::Form;
 use crate::status::tests::TYPICAL;
 
 #[derive(Debug, Default, PartialEq)]
@@ -40,7 +41,7 @@ fn play<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, eof: bool, room: usize) 
                     let (words, granted) = connection.errand().unwrap();
                     let result =
                         format!("{{\"ran\":\"{} {granted:?}\"}}\n", words.replace('\0', " "));
-                    let (ending, out) = (Ending::Done, &mut out[..room]);
+                    let (ending, out) = (Ending::Done(Form::Report), &mut out[..room]);
                     let step = connection.finish_errand(ending, result.as_bytes(), out, &TYPICAL);
                     outcome.sent.extend_from_slice(&out[..step.written]);
                     outcome.codes.extend(step.answered);

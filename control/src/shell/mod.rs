@@ -31,6 +31,7 @@ use hal::devicetree::Tree;
 use heapless::Vec;
 
 use crate::http::{MAX_ANSWER, SMALL_ANSWER};
+use crate::selftest::SelfTest;
 use crate::status::StatusSource;
 use hardware::Hardware;
 use line::{Event, Line};
@@ -57,6 +58,10 @@ pub trait Bench: StatusSource {
     fn interrupts(&self) -> (u64, u64);
     /// The board's buses, switch and MAC, if it is one that has them.
     fn hardware(&mut self) -> Option<&mut dyn Hardware> {
+        None
+    }
+    /// The board's self-test.
+    fn selftest(&mut self) -> Option<&mut SelfTest> {
         None
     }
     /// Source number `index` of interrupts: its INTID, and how often it interrupted.
@@ -149,8 +154,26 @@ pub struct Memory {
     pub state: u64,
     /// When the run began, in microseconds.
     pub since_us: u64,
+    /// The interface that who asks came by; `None` for the console.
+    pub via: Option<u8>,
+    /// What the result is, if nothing goes wrong.
+    pub form: Form,
     /// The counters as `stats -d` showed them last.
     stats: Vec<u64, REMEMBERED>,
+}
+
+/// What a result is, for those who have to be told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Form {
+    /// JSON, the report.
+    #[default]
+    Report,
+    /// That something was begun that goes on: a report, too.
+    Begun,
+    /// Lines of text, a document.
+    Lines,
+    /// XML, a document.
+    Xml,
 }
 
 /// How far a command came.
@@ -160,6 +183,8 @@ pub enum Progress {
     Done,
     /// Call again at this time, in microseconds, or when anything happened. What was reported is forgotten.
     Wait(u64),
+    /// The same, but what was reported is for a terminal to show now; elsewhere it is forgotten, too.
+    Show(u64),
 }
 
 /// Why a command was not run, or came to nothing.
@@ -173,6 +198,8 @@ pub enum Refusal {
     Denied(Access),
     /// The machine does not have what this is about.
     Absent(&'static str),
+    /// Not now: it would get in the way of something.
+    Conflict(&'static str),
     /// It went wrong.
     Failed(&'static str),
     /// Nobody may do this here.
@@ -198,7 +225,9 @@ impl fmt::Display for Refusal {
             }
             Refusal::Denied(_) => f.write_str("this takes the token"),
             Refusal::Absent(what) => write!(f, "this machine has no {what}"),
-            Refusal::Failed(why) | Refusal::Forbidden(why) => f.write_str(why),
+            Refusal::Conflict(why) | Refusal::Failed(why) | Refusal::Forbidden(why) => {
+                f.write_str(why)
+            }
             Refusal::Bus(error) => error.fmt(f),
             Refusal::Abort(address, syndrome) => {
                 write!(
@@ -232,6 +261,7 @@ pub fn run(
 ) -> Result<Progress, Refusal> {
     if memory.round == 0 {
         (memory.since_us, memory.state) = (bench.now_us(), 0);
+        memory.form = Form::Report;
     }
     let mut report = Report::new(out, format);
     let mut call = Call {
@@ -250,7 +280,8 @@ pub fn run(
             memory.round = 0;
             Ok(progress)
         }
-        Progress::Wait(_) => {
+        Progress::Show(_) if !whole => Err(Refusal::TooLong),
+        Progress::Wait(_) | Progress::Show(_) => {
             memory.round += 1;
             Ok(progress)
         }
@@ -364,6 +395,10 @@ impl Shell {
         };
         match result {
             Ok(Progress::Wait(at_us)) => return Some(at_us),
+            Ok(Progress::Show(at_us)) => {
+                self.waiting = 0..out.len;
+                return Some(at_us);
+            }
             Ok(Progress::Done) => {}
             Err(refusal) => {
                 self.memory.round = 0;

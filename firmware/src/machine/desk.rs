@@ -5,6 +5,7 @@ use super::card::Card;
 use super::console;
 use super::raw::Raw;
 use crate::network::Network;
+use crate::selftest::SelfTest;
 use crate::shell::hardware::Hardware;
 use crate::shell::net::Net;
 use crate::shell::{Bench, Refusal};
@@ -18,6 +19,7 @@ pub(super) struct Desk<'a> {
     pub(super) tree: &'static Tree<'static>,
     pub(super) watch: Option<&'a mut armada::Watch>,
     pub(super) raw: &'a mut Raw,
+    pub(super) tests: &'a mut SelfTest,
 }
 
 /// Runs the command that somebody on the network waits for, or goes on with it.
@@ -68,6 +70,10 @@ impl Bench for Desk<'_> {
 
     fn hardware(&mut self) -> Option<&mut dyn Hardware> {
         Some(self.watch.as_deref_mut()?)
+    }
+
+    fn selftest(&mut self) -> Option<&mut SelfTest> {
+        Some(self.tests)
     }
 
     fn interrupt_source(&self, index: usize) -> Option<(u32, u32)> {

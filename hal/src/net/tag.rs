@@ -171,6 +171,11 @@ impl Tagger {
         }
     }
 
+    /// Bytes of a tag, on a frame without 802.1Q header.
+    pub const fn bytes(&self) -> usize {
+        self.protocol.bytes()
+    }
+
     /// Takes the tag off a received frame.
     ///
     /// # Errors

@@ -8,6 +8,7 @@
 //! | `network` | interfaces, addresses, neighbours, routes, sockets |
 //! | `counters` | counters, latency |
 //! | `ping` | echo requests |
+//! | `selftest` | is the hardware sound? |
 
 mod counters;
 mod drops;
@@ -15,6 +16,7 @@ mod hardware;
 mod machine;
 mod network;
 mod ping;
+mod selftest;
 
 use super::{Access, Call, Command, Progress, Refusal};
 
@@ -26,6 +28,7 @@ static GROUPS: &[&[Command]] = &[
     ping::COMMANDS,
     drops::COMMANDS,
     hardware::COMMANDS,
+    selftest::COMMANDS,
 ];
 
 /// All commands.

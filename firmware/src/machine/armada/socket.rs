@@ -14,6 +14,8 @@ use hal::net::tag::{Drop, Drops, Source, Tagger};
 use hal::net::{Coalescing, Count, Counters, Frame, Link, MacAddr, Nic, Pool};
 use heapless::Deque;
 
+use super::looped::Looped;
+
 /// Frames that one socket keeps for another until its turn.
 pub(super) const QUEUE: usize = 64;
 /// Frames taken for others before one socket ends its turn.
@@ -58,6 +60,10 @@ pub(super) struct Conduit {
     pub(super) untaggable: u64,
     /// The switch's port on our side.
     pub(super) cpu: PortIndex,
+    /// The address of the interface that each port belongs to.
+    pub(super) macs: [MacAddr; PORTS],
+    /// A test of the self-test's, at work.
+    pub(super) looped: Option<Looped>,
 }
 
 impl Conduit {
@@ -111,7 +117,10 @@ impl Conduit {
         }
         let mut frame = board::receive(&mut self.mac, pool)?;
         let Some(tagger) = self.tagger else {
-            return Some(frame);
+            return match self.looped {
+                None => Some(frame),
+                Some(_) => self.keep_looped(frame, None),
+            };
         };
         match tagger.take_off(&mut frame) {
             Ok(source) if self.owners[usize::from(source.port.get())] == port => {
@@ -171,7 +180,7 @@ impl Conduit {
                 let owner = self.owners[usize::from(source.port.get())];
                 self.flags
                     .waiting
-                    .set(self.flags.waiting.get() | bit(owner));
+                    .set(self.flags.waiting.get() | self.waits(owner));
                 let queue = &mut self.queues[usize::from(owner.get())];
                 if let Err((frame, _)) = queue.push_back((frame, source.port)) {
                     self.queue_full += 1;
@@ -179,8 +188,10 @@ impl Conduit {
                 }
             }
             Err(reason) => {
-                self.drops.count(reason);
-                pool.discard(frame, reason.into());
+                if let Some(frame) = self.keep_looped(frame, Some(reason)) {
+                    self.drops.count(reason);
+                    pool.discard(frame, reason.into());
+                }
             }
         }
     }
