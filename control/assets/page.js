@@ -249,19 +249,30 @@ async function change(path) {
   }
 }
 
-async function selftest(show) {
-  const begun = await change('selftest');
+// With `all`, also what cuts ports for a while: this page may be behind one of them.
+async function selftest(show, all) {
+  const { tests } = await ask('selftest?list');
+  const chosen = tests.filter(({ cuts_ports: cuts }) => all || !cuts).map(({ test }) => test);
+  const begun = await change(`selftest/${chosen.join('/')}${all ? '?force=1' : ''}`);
   if (!begun) return show('');
   show('Testing.');
-  for (let run = begun; ; run = await ask(`selftest?job=${begun.job}`)) {
-    const table = make('table');
-    rows(table, (run.results || []).map(({ name, result, detail }) => [name, `${result}${detail ? `: ${detail}` : ''}`]));
-    const done = run.running === false;
-    const sum = `${run.passed || 0} passed, ${run.failed || 0} failed, ${run.skipped || 0} skipped`;
-    show(done ? `Done: ${sum}.` : `Testing ${words(run.test || '')}: ${sum} so far.`, table);
-    if (done) return;
+  for (let patience = 60; patience > 0;) {
     await sleep(700);
+    let run;
+    try {
+      run = await ask(`selftest/${begun.job}`);
+      patience = 60;
+    } catch (error) {
+      patience--;
+      continue;
+    }
+    const table = make('table');
+    rows(table, run.results.map(({ name, result, detail }) => [name, `${result}${detail ? `: ${detail}` : ''}`]));
+    const sum = `${run.passed} passed, ${run.failed} failed, ${run.skipped} skipped`;
+    show(run.running ? `Testing ${words(run.test || '')}: ${sum} so far.` : `Done: ${sum}.`, table);
+    if (!run.running) return;
   }
+  show('The board did not come back to say what came of it.');
 }
 
 async function capture(show) {
@@ -275,7 +286,7 @@ async function capture(show) {
 
 function showTools(has) {
   if (!has.has('selftest') && !has.has('capture')) return;
-  const said = make('p', { role: 'status' }), more = make('div', { class: 'wide' });
+  const said = make('p', { role: 'status' }), more = make('div', { class: 'wide', tabindex: 0, role: 'region', 'aria-label': 'Results' });
   const show = (text, ...content) => {
     say(said, text);
     more.replaceChildren(...content);
@@ -290,7 +301,10 @@ function showTools(has) {
     return made;
   };
   const place = section('tools', 'Tools');
-  if (has.has('selftest')) place.append(make('p', { class: 'row' }, button('Run the self-test', selftest)));
+  if (has.has('selftest')) {
+    place.append(make('p', { class: 'row' }, button('Run the self-test', selftest),
+      button('Also what cuts ports', show => selftest(show, true))));
+  }
   if (has.has('capture')) {
     const names = ports.map(({ article }) => article.dataset.name);
     const choice = make('select', {}, make('option', { value: '' }, 'all ports'), ...names.map(name => make('option', {}, name)));

@@ -164,7 +164,8 @@ impl Browser {
         let deadline = Instant::now() + Duration::from_secs(seconds);
         while self.value(expression)? != json!(true) {
             if Instant::now() > deadline {
-                let page = self.text("document.body.innerText")?.replace('\n', " | ");
+                let page = self.text("document.body.innerText.slice(0, 400)")?;
+                let page = page.replace('\n', " | ");
                 fail!("`{expression}` does not hold after {seconds} s: {page}");
             }
             std::thread::sleep(Duration::from_millis(50));
@@ -198,6 +199,13 @@ impl Browser {
         let bytes = base64(picture["data"].as_str().unwrap_or_default());
         ensure!(bytes.starts_with(b"\x89PNG"), "no picture of the page");
         Ok(fs::write(file, bytes)?)
+    }
+
+    /// Where files go that the page offers.
+    pub fn downloads_to(&mut self, directory: &Path) -> Result {
+        let params =
+            json!({ "behavior": "allow", "downloadPath": directory.display().to_string() });
+        self.call("Browser.setDownloadBehavior", params).map(|_| ())
     }
 
     /// What the page's scripts broke, and what its policy kept them from.

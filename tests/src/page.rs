@@ -221,6 +221,7 @@ fn live(cx: &Context) -> Result {
         Ok(())
     })?;
 
+    tools(&mut browser, cx)?;
     offline(&mut browser, &mut board)?;
     everybody(&mut browser).or_else(|failure| match failure {
         // The rest was looked at.
@@ -306,6 +307,83 @@ fn pictures(browser: &mut Browser, cx: &Context) -> Result {
         }
     }
     browser.view(1600, 1000, "light")
+}
+
+/// The buttons: the token asked for once, a self-test and what came of it, a capture that other programs read.
+fn tools(browser: &mut Browser, cx: &Context) -> Result {
+    let press = |title: &str| {
+        format!(
+            "(() => {{ const button = [...document.querySelectorAll('button')].find(it => it.textContent === '{title}'); button.focus(); button.click(); return true; }})()"
+        )
+    };
+    let token = |text: &str| {
+        format!(
+            "(() => {{ document.querySelector('dialog input').value = '{text}'; document.querySelector('dialog button').click(); return true; }})()"
+        )
+    };
+    let asked = "!!document.querySelector('dialog[open]')";
+    let said = "document.querySelector('#tools [role=status]').textContent";
+    browser.wait(10, "!!document.querySelector('#tools button')")?;
+    browser.value(&press("Run the self-test"))?;
+    browser.wait(10, asked)?;
+    browser.value(&token("open"))?;
+    browser.wait(
+        10,
+        "document.querySelector('dialog')?.textContent.includes('That was not the token')",
+    )?;
+    browser.value(&token("sesame"))?;
+    browser
+        .wait(60, &format!("{said}.startsWith('Done: ')"))
+        .during("self-test")?;
+    let sum = browser.text(said)?;
+    ensure!(
+        sum.contains(" 0 failed") && !sum.contains(" 0 passed"),
+        "self-test: {sum}"
+    );
+    let rows = browser.value("document.querySelectorAll('#tools tr').length")?;
+    ensure!(rows.as_u64() > Some(3), "{rows} rows of results");
+    let stored =
+        browser.value("localStorage.length + sessionStorage.length + document.cookie.length")?;
+    ensure!(stored == 0, "something was stored");
+
+    if browser.value("!document.querySelector('#tools select')")? == true {
+        println!("this image has no capture");
+        return Ok(());
+    }
+    let downloads = cx.out.join(format!("{}-downloads", cx.name));
+    let _ = fs::remove_dir_all(&downloads);
+    fs::create_dir_all(&downloads)?;
+    browser.downloads_to(&downloads)?;
+    browser.value("document.querySelector('#tools input').value = 20, document.querySelector('#tools select').value = 'wan', true")?;
+    browser.value(&press("Capture packets"))?;
+    let file = downloads.join("capture.pcapng");
+    wait(60, "the capture", || file.exists().then_some(()))?;
+    ensure!(
+        browser.value(asked)? == false,
+        "the token was asked for again"
+    );
+    let (_, frames, error) = attempt(
+        "tshark",
+        &[
+            "-r",
+            &file.display().to_string(),
+            "-T",
+            "fields",
+            "-e",
+            "frame.protocols",
+        ],
+    )?;
+    ensure!(
+        frames.lines().count() == 20,
+        "tshark reads {} frames: {error}",
+        frames.lines().count()
+    );
+    ensure!(
+        frames.contains("http") || frames.contains("tcp"),
+        "the capture has no frame of the page itself: {frames}"
+    );
+    let _ = fs::remove_dir_all(&downloads);
+    Ok(())
 }
 
 /// A board that does not answer: what is shown is old, and says so.

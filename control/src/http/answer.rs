@@ -161,7 +161,7 @@ impl Answer {
     #[inline(never)]
     fn write_page(&mut self, out: &mut [u8], resource: Resource, status: &Status) -> Option<usize> {
         let out = out.get_mut(..MAX_ANSWER)?;
-        let written = self.write_body(&mut out[PAGE_HEAD..], resource, status);
+        let written = self.write_content(&mut out[PAGE_HEAD..], resource, status);
         let (kind, keep, more) = match resource {
             Resource::Metrics => ("text/plain; version=0.0.4; charset=utf-8", NO_STORE, ""),
             Resource::Api | Resource::Latency => ("application/json", NO_STORE, ""),
@@ -229,7 +229,7 @@ impl Answer {
         resource: Resource,
         status: &Status,
     ) -> Option<usize> {
-        let (len, part, end) = match self.write_body(out, resource, status) {
+        let (len, part, end) = match self.write_content(out, resource, status) {
             // An empty chunk is the last one by itself.
             Written::Whole(0) => (0, 0, CHUNK_END),
             Written::Whole(len) => (len, 0, LAST_CHUNK),
@@ -294,7 +294,7 @@ impl Answer {
         (whole, len == 0)
     }
 
-    /// Makes a chunk of a piece that [`write_body`] wrote at `at`, if this connection has chunks. Where it now stands.
+    /// Makes a chunk of a piece that [`Answer::write_content`] wrote at `at`, if this connection has chunks. Where it now stands.
     fn frame(&self, out: &mut [u8], at: usize, len: usize, end: &str) -> Range<usize> {
         let start = at + CHUNK_HEAD;
         if self.persistence != Persistence::Keep {
@@ -412,7 +412,7 @@ impl Answer {
     }
 
     /// Writes a page from a part on, with room left on both sides for what makes a chunk of it.
-    fn write_body(&self, out: &mut [u8], resource: Resource, status: &Status) -> Written {
+    fn write_content(&self, out: &mut [u8], resource: Resource, status: &Status) -> Written {
         let end = out.len().saturating_sub(LAST_CHUNK.len());
         let Some(room) = out.get_mut(CHUNK_HEAD..end) else {
             return Written::Nothing;
