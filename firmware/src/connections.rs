@@ -92,6 +92,14 @@ pub struct Key {
 }
 
 impl Key {
+    /// Whether both are between the same ends, whichever of them is ours and whatever the interface.
+    pub fn has_ends_of(&self, other: &Key) -> bool {
+        let mine = (self.local, self.local_port, self.remote, self.remote_port);
+        let ends = (other.local, other.local_port);
+        let others = (other.remote, other.remote_port);
+        mine == (ends.0, ends.1, others.0, others.1) || mine == (others.0, others.1, ends.0, ends.1)
+    }
+
     fn bucket(&self) -> usize {
         let mixed = self.remote[0] ^ self.remote[1] ^ self.local[1].rotate_left(7);
         let mixed = mixed ^ u64::from(self.remote_port) << 20 ^ u64::from(self.local_port) << 40;

@@ -7,6 +7,7 @@ pub mod addressing;
 pub mod admission;
 pub mod api;
 pub mod bootargs;
+pub mod capture;
 pub mod connections;
 pub mod echo;
 pub mod fast_path;

@@ -8,6 +8,7 @@
 //! `cargo run --profile fuzz -p fuzz -- devicetree --seed 2 --iterations 1000000`.
 
 pub mod bootargs;
+pub mod bpf;
 pub mod devicetree;
 pub mod frames;
 pub mod http;
@@ -24,6 +25,7 @@ pub const TARGETS: &[Target] = &[
     devicetree::TARGET,
     bootargs::TARGET,
     http::TARGET,
+    bpf::TARGET,
     iperf3::TARGET,
     irtt::TARGET,
     mdns::TARGET,
