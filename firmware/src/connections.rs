@@ -15,6 +15,7 @@ use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
 use smoltcp::time::Duration;
 use smoltcp::wire::IpAddress;
 
+use crate::capture::Framing;
 use crate::http;
 use crate::services::iperf3;
 
@@ -232,6 +233,8 @@ pub struct Connection {
     pub iperf3: iperf3::Role,
     /// Where the characters of the chargen service go on.
     pub chargen_at: u32,
+    /// It carries the capture.
+    pub capture: Option<Framing>,
     /// When the connection last made progress, in microseconds: data moved, or its state changed.
     pub active_us: u64,
     /// State and bytes under way when it was last looked at: what tells progress.
@@ -268,6 +271,11 @@ impl Connection {
     pub fn note_progress(&mut self) -> State {
         self.seen = self.progress();
         self.seen.0
+    }
+
+    /// What identifies it.
+    pub fn key(&self) -> Key {
+        self.key
     }
 
     /// The number of its interface.
@@ -321,6 +329,7 @@ impl Connections {
                 http: http::Connection::default(),
                 iperf3: iperf3::Role::Fresh,
                 chargen_at: 0,
+                capture: None,
                 active_us: 0,
                 seen: (State::Closed, 0),
                 request_since_us: None,
@@ -410,6 +419,7 @@ impl Connections {
         place.http = http::Connection::default();
         place.iperf3 = iperf3::Role::Fresh;
         place.chargen_at = 0;
+        place.capture = None;
         place.active_us = now_us;
         place.request_since_us = None;
         place.deadline_us = u64::MAX;
@@ -474,6 +484,7 @@ impl Connections {
             return;
         };
         self.open[service as usize] -= 1;
+        place.capture = None;
         // A socket that did not end by itself must not remember anything when it listens again.
         place.sockets.get_mut::<Socket>(place.handle).abort();
         place.deadline_us = u64::MAX;

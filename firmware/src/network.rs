@@ -18,6 +18,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
 
+use hal::net::capture::Tapped;
 use hal::net::smoltcp::Lent;
 use hal::net::{Frame, Link, Nic, Pool};
 use heapless::String;
@@ -30,6 +31,7 @@ use smoltcp::wire::{EthernetAddress, HardwareAddress, IpAddress};
 
 use crate::addressing::{self, Addressing, Event};
 use crate::admission;
+use crate::capture::Capture;
 use crate::connections::{
     Class, Connections, RECEIVE_BYTES, Segment, Service, TRANSMIT_BYTES, classify,
 };
@@ -46,6 +48,8 @@ const BUDGET: usize = 64;
 const COPIES: usize = 8;
 /// Segments one connection may send in one round.
 const SEGMENTS: usize = 16;
+/// The same for the one that carries a capture: others may be in more of a hurry.
+const CAPTURE_SEGMENTS: usize = 4;
 /// Requests one connection may have answered in one round.
 const REQUESTS: usize = 16;
 /// When the stack wants to be polled at once although it could not do anything, it waits this long.
@@ -123,7 +127,7 @@ pub struct Port<N: Nic> {
     /// `eth0`, `wan` ...
     pub name: Name,
     /// Its driver.
-    pub nic: N,
+    pub nic: Tapped<N>,
     /// Its bit in the sets of interrupts that [`Network::poll`] takes and gives.
     pub interrupt: u32,
     /// The stack on it.
@@ -160,12 +164,13 @@ impl<N: Nic> Port<N> {
     /// An interface without addresses yet. Allocates.
     pub fn new(
         name: Name,
-        mut nic: N,
+        nic: N,
         interrupt: u32,
         addressing: Addressing,
         seed: u64,
         pool: &mut Pool,
     ) -> Self {
+        let mut nic = Tapped::new(nic);
         let mut config = Config::new(HardwareAddress::Ethernet(EthernetAddress(nic.mac())));
         config.random_seed = seed;
         let mut flows = Flows::default();
@@ -240,6 +245,11 @@ impl<N: Nic> Port<N> {
         now_us + RETRY_BLOCKED_US
     }
 
+    /// Whether received frames wait for their turn.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.backlog
+    }
+
     fn block(&mut self) {
         self.blocked = true;
         self.nic.interrupt_on_space(true);
@@ -275,6 +285,10 @@ pub struct Network<N: Nic> {
     pub access: http::Access,
     /// How long answers take.
     pub latency: Latency,
+    /// Where frames may be captured.
+    pub capture: Option<&'static Capture>,
+    /// The connection that carries the capture there is.
+    pub(crate) capturing: Option<usize>,
     input: Box<[u8; RECEIVE_BYTES]>,
     output: Box<[u8; TRANSMIT_BYTES]>,
 }
@@ -295,6 +309,8 @@ impl<N: Nic> Network<N> {
             services: Services::default(),
             access: http::Access::default(),
             latency: Latency::off(),
+            capture: None,
+            capturing: None,
             input: Box::new([0; RECEIVE_BYTES]),
             output: Box::new([0; TRANSMIT_BYTES]),
         }
@@ -323,6 +339,10 @@ impl<N: Nic> Network<N> {
                 answered |= u32::from(!port.answers.is_empty()) << index;
             }
         }
+        let capture_us = match self.capturing {
+            Some(index) => self.tend_capture(index, now_us),
+            None => u64::MAX,
+        };
         self.connections.expire(now_us);
         let mut again = false;
         if self.connections.any_touched() {
@@ -333,7 +353,7 @@ impl<N: Nic> Network<N> {
             }
             again = self.connections.any_touched();
         }
-        let mut next_us = self.connections.earliest_us();
+        let mut next_us = self.connections.earliest_us().min(capture_us);
         if self.services.iperf3.sends_datagrams() {
             let due_us = self.send_datagrams(now_us);
             again |= due_us <= now_us;
@@ -668,12 +688,17 @@ impl<N: Nic> Network<N> {
             false => None,
         };
         let service = connection.service;
+        let mut segments = SEGMENTS;
         match service {
             None => return,
             Some(Service::Echo) => {
                 if echo::serve_tcp(connection.socket(), &mut self.input[..]) {
                     connection.active_us = now_us;
                 }
+            }
+            Some(Service::Http) if connection.capture.is_some() => {
+                segments = CAPTURE_SEGMENTS;
+                service_deadline_us = service_deadline_us.min(self.serve_capture(index, now_us));
             }
             Some(Service::Http) => {
                 service_deadline_us = service_deadline_us.min(self.serve_http(index, now_us));
@@ -706,11 +731,11 @@ impl<N: Nic> Network<N> {
             frame: None,
         };
         // Asking the stack when it wants to go on is much cheaper than letting it try.
-        let mut budget = SEGMENTS;
+        let mut budget = segments;
         let at = loop {
             budget -= 1;
             let sent = port.iface.poll_egress(now, &mut lent, connection.sockets());
-            if budget == SEGMENTS - 1
+            if budget == segments - 1
                 && sent != PollResult::None
                 && let Some((began, _)) = answers
             {

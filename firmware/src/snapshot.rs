@@ -2,6 +2,7 @@
 
 use core::fmt::Write;
 
+use hal::net::capture::Tapped;
 use hal::net::{Count, Nic};
 use heapless::{String, Vec};
 use smoltcp::wire::IpAddress;
@@ -68,8 +69,8 @@ impl<N: Nic> StatusSource for Snapshot<'_, N> {
     fn with_status(&self, show: &mut dyn FnMut(&Status<'_>)) {
         let mut addresses: Vec<Vec<Address, MAX_ADDRESSES>, MAX_INTERFACES> = Vec::new();
         let mut counters: Vec<Vec<Counter<'_>, MAX_COUNTERS>, MAX_INTERFACES> = Vec::new();
-        let mut tables: Vec<PortTable<'_, N>, MAX_INTERFACES> = Vec::new();
-        let mut devices: Vec<DeviceTable<'_, N>, MAX_INTERFACES> = Vec::new();
+        let mut tables: Vec<PortTable<'_, Tapped<N>>, MAX_INTERFACES> = Vec::new();
+        let mut devices: Vec<DeviceTable<'_, Tapped<N>>, MAX_INTERFACES> = Vec::new();
         let mut urls: Vec<String<64>, { MAX_INTERFACES * 2 }> = Vec::new();
         for port in self.ports.iter().take(MAX_INTERFACES) {
             let mut own = Vec::new();

@@ -5,6 +5,7 @@
 mod args;
 mod bench;
 mod build;
+mod capture;
 mod elf;
 mod errata;
 mod error;
@@ -40,6 +41,7 @@ const COMMANDS: &[&Command] = &[
     &bench::COMMAND,
     &rfc2544::COMMAND,
     &latency::COMMAND,
+    &capture::COMMAND,
     &sdcard::COMMAND,
     &netboot::COMMAND,
     &qemu::COMMAND,

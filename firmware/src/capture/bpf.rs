@@ -17,6 +17,8 @@ use heapless::Vec;
 pub const MAX_INSTRUCTIONS: usize = 224;
 /// Hexadecimal digits of an instruction: code 4, jt 2, jf 2, k 8.
 const DIGITS: usize = 16;
+/// Bytes of an Ethernet frame's addresses.
+const ADDRESSES: u32 = 12;
 /// Words of scratch memory.
 const SCRATCH: usize = 16;
 /// A load from here tells what Linux calls the packet's type; libpcap asks so for `inbound` and `outbound`.
@@ -180,6 +182,21 @@ impl Program {
         Ok(Program(program))
     }
 
+    /// Makes it see frames as if `gap` bytes after the addresses were not there: a switch tag.
+    ///
+    /// A load with an index is moved by its fixed part, which is where libpcap has the begin of a header.
+    pub fn skip(&mut self, gap: usize) {
+        for Instruction { code, k, .. } in &mut self.0 {
+            let loads = matches!(
+                *code,
+                LD_ABS_W | LD_ABS_H | LD_ABS_B | LD_IND_W | LD_IND_H | LD_IND_B | LDX_MSH
+            );
+            if loads && *k >= ADDRESSES {
+                *k = k.saturating_add(gap as u32);
+            }
+        }
+    }
+
     /// Whether there is none: everything is accepted.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -333,6 +350,21 @@ mod tests {
         six[12..14].copy_from_slice(&[0x86, 0xdd]);
         (six[20], six[57]) = (17, 7);
         assert!(program.run(&six, false) > 0);
+    }
+
+    #[test]
+    fn a_tag_can_be_skipped() {
+        let digits: std::string::String = UDP_PORT_7.split_whitespace().collect();
+        let mut program = Program::parse(digits.as_bytes()).unwrap();
+        program.skip(8);
+        for (options, wanted) in [(0, 7), (8, 7), (0, 8)] {
+            let frame = udp(1000, wanted, options, 0);
+            let mut tagged = std::vec![0; 12];
+            tagged.extend_from_slice(&[0xda, 0xda, 0, 0, 0, 8, 0, 0]);
+            tagged.extend_from_slice(&frame[12..]);
+            assert_eq!(program.run(&tagged, false) > 0, wanted == 7);
+            assert_eq!(program.run(&frame, false), 0);
+        }
     }
 
     #[test]

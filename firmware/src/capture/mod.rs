@@ -15,12 +15,14 @@
 //! | `bpf` | filters |
 //! | `ring` | frames between the tap and the connection |
 //! | `pcapng` | the file |
+//! | `stream` | the network's part: taps on and off, the connection |
 //! | `ticket` | who may |
 
 pub mod bpf;
 pub mod order;
 pub mod pcapng;
 mod ring;
+mod stream;
 mod ticket;
 
 use alloc::vec::Vec;
@@ -37,6 +39,7 @@ use pcapng::{LinkType, Seen};
 use ring::Ring;
 
 pub use order::{Order, Refusal};
+pub use stream::Framing;
 pub use ticket::{Tickets, VALID_S};
 
 /// Memory for frames that wait to be sent, in bytes.
@@ -203,6 +206,7 @@ impl Capture {
                 pcapng::interface(out, name, link_type, snaplen, text)
             });
         });
+        order.filter.skip(*tag_len);
         inner.own = own;
         inner.phase = Phase::Recording;
         inner.begun_ns = (inner.clock)();

@@ -2,6 +2,7 @@
 
 use super::card::Card;
 use super::console;
+use crate::capture;
 use crate::network::Network;
 use crate::shell::Bench;
 use crate::snapshot::Snapshot;
@@ -48,6 +49,10 @@ impl Bench for Desk<'_> {
     fn interrupts(&self) -> (u64, u64) {
         let (taken, unexpected) = irq::counts();
         (taken.into(), unexpected.into())
+    }
+
+    fn capture(&self) -> Option<capture::State> {
+        self.network.capture.map(|capture| capture.state())
     }
 
     fn reboot(&mut self) {

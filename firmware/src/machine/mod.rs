@@ -39,6 +39,7 @@ use self::card::Card;
 use self::desk::Desk;
 use crate::addressing::{Addressing, Config, Ipv4Config, Ipv6Config};
 use crate::bootargs::{BootArgs, Method};
+use crate::capture::Capture;
 use crate::connections::{CONNECTIONS, RECEIVE_BYTES, TRANSMIT_BYTES};
 use crate::http::Access;
 use crate::latency::Latency;
@@ -374,6 +375,13 @@ impl Machine {
         network.services.chargen = args.chargen;
         network.access = Access::new(args.admin.clone());
         network.latency = stamps.latency(args.latency, hz, self.tree);
+        if args.admin.is_some() {
+            network.capture =
+                Capture::new(&mut random, timer::now_ns).map(|c| &*Box::leak(Box::new(c)));
+            if network.capture.is_none() {
+                warn!("capture: no memory left for it");
+            }
+        }
         let shell = Shell::new();
         let (used, size) = heap::usage();
         network.system.heap_bytes = (used as u64, size as u64);

@@ -22,6 +22,7 @@ use core::fmt::{self, Write};
 use hal::devicetree::Tree;
 use heapless::Vec;
 
+use crate::capture;
 use crate::status::StatusSource;
 use line::{Event, Line};
 use report::{Format, Report};
@@ -45,6 +46,10 @@ pub trait Bench: StatusSource {
     fn log(&self, line: &mut dyn FnMut(&str));
     /// Interrupts taken, and those that nobody had asked for.
     fn interrupts(&self) -> (u64, u64);
+    /// The capture, if there can be one.
+    fn capture(&self) -> Option<capture::State> {
+        None
+    }
     /// Starts the machine anew, once the console is empty. Returns only if there is no way.
     fn reboot(&mut self);
 }

@@ -171,6 +171,11 @@ impl Tagger {
         }
     }
 
+    /// How the frames are tagged.
+    pub const fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
     /// Takes the tag off a received frame.
     ///
     /// # Errors

@@ -290,6 +290,7 @@ fn bring_up(
     let conduit: &'static RefCell<Conduit> = Box::leak(Box::new(RefCell::new(Conduit {
         mac,
         tagger,
+        tap: None,
         owners,
         queues: Default::default(),
         flags,

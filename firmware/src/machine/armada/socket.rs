@@ -7,9 +7,10 @@ use core::cell::{Cell, RefCell};
 
 use hal::arch::{irq, timer};
 use hal::net::bridge::Stations;
+use hal::net::capture::{Direction, Tap};
 use hal::net::mv88e6xxx::{Mailbox, PORTS, PortIndex, PortSet};
 use hal::net::neta::board;
-use hal::net::tag::{Drop, Drops, Source, Tagger};
+use hal::net::tag::{Drop, Drops, Protocol, Source, Tagger};
 use hal::net::{Coalescing, Count, Counters, Frame, Link, MacAddr, Nic, Pool};
 use heapless::Deque;
 
@@ -42,6 +43,8 @@ pub(super) struct Conduit {
     pub(super) mac: board::Port,
     /// `None` without a switch: then there is one socket.
     pub(super) tagger: Option<Tagger>,
+    /// Who is shown every frame, tag and all.
+    pub(super) tap: Option<Tap>,
     /// The interface that each port belongs to, by its first port.
     pub(super) owners: [PortIndex; PORTS],
     /// What waits for an interface, and the port it came in by.
@@ -109,6 +112,9 @@ impl Conduit {
             return Some(frame);
         }
         let mut frame = board::receive(&mut self.mac, pool)?;
+        if let Some(tap) = &self.tap {
+            tap.show(Direction::Received, &frame);
+        }
         let Some(tagger) = self.tagger else {
             return Some(frame);
         };
@@ -150,6 +156,9 @@ impl Conduit {
         self.set_aside(frame, taken_off, pool);
         for _ in 0..HARVEST {
             let mut frame = board::receive(&mut self.mac, pool)?;
+            if let Some(tap) = &self.tap {
+                tap.show(Direction::Received, &frame);
+            }
             match tagger.take_off(&mut frame) {
                 Ok(source) if self.owners[usize::from(source.port.get())] == port => {
                     self.came_by = source.port;
@@ -202,6 +211,9 @@ impl Conduit {
             self.untaggable += 1;
             pool.put(frame);
             return;
+        }
+        if let Some(tap) = &self.tap {
+            tap.show(Direction::Sent, &frame);
         }
         self.flags.unflushed.set(true);
         if board::send(&mut self.mac, frame, pool) {
@@ -471,6 +483,13 @@ impl Nic for Socket {
             mailbox.want_totals(self.port);
             mailbox.want_totals(self.conduit.borrow().cpu);
         }
+    }
+
+    fn tap_conduit(&mut self, tap: Option<Tap>) -> Option<Protocol> {
+        let mut conduit = self.conduit.borrow_mut();
+        let protocol = conduit.tagger.as_ref()?.protocol();
+        conduit.tap = tap;
+        Some(protocol)
     }
 }
 
