@@ -241,6 +241,8 @@ pub struct Connection {
     seen: (State, usize),
     /// When the request that is still incomplete began, in microseconds.
     pub request_since_us: Option<u64>,
+    /// Since when it waits for the result of a command, in microseconds.
+    pub errand_since_us: Option<u64>,
     /// When to look at it next; `u64::MAX` for never.
     deadline_us: u64,
 }
@@ -333,6 +335,7 @@ impl Connections {
                 active_us: 0,
                 seen: (State::Closed, 0),
                 request_since_us: None,
+                errand_since_us: None,
                 deadline_us: u64::MAX,
             }
         };
@@ -422,6 +425,7 @@ impl Connections {
         place.capture = None;
         place.active_us = now_us;
         place.request_since_us = None;
+        place.errand_since_us = None;
         place.deadline_us = u64::MAX;
         let bucket = segment.key.bucket();
         place.next = self.buckets[bucket];
@@ -540,6 +544,16 @@ impl Connections {
             from = (from / 64 + 1) * 64;
         }
         None
+    }
+
+    /// Notes the connection that has waited longest for a command to be run.
+    pub fn touch_longest_waiting(&mut self) {
+        let waiting = self.places.iter().enumerate();
+        let waiting = waiting.filter(|(_, place)| place.service.is_some());
+        let since = waiting.filter_map(|(index, place)| Some((place.errand_since_us?, index)));
+        if let Some((_, index)) = since.min() {
+            self.touch(index);
+        }
     }
 
     /// Sets when a connection must be looked at again.

@@ -40,6 +40,7 @@ use crate::fast_path::{self, Flows, Verdict};
 use crate::http;
 use crate::latency::{Answers, InPlace, Kind, Latency, clock};
 use crate::services::{self, Outcome, Services};
+use crate::shell::errand::{Ending, Errand, Ticket};
 use crate::snapshot::{Snapshot, System};
 
 /// Frames one interface may have handled before the others, the timers and the services get their turn.
@@ -64,6 +65,8 @@ const REQUEST_LIMIT_US: u64 = 10_000_000;
 /// A connection without a request is closed after this long. Less than the 60 s after which the stack forgets the MAC
 /// address of a silent peer: the farewell is to be a FIN that arrives.
 const IDLE_LIMIT_US: u64 = 50_000_000;
+/// Who waits longer for commands of others to be done is told to come again.
+const ERRAND_LIMIT_US: u64 = 10_000_000;
 /// A neighbour that has not answered for this long is given up: on a LAN, one that exists takes a millisecond.
 const NEIGHBOUR_LIMIT_US: u64 = 500_000;
 /// Datagrams that wait for the UDP echo service, of interfaces where the fast path does not know the way.
@@ -289,6 +292,8 @@ pub struct Network<N: Nic> {
     pub capture: Option<&'static Capture>,
     /// The connection that carries the capture there is.
     pub(crate) capturing: Option<usize>,
+    /// The command being run for a connection. Taken while it runs.
+    pub errand: Option<Box<Errand>>,
     input: Box<[u8; RECEIVE_BYTES]>,
     output: Box<[u8; TRANSMIT_BYTES]>,
 }
@@ -311,6 +316,7 @@ impl<N: Nic> Network<N> {
             latency: Latency::off(),
             capture: None,
             capturing: None,
+            errand: Some(Errand::new()),
             input: Box::new([0; RECEIVE_BYTES]),
             output: Box::new([0; TRANSMIT_BYTES]),
         }
@@ -817,9 +823,106 @@ impl<N: Nic> Network<N> {
         iperf3.datagrams_due_us()
     }
 
+    /// When the command that somebody waits for is to be run, in microseconds.
+    #[inline]
+    pub fn errand_due_us(&self) -> u64 {
+        self.errand.as_ref().map_or(u64::MAX, |it| it.due_us())
+    }
+
+    /// The command that is due, to be run and given to [`Network::put_errand`].
+    #[cold]
+    pub fn take_errand(&mut self) -> Option<Box<Errand>> {
+        let mut errand = self.errand.take()?;
+        if let Some(ticket) = errand.ticket() {
+            let connection = self.connections.get(ticket.place);
+            let holds = connection.errand_since_us == Some(ticket.since_us);
+            if !holds || connection.socket().state() != State::Established {
+                // Nobody waits for it any more.
+                if holds {
+                    connection.errand_since_us = None;
+                    connection.socket().close();
+                    self.connections.touch(ticket.place);
+                }
+                errand.free();
+                self.connections.touch_longest_waiting();
+            }
+        }
+        Some(errand)
+    }
+
+    /// Takes back a command that ran, and tells who waits for it if it is over.
+    #[cold]
+    pub fn put_errand(&mut self, errand: Box<Errand>) {
+        if let (Some(ticket), Some(_)) = (errand.ticket(), errand.ending()) {
+            self.connections.touch(ticket.place);
+        }
+        self.errand = Some(errand);
+    }
+
+    /// Has the command of a connection run, or answers it. Returns when patience ends, in microseconds, if it is not
+    /// answered yet.
+    #[cold]
+    fn attend(&mut self, index: usize, now_us: u64) -> Option<u64> {
+        let (open, counters) = Snapshot::<N>::counts(&self.connections);
+        let connection = self.connections.get(index);
+        let since_us = connection.errand_since_us?;
+        let errand = self.errand.as_mut()?;
+        let ticket = Ticket {
+            place: index,
+            since_us,
+        };
+        let (ending, result) = match errand.ticket() {
+            None => {
+                if let Some((words, granted)) = connection.http.errand() {
+                    errand.begin(ticket, words, granted, now_us);
+                }
+                return Some(u64::MAX);
+            }
+            Some(holder) if holder == ticket => match errand.ending() {
+                Some(ending) => ending,
+                None => return Some(u64::MAX),
+            },
+            Some(_) if now_us >= since_us + ERRAND_LIMIT_US => (Ending::Busy, &[][..]),
+            Some(_) => return Some(since_us + ERRAND_LIMIT_US),
+        };
+        let source = Snapshot {
+            ports: &self.ports,
+            open,
+            connections: counters,
+            answers: &self.answers,
+            services: &self.services,
+            system: &self.system,
+            access: &self.access,
+            latency: &self.latency,
+            now_us,
+        };
+        connection.errand_since_us = None;
+        connection.active_us = now_us;
+        let (socket, http) = connection.http_parts();
+        let room = (socket.send_capacity() - socket.send_queue()).min(self.output.len());
+        let step = http.finish_errand(ending, result, &mut self.output[..room], &source);
+        let _ = socket.send_slice(&self.output[..step.written]);
+        if step.next == http::Next::Close {
+            socket.close();
+        }
+        if let Some(code) = step.answered {
+            self.answers.count(code);
+        }
+        if errand.ticket() == Some(ticket) {
+            errand.free();
+            self.connections.touch_longest_waiting();
+        }
+        None
+    }
+
     /// Answers the requests that have arrived. Returns when patience with the peer ends, in microseconds.
     #[inline(never)]
     fn serve_http(&mut self, index: usize, now_us: u64) -> u64 {
+        if self.connections.get(index).errand_since_us.is_some()
+            && let Some(limit_us) = self.attend(index, now_us)
+        {
+            return limit_us;
+        }
         let (open, counters) = Snapshot::<N>::counts(&self.connections);
         let connection = self.connections.get(index);
         if connection.socket().state() == State::SynReceived {
@@ -890,6 +993,11 @@ impl<N: Nic> Network<N> {
             match step.next {
                 http::Next::Step => {}
                 http::Next::Input => break,
+                http::Next::Errand => {
+                    connection.errand_since_us = Some(now_us);
+                    self.latency.forget(index);
+                    return self.attend(index, now_us).unwrap_or(u64::MAX);
+                }
                 http::Next::Room(_) => {
                     waits_for_room = true;
                     break;

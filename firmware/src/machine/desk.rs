@@ -15,6 +15,15 @@ pub(super) struct Desk<'a> {
     pub(super) tree: &'static Tree<'static>,
 }
 
+/// Runs the command that somebody on the network waits for, or goes on with it.
+#[cold]
+pub(super) fn run_errand(network: &mut Network<Card>, tree: &'static Tree<'static>) {
+    if let Some(mut errand) = network.take_errand() {
+        errand.run(&mut Desk { network, tree });
+        network.put_errand(errand);
+    }
+}
+
 impl StatusSource for Desk<'_> {
     fn with_status(&self, show: &mut dyn FnMut(&Status<'_>)) {
         let (open, connections) = Snapshot::<Card>::counts(&self.network.connections);

@@ -373,7 +373,7 @@ impl Machine {
         let mut network = Network::new(ports, pool, system);
         network.services.configure(random.draw(), timer::now_ns);
         network.services.chargen = args.chargen;
-        network.access = Access::new(args.admin.clone());
+        network.access = Access::new(args.admin.clone(), args.private);
         network.latency = stamps.latency(args.latency, hz, self.tree);
         if args.admin.is_some() {
             network.capture =
@@ -431,6 +431,7 @@ fn serve(network: &mut Network<Card>, duties: Duties) -> ! {
     // When the network wants to be polled although nothing happened.
     let mut network_us = 0;
     let mut shell_us = u64::MAX;
+    let mut errand_us = u64::MAX;
     loop {
         let mut pending = irq::take();
         if pending & timer_slot.mask() != 0 {
@@ -474,9 +475,16 @@ fn serve(network: &mut Network<Card>, duties: Duties) -> ! {
                 Next::At(at_us) => at_us,
                 Next::Idle => u64::MAX,
             };
+            errand_us = network.errand_due_us();
+        }
+        if errand_us <= now_us {
+            desk::run_errand(network, tree);
+            errand_us = network.errand_due_us();
+            network_us = 0;
         }
         if network_us > 0 {
             let at_us = network_us.min(watch_us).min(shell_us).min(trial_us);
+            let at_us = at_us.min(errand_us);
             slept = irq::wait(|| timer::set_alarm((at_us != u64::MAX).then_some(at_us)));
         }
     }

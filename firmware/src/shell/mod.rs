@@ -8,9 +8,11 @@
 //! | `line` | editing a line of a terminal |
 //! | `report` | results, for people and for programs |
 //! | `commands` | the table |
+//! | `errand` | a command for somebody on the network |
 //! | `mod` | running one command at a time, without ever waiting |
 
 mod commands;
+pub mod errand;
 pub mod line;
 pub mod report;
 #[cfg(test)]
@@ -23,14 +25,15 @@ use hal::devicetree::Tree;
 use heapless::Vec;
 
 use crate::capture;
+use crate::http::{MAX_ANSWER, SMALL_ANSWER};
 use crate::status::StatusSource;
 use line::{Event, Line};
 use report::{Format, Report};
 
 pub use commands::commands;
 
-/// Longest result, in bytes.
-pub const MAX_OUTPUT: usize = 16 * 1024;
+/// Longest result, in bytes: with the head of an HTTP answer it fits the transmit buffer of a connection.
+pub const MAX_OUTPUT: usize = MAX_ANSWER - SMALL_ANSWER;
 /// Most words of a line.
 const MAX_WORDS: usize = 16;
 /// Counters whose last values `stats -d` remembers.
