@@ -894,6 +894,7 @@ impl<N: Nic> Network<N> {
             system: &self.system,
             access: &self.access,
             latency: &self.latency,
+            capture: self.capture,
             now_us,
         };
         connection.errand_since_us = None;
@@ -956,6 +957,7 @@ impl<N: Nic> Network<N> {
                 system,
                 access: &self.access,
                 latency: &self.latency,
+                capture: self.capture,
                 now_us,
             };
             let contiguous = socket.peek(waiting).map_or(0, <[u8]>::len);
@@ -983,8 +985,13 @@ impl<N: Nic> Network<N> {
             if let Some(code) = step.answered {
                 self.answers.count(code);
             }
-            if step.action == Some(http::Action::ResetLatency) {
-                self.latency.reset(now_us);
+            match step.action {
+                Some(http::Action::ResetLatency) => self.latency.reset(now_us),
+                Some(http::Action::Capture(framing)) => {
+                    self.begin_capture(index, framing);
+                    return u64::MAX;
+                }
+                None => {}
             }
             if step.consumed > 0 || step.written > 0 {
                 connection.active_us = now_us;

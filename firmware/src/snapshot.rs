@@ -8,6 +8,7 @@ use hal::net::{Count, Nic};
 use heapless::{String, Vec};
 use smoltcp::wire::IpAddress;
 
+use crate::capture::{self, Capture};
 use crate::connections::{Connections, SERVICES};
 use crate::http::{Access, AnswerCounters, Verdict};
 use crate::latency::Latency;
@@ -53,6 +54,8 @@ pub struct Snapshot<'a, N: Nic> {
     pub access: &'a Access,
     /// How long answers take.
     pub latency: &'a Latency,
+    /// Where frames may be captured.
+    pub capture: Option<&'static Capture>,
     /// The moment, in microseconds since start.
     pub now_us: u64,
 }
@@ -253,6 +256,18 @@ impl<N: Nic> StatusSource for Snapshot<'_, N> {
         names
             .chain(iter::once(self.system.hostname.as_str()))
             .any(|own| own.eq_ignore_ascii_case(name))
+    }
+
+    fn admits_to_capture(&self, query: &str) -> bool {
+        self.capture
+            .is_some_and(|capture| capture.admits(query, self.now_us))
+    }
+
+    fn order_capture(&self, query: &str) -> Result<(), capture::Refusal> {
+        let capture = self.capture.ok_or(capture::Refusal::Off)?;
+        capture.order(query, |name| {
+            self.ports.iter().any(|port| port.name == name)
+        })
     }
 
     fn judge(&self, authorization: Option<&[u8]>) -> Verdict {

@@ -37,10 +37,11 @@ use crate::status::MAX_INTERFACES;
 use bpf::Program;
 use pcapng::{LinkType, Seen};
 use ring::Ring;
+use ticket::Tickets;
 
 pub use order::{Order, Refusal};
 pub use stream::Framing;
-pub use ticket::{Tickets, VALID_S};
+pub use ticket::VALID_S;
 
 /// Memory for frames that wait to be sent, in bytes.
 pub const MEMORY: usize = 256 * 1024;
@@ -106,6 +107,7 @@ enum Phase {
 struct Inner {
     ring: Ring,
     clock: fn() -> u64,
+    has_conduit: bool,
     phase: Phase,
     taps: [TapState; TAPS],
     order: Order,
@@ -125,13 +127,14 @@ pub struct Capture(RefCell<Inner>);
 
 impl Capture {
     /// None yet, but memory for one; `None` if there is not so much. `clock` tells nanoseconds since start.
-    pub fn new(random: &mut Random, clock: fn() -> u64) -> Option<Self> {
+    pub fn new(random: &mut Random, clock: fn() -> u64, has_conduit: bool) -> Option<Self> {
         let mut memory = Vec::new();
         memory.try_reserve_exact(MEMORY).ok()?;
         memory.resize(MEMORY, 0);
         Some(Capture(RefCell::new(Inner {
             ring: Ring::new(memory),
             clock,
+            has_conduit,
             phase: Phase::Off,
             taps: Default::default(),
             order: Order::default(),
@@ -144,22 +147,37 @@ impl Capture {
         })))
     }
 
-    /// The tickets.
-    pub fn with_tickets<R>(&self, f: impl FnOnce(&mut Tickets) -> R) -> R {
-        f(&mut self.0.borrow_mut().tickets)
+    /// A new ticket, good for [`VALID_S`] seconds.
+    pub fn issue_ticket(&self, now_us: u64) -> heapless::String<{ ticket::DIGITS }> {
+        self.0.borrow_mut().tickets.issue(now_us)
+    }
+
+    /// Whether the query has a ticket that is good.
+    pub fn admits(&self, query: &str, now_us: u64) -> bool {
+        let ticket = order::ticket(query);
+        ticket.is_some_and(|ticket| self.0.borrow_mut().tickets.admits(ticket, now_us, false))
     }
 
     /// Keeps an order for [`Capture::begin`].
     ///
     /// # Errors
     ///
-    /// [`Refusal::Busy`], and what [`Order::parse`] says.
-    pub fn order(&self, query: &str) -> Result<(), Refusal> {
+    /// [`Refusal::Busy`], [`Refusal::Interface`], and what [`Order::parse`] says.
+    pub fn order(&self, query: &str, is_interface: impl Fn(&str) -> bool) -> Result<(), Refusal> {
         let mut inner = self.0.borrow_mut();
         if inner.phase != Phase::Off {
             return Err(Refusal::Busy);
         }
-        inner.order = Order::parse(query)?;
+        let order = Order::parse(query)?;
+        let known = match order.interface.as_str() {
+            "" => true,
+            CONDUIT => inner.has_conduit,
+            name => is_interface(name),
+        };
+        if !known {
+            return Err(Refusal::Interface);
+        }
+        inner.order = order;
         Ok(())
     }
 
@@ -182,6 +200,7 @@ impl Capture {
             order,
             taps: states,
             tag_len,
+            tickets,
             ..
         } = inner;
         ring.clear();
@@ -206,6 +225,8 @@ impl Capture {
                 pcapng::interface(out, name, link_type, snaplen, text)
             });
         });
+        // Good once.
+        tickets.admits(&order.ticket, 0, true);
         order.filter.skip(*tag_len);
         inner.own = own;
         inner.phase = Phase::Recording;

@@ -5,6 +5,7 @@ use heapless::String;
 
 use super::bpf::{self, Program};
 use super::pcapng::MAX_SNAPLEN;
+use super::ticket::DIGITS;
 use crate::network::Name;
 
 /// Longest text of a filter that is told again in the file.
@@ -23,12 +24,14 @@ pub struct Order {
     pub filter: Program,
     /// The same in words.
     pub text: String<MAX_TEXT>,
+    /// What lets it in, if it is not the token.
+    pub ticket: String<DIGITS>,
 }
 
 /// Why there is no capture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// This machine keeps no memory for captures: it has no token.
+    /// This machine has no memory for captures.
     Off,
     /// Something in the query is unknown, or makes no sense.
     Query,
@@ -40,6 +43,19 @@ pub enum Refusal {
     Busy,
 }
 
+impl Refusal {
+    /// In words.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::Off => "there is no memory for captures",
+            Self::Query => "the query is not if=, snaplen=, count=, filter=, text= and ticket=",
+            Self::Filter(_) => "the filter is not a program of classic BPF that is sure to end",
+            Self::Interface => "no interface has this name",
+            Self::Busy => "there is a capture already",
+        }
+    }
+}
+
 impl Default for Order {
     fn default() -> Self {
         Order {
@@ -48,12 +64,13 @@ impl Default for Order {
             count: u64::MAX,
             filter: Program::default(),
             text: String::new(),
+            ticket: String::new(),
         }
     }
 }
 
 impl Order {
-    /// Reads `if=wan&snaplen=128&count=10&filter=HEX&text=arp`, each of which may be left out. `ticket=` is not for us.
+    /// Reads `if=wan&snaplen=128&count=10&filter=HEX&text=arp&ticket=HEX`, each of which may be left out.
     ///
     /// # Errors
     ///
@@ -73,7 +90,7 @@ impl Order {
                     order.filter = Program::parse(value.as_bytes()).map_err(Refusal::Filter)?;
                 }
                 "text" => order.text = plain(value)?,
-                "ticket" => {}
+                "ticket" => order.ticket = plain(value)?,
                 _ => return Err(Refusal::Query),
             }
         }
@@ -82,8 +99,9 @@ impl Order {
 }
 
 /// The value of `ticket=`.
-pub fn ticket(query: &str) -> Option<&str> {
-    pairs(query)
+pub(super) fn ticket(query: &str) -> Option<&str> {
+    let mut pairs = pairs(query);
+    pairs
         .find(|(key, _)| *key == "ticket")
         .map(|(_, value)| value)
 }
@@ -137,8 +155,7 @@ mod tests {
         assert_eq!(order.text.as_str(), "udp port 7");
         assert!(!order.filter.is_empty());
         assert_eq!(Order::parse("snaplen=99999").unwrap().snaplen, MAX_SNAPLEN);
-        assert_eq!(ticket("if=wan&ticket=ab&x"), Some("ab"));
-        assert_eq!(ticket("if=wan"), None);
+        assert_eq!(order.ticket.as_str(), "aa");
     }
 
     #[test]

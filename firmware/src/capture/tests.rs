@@ -11,9 +11,13 @@ fn clock() -> u64 {
 }
 
 fn capture(query: &str) -> Capture {
-    let capture = Capture::new(&mut Random::new(None), clock).unwrap();
-    capture.order(query).unwrap();
+    let capture = Capture::new(&mut Random::new(None), clock, true).unwrap();
+    order(&capture, query).unwrap();
     capture
+}
+
+fn order(capture: &Capture, query: &str) -> Result<(), Refusal> {
+    capture.order(query, |name| name == "wan")
 }
 
 fn begin(capture: &Capture, own: Key) {
@@ -60,7 +64,7 @@ fn word(body: &[u8], at: usize) -> u32 {
 fn a_capture_from_begin_to_end() {
     let capture = capture("snaplen=16&count=3&text=all");
     begin(&capture, Key::default());
-    assert_eq!(capture.order(""), Err(Refusal::Busy));
+    assert_eq!(order(&capture, ""), Err(Refusal::Busy));
     capture.record(2, Direction::Received, &frame(1, 60));
     capture.record(2, Direction::Sent, &frame(2, 14));
     let (mut file, more) = drain(&capture, 7);
@@ -94,7 +98,7 @@ fn a_capture_from_begin_to_end() {
     );
     capture.end();
     assert!(!capture.state().active);
-    assert_eq!(capture.order(""), Ok(()));
+    assert_eq!(order(&capture, ""), Ok(()));
 }
 
 #[test]
@@ -227,4 +231,28 @@ fn frames_wait_for_company_but_not_for_long() {
         capture.record(0, Direction::Received, &frame(1, 1500));
     }
     assert_eq!(capture.due_us(), 0);
+}
+
+#[test]
+fn only_what_there_is_can_be_captured() {
+    let with = |has_conduit| Capture::new(&mut Random::new(None), clock, has_conduit).unwrap();
+    let (board, machine) = (with(true), with(false));
+    assert_eq!(order(&board, "if=wan"), Ok(()));
+    assert_eq!(order(&board, "if=conduit"), Ok(()));
+    assert_eq!(order(&board, "if=eth7"), Err(Refusal::Interface));
+    assert_eq!(order(&machine, "if=conduit"), Err(Refusal::Interface));
+    assert_eq!(order(&machine, "if=wan&what"), Err(Refusal::Query));
+}
+
+#[test]
+fn a_ticket_is_used_up_by_the_capture_that_begins() {
+    let capture = capture("");
+    let ticket = capture.issue_ticket(0);
+    let query = std::format!("count=1&ticket={ticket}");
+    assert!(capture.admits(&query, 0));
+    assert!(capture.admits(&query, 0), "asking is no use");
+    assert!(!capture.admits("count=1", 0));
+    order(&capture, &query).unwrap();
+    begin(&capture, Key::default());
+    assert!(!capture.admits(&query, 0));
 }

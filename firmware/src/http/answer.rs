@@ -3,6 +3,7 @@
 use super::out::{Out, Written};
 use super::refusal::{Code, Refusal};
 use super::request::{Persistence, Resource};
+use crate::capture::Framing;
 use crate::shell::errand::Ending;
 use crate::shell::{self, Access};
 use crate::status::{Status, StatusSource};
@@ -94,9 +95,8 @@ impl Answer {
     #[inline]
     pub fn room(&self) -> usize {
         match self.content {
-            Ok(Resource::Hello | Resource::Health | Resource::ResetLatency) | Err(_) => {
-                SMALL_ANSWER
-            }
+            Ok(Resource::Hello | Resource::Health | Resource::ResetLatency | Resource::Capture)
+            | Err(_) => SMALL_ANSWER,
             Ok(_) if self.part > 0 => PIECE,
             Ok(_) => MAX_ANSWER,
         }
@@ -110,6 +110,7 @@ impl Answer {
             Ok(Resource::Hello) => (Code::Ok, self.write_ready(out, &HELLO)),
             Ok(Resource::Health) => (Code::Ok, self.write_ready(out, &HEALTH)),
             Ok(Resource::ResetLatency) => (Code::Ok, self.write_ready(out, &DONE)),
+            Ok(Resource::Capture) => (Code::Ok, self.write_capture_head(out)),
             Ok(resource) => {
                 let mut written = None;
                 let goes_on = self.part > 0;
@@ -147,6 +148,35 @@ impl Answer {
             ]);
         }
         out.finish().unwrap_or_default()
+    }
+
+    /// Writes the head of a capture, which ends with the connection; by chunks, its reader can tell that it is whole.
+    #[cold]
+    #[inline(never)]
+    fn write_capture_head(&mut self, out: &mut [u8]) -> usize {
+        let framing = self.framing();
+        self.persistence = Persistence::Close;
+        let mut out = Out::new(out);
+        out.texts(&[
+            "HTTP/1.1 200 OK\r\n",
+            common_fields!(),
+            "Content-Type: application/x-pcapng\r\nCache-Control: no-store\r\n",
+            match framing {
+                Framing::Chunks => "Transfer-Encoding: chunked\r\n",
+                Framing::Close => "",
+            },
+            self.connection_field(),
+            "\r\n",
+        ]);
+        out.finish().unwrap_or_default()
+    }
+
+    /// How the end of an answer is told whose length is not known before: HTTP/1.0 knows no chunks.
+    pub fn framing(&self) -> Framing {
+        match self.persistence {
+            Persistence::Keep => Framing::Chunks,
+            _ => Framing::Close,
+        }
     }
 
     /// Writes the page if it fits, else its begin.

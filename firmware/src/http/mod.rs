@@ -38,6 +38,7 @@ pub mod target;
 #[cfg(test)]
 mod tests;
 
+use crate::capture::Framing;
 use crate::shell;
 use crate::shell::errand::Ending;
 use crate::status::StatusSource;
@@ -76,6 +77,8 @@ pub struct Step {
 pub enum Action {
     /// The accounts of latency start anew.
     ResetLatency,
+    /// From now on the connection carries the capture that was ordered.
+    Capture(Framing),
 }
 
 /// What a connection needs next.
@@ -176,6 +179,7 @@ impl Connection {
             return Step::without_answer(consumed, 0, Next::Errand);
         }
         let is_begin = answer.part == 0;
+        let framing = answer.framing();
         let (code, written) = answer.write(out, status);
         if answer.part > 0 {
             // As above: the request stays until its answer is whole.
@@ -191,6 +195,7 @@ impl Connection {
         consumed += usize::from(answer.held);
         let action = match answer.content {
             Ok(Resource::ResetLatency) => Some(Action::ResetLatency),
+            Ok(Resource::Capture) if !answer.is_head_only => Some(Action::Capture(framing)),
             _ => None,
         };
         let next = if answer.persistence == Persistence::Close {
@@ -307,6 +312,8 @@ impl Connection {
                 let words = line.command()?.ok_or(Refusal::NotFound)?;
                 self.memo.keep_words(&words);
             }
+            // Ordered each time anew.
+            Ok(Resource::Capture) => {}
             _ => self.memo.remember(&input[..end], request),
         }
         Ok(Some((end, request)))

@@ -2,7 +2,7 @@
 
 use super::card::Card;
 use super::console;
-use crate::capture;
+use crate::capture::Capture;
 use crate::network::Network;
 use crate::shell::Bench;
 use crate::snapshot::Snapshot;
@@ -36,6 +36,7 @@ impl StatusSource for Desk<'_> {
             system: &self.network.system,
             access: &self.network.access,
             latency: &self.network.latency,
+            capture: self.network.capture,
             now_us: timer::now_us(),
         };
         snapshot.with_status(show);
@@ -60,8 +61,8 @@ impl Bench for Desk<'_> {
         (taken.into(), unexpected.into())
     }
 
-    fn capture(&self) -> Option<capture::State> {
-        self.network.capture.map(|capture| capture.state())
+    fn capture(&self) -> Option<&Capture> {
+        self.network.capture
     }
 
     fn reboot(&mut self) {

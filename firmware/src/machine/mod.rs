@@ -376,8 +376,12 @@ impl Machine {
         network.access = Access::new(args.admin.clone(), args.private);
         network.latency = stamps.latency(args.latency, hz, self.tree);
         if args.admin.is_some() {
-            network.capture =
-                Capture::new(&mut random, timer::now_ns).map(|c| &*Box::leak(Box::new(c)));
+            let ports = &mut network.ports;
+            let has_conduit = ports
+                .iter_mut()
+                .any(|port| port.nic.tap_conduit(None).is_some());
+            network.capture = Capture::new(&mut random, timer::now_ns, has_conduit)
+                .map(|c| &*Box::leak(Box::new(c)));
             if network.capture.is_none() {
                 warn!("capture: no memory left for it");
             }

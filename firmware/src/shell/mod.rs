@@ -24,7 +24,7 @@ use core::fmt::{self, Write};
 use hal::devicetree::Tree;
 use heapless::Vec;
 
-use crate::capture;
+use crate::capture::Capture;
 use crate::http::{MAX_ANSWER, SMALL_ANSWER};
 use crate::status::StatusSource;
 use line::{Event, Line};
@@ -50,7 +50,7 @@ pub trait Bench: StatusSource {
     /// Interrupts taken, and those that nobody had asked for.
     fn interrupts(&self) -> (u64, u64);
     /// The capture, if there can be one.
-    fn capture(&self) -> Option<capture::State> {
+    fn capture(&self) -> Option<&Capture> {
         None
     }
     /// Starts the machine anew, once the console is empty. Returns only if there is no way.

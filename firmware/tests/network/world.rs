@@ -254,7 +254,7 @@ impl World {
     }
 
     pub fn card(&mut self) -> &mut Card {
-        &mut self.network.ports[0].nic
+        self.network.ports[0].nic.driver_mut()
     }
 
     /// Frames that the network has sent since the last call.
@@ -404,10 +404,11 @@ impl World {
     }
 
     fn check(&mut self) {
-        let card = &self.network.ports[0].nic;
+        let card = self.card();
         assert!(card.is_flushed(), "frames wait for a doorbell");
+        let held = card.held();
         assert_eq!(
-            self.network.pool.available() + card.held(),
+            self.network.pool.available() + held,
             BUFFERS,
             "buffers are lost"
         );

@@ -56,6 +56,11 @@ impl<N: Nic> Tapped<N> {
         Tapped { nic, tap: None }
     }
 
+    /// The driver itself.
+    pub fn driver_mut(&mut self) -> &mut N {
+        &mut self.nic
+    }
+
     /// Shows all frames from now on, or no more.
     pub fn tap(&mut self, tap: Option<Tap>) {
         self.tap = tap;
