@@ -79,6 +79,17 @@ impl Service {
             _ => None,
         }
     }
+
+    /// Its name.
+    pub fn word(self) -> &'static str {
+        match self {
+            Service::Echo => "echo",
+            Service::Http => "http",
+            Service::Iperf3 => "iperf3",
+            Service::Discard => "discard",
+            Service::Chargen => "chargen",
+        }
+    }
 }
 
 /// What identifies a connection.
@@ -235,6 +246,8 @@ pub struct Connection {
     pub chargen_at: u32,
     /// It carries the capture.
     pub capture: Option<Framing>,
+    /// When it was opened, in microseconds.
+    opened_us: u64,
     /// When the connection last made progress, in microseconds: data moved, or its state changed.
     pub active_us: u64,
     /// State and bytes under way when it was last looked at: what tells progress.
@@ -278,6 +291,13 @@ impl Connection {
     /// What identifies it.
     pub fn key(&self) -> Key {
         self.key
+    }
+
+    /// What nearly every segment that is of use changes: state, bytes received, bytes under way.
+    #[inline]
+    pub fn standing(&self) -> (State, usize, usize) {
+        let socket = self.sockets.get::<Socket>(self.handle);
+        (socket.state(), socket.recv_queue(), socket.send_queue())
     }
 
     /// The number of its interface.
@@ -332,6 +352,7 @@ impl Connections {
                 iperf3: iperf3::Role::Fresh,
                 chargen_at: 0,
                 capture: None,
+                opened_us: 0,
                 active_us: 0,
                 seen: (State::Closed, 0),
                 request_since_us: None,
@@ -352,6 +373,14 @@ impl Connections {
     /// The place with this number.
     pub fn get(&mut self, index: usize) -> &mut Connection {
         &mut self.places[index]
+    }
+
+    /// Those that are open: their interface, service, socket, and when they were opened, in microseconds.
+    pub fn each(&self) -> impl Iterator<Item = (usize, Service, &Socket<'static>, u64)> {
+        self.places.iter().filter_map(|place| {
+            let socket = place.sockets.get::<Socket>(place.handle);
+            Some((place.interface(), place.service?, socket, place.opened_us))
+        })
     }
 
     /// Connections that each service has now.
@@ -423,6 +452,7 @@ impl Connections {
         place.iperf3 = iperf3::Role::Fresh;
         place.chargen_at = 0;
         place.capture = None;
+        place.opened_us = now_us;
         place.active_us = now_us;
         place.request_since_us = None;
         place.errand_since_us = None;

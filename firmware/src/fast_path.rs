@@ -11,6 +11,8 @@
 //!    swap MACs           swap addresses    swap ports or type 8 -> 0
 //! ```
 
+use core::net::Ipv4Addr;
+
 use hal::net::MacAddr;
 use hal::net::checksum::{fold, sum};
 use hal::net::smoltcp::{MAX_FRAME, Observer};
@@ -52,6 +54,12 @@ pub struct Flows {
     pub now_us: u64,
     /// The stack asked for a neighbour (ARP, neighbour solicitation): somebody waits for the answer.
     pub asked: bool,
+    /// When it last asked, in microseconds.
+    pub asked_us: u64,
+    /// How often it did.
+    pub asks: u32,
+    /// Frames that the stack sent but for those.
+    pub sent: u32,
     flows: [Flow; FLOWS],
 }
 
@@ -60,6 +68,9 @@ impl Default for Flows {
         Flows {
             now_us: 0,
             asked: false,
+            asked_us: 0,
+            asks: 0,
+            sent: 0,
             flows: [Flow::default(); FLOWS],
         }
     }
@@ -69,6 +80,18 @@ impl Flows {
     /// Forgets everything: addresses, routes or the link changed.
     pub fn clear(&mut self) {
         self.flows = [Flow::default(); FLOWS];
+    }
+
+    /// Those that are still of use: the peer's address, its next hop, and for how many microseconds it is known.
+    pub fn each(&self, now_us: u64) -> impl Iterator<Item = (Ipv4Addr, MacAddr, u64)> {
+        self.flows.iter().filter_map(move |flow| {
+            let left_us = flow.expires_us.checked_sub(now_us + 1)?;
+            Some((
+                flow.remote.into(),
+                flow.mac,
+                LIFETIME_US.saturating_sub(left_us),
+            ))
+        })
     }
 
     fn slot(remote: u32) -> usize {
@@ -91,9 +114,16 @@ impl Observer for Flows {
         };
         if head[12..14] != [0x08, 0x00] || head[0] & 1 != 0 {
             // Anything else is rare; that it asks for a neighbour need not be told apart from what else it may be.
-            self.asked |= head[12..14] != [0x08, 0x00] && head[0] & 1 != 0;
+            let asks = head[12..14] != [0x08, 0x00] && head[0] & 1 != 0;
+            self.asked |= asks;
+            if asks {
+                self.asked_us = self.now_us;
+            }
+            self.asks = self.asks.wrapping_add(asks.into());
+            self.sent = self.sent.wrapping_add((!asks).into());
             return;
         }
+        self.sent = self.sent.wrapping_add(1);
         let remote = word(head, 30);
         let mut mac = MacAddr::default();
         mac.copy_from_slice(&head[..6]);

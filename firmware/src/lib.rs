@@ -9,6 +9,7 @@ pub mod api;
 pub mod bootargs;
 pub mod capture;
 pub mod connections;
+pub mod drops;
 pub mod echo;
 pub mod fast_path;
 pub mod http;
@@ -16,8 +17,10 @@ pub mod latency;
 #[cfg(target_os = "none")]
 pub mod machine;
 pub mod metrics;
+pub mod neighbours;
 pub mod network;
 pub mod page;
+pub mod ping;
 pub mod random;
 pub mod services;
 pub mod shell;

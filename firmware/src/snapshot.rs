@@ -4,6 +4,7 @@ use core::fmt::Write;
 use core::iter;
 
 use hal::net::capture::Tapped;
+use hal::net::drops::{Reason, Samples};
 use hal::net::{Count, Nic};
 use heapless::{String, Vec};
 use smoltcp::wire::IpAddress;
@@ -15,8 +16,8 @@ use crate::latency::Latency;
 use crate::network::Port;
 use crate::services::Services;
 use crate::status::{
-    Address, Counter, Device, Duplex, Interface, Link, MAX_ADDRESSES, MAX_COUNTERS, MAX_INTERFACES,
-    Service, Status, StatusSource, Table,
+    Address, Counter, Device, Discards, Duplex, Interface, Link, MAX_ADDRESSES, MAX_COUNTERS,
+    MAX_INTERFACES, Service, Status, StatusSource, Table,
 };
 
 /// What does not change after start-up.
@@ -56,6 +57,8 @@ pub struct Snapshot<'a, N: Nic> {
     pub latency: &'a Latency,
     /// Where frames may be captured.
     pub capture: Option<&'static Capture>,
+    /// What discarded frames looked like.
+    pub samples: &'a Samples,
     /// The moment, in microseconds since start.
     pub now_us: u64,
 }
@@ -73,7 +76,7 @@ impl<N: Nic> StatusSource for Snapshot<'_, N> {
     fn with_status(&self, show: &mut dyn FnMut(&Status<'_>)) {
         let mut addresses: Vec<Vec<Address, MAX_ADDRESSES>, MAX_INTERFACES> = Vec::new();
         let mut counters: Vec<Vec<Counter<'_>, MAX_COUNTERS>, MAX_INTERFACES> = Vec::new();
-        let mut tables: Vec<PortTable<'_, Tapped<N>>, MAX_INTERFACES> = Vec::new();
+        let mut tables: Vec<PortTable<'_, N>, MAX_INTERFACES> = Vec::new();
         let mut devices: Vec<DeviceTable<'_, Tapped<N>>, MAX_INTERFACES> = Vec::new();
         let mut urls: Vec<String<64>, { MAX_INTERFACES * 2 }> = Vec::new();
         for port in self.ports.iter().take(MAX_INTERFACES) {
@@ -110,7 +113,7 @@ impl<N: Nic> StatusSource for Snapshot<'_, N> {
             let all = all.map(|(name, help, value)| Counter { name, help, value });
             let _ = counters.push(all.take(MAX_COUNTERS).collect());
             port.nic.refresh_counters();
-            let _ = tables.push(PortTable(&port.nic));
+            let _ = tables.push(PortTable(port));
             let nic = &port.nic;
             for (number, name) in (0..).map_while(|number| Some((number, nic.device(number)?))) {
                 if devices.iter().all(|device| device.name != name) {
@@ -141,6 +144,7 @@ impl<N: Nic> StatusSource for Snapshot<'_, N> {
                     .nic
                     .port_counters_at_us()
                     .map(|at_us| self.now_us.saturating_sub(at_us)),
+                drops: table,
             })
             .collect();
         let count = |name, help, value| Counter { name, help, value };
@@ -222,7 +226,7 @@ impl<N: Nic> StatusSource for Snapshot<'_, N> {
             count(
                 "frames_refused",
                 "Frames too long, for others, or with an impossible sender or receiver",
-                self.ports.iter().map(|port| port.counters.refused).sum(),
+                self.ports.iter().map(|port| port.counters.refused()).sum(),
             ),
         ];
         let urls: Vec<&str, { MAX_INTERFACES * 2 }> = urls.iter().map(String::as_str).collect();
@@ -243,6 +247,7 @@ impl<N: Nic> StatusSource for Snapshot<'_, N> {
             http_answers: self.answers,
             urls: &urls,
             latency: self.latency,
+            samples: Some(self.samples),
         });
     }
 
@@ -276,11 +281,18 @@ impl<N: Nic> StatusSource for Snapshot<'_, N> {
 }
 
 /// Counters of a card's port in a switch.
-struct PortTable<'a, N>(&'a N);
+struct PortTable<'a, N: Nic>(&'a Port<N>);
 
 impl<N: Nic> Table for PortTable<'_, N> {
     fn get(&self, index: usize) -> Option<Counter<'_>> {
-        self.0.port_counter(index).map(counter)
+        self.0.nic.port_counter(index).map(counter)
+    }
+}
+
+impl<N: Nic> Discards for PortTable<'_, N> {
+    fn count(&self, reason: Reason) -> u64 {
+        let by_driver = reason.counted_in(self.0.nic.counters());
+        self.0.counters.drops.get(reason) + by_driver
     }
 }
 

@@ -7,6 +7,7 @@ use crate::capture;
 use crate::http::{AnswerCounters, Verdict};
 use crate::latency::Latency;
 use core::net::IpAddr;
+use hal::net::drops::{Reason, Samples};
 
 pub use crate::addressing::Origin;
 
@@ -87,6 +88,39 @@ pub struct Status<'a> {
     pub urls: &'a [&'a str],
     /// How long answers take.
     pub latency: &'a Latency,
+    /// What discarded frames looked like: traffic, and not everybody's business.
+    pub samples: Option<&'a Samples>,
+}
+
+impl<'a> Status<'a> {
+    /// Received frames that nobody got, by reason: of interface number `owner`, or behind those of a device. Only
+    /// reasons that there were. `None` if there is no such owner.
+    pub fn drops(&self, owner: usize, show: &mut dyn FnMut(Reason, u64)) -> Option<&'a str> {
+        let mut some = |reason, count| {
+            if count > 0 {
+                show(reason, count);
+            }
+        };
+        if let Some(interface) = self.interfaces.get(owner) {
+            for reason in Reason::ALL {
+                some(reason, interface.drops.count(reason));
+            }
+            return Some(interface.name);
+        }
+        let device = self.devices.get(owner - self.interfaces.len())?;
+        for counter in each(device.counters) {
+            if let Some(reason) = Reason::of_counter(counter.name) {
+                some(reason, counter.value);
+            }
+        }
+        Some(device.name)
+    }
+}
+
+/// Who discards received frames.
+pub trait Discards {
+    /// How many, for one reason.
+    fn count(&self, reason: Reason) -> u64;
 }
 
 /// One network interface.
@@ -108,6 +142,8 @@ pub struct Interface<'a> {
     pub port: &'a dyn Table,
     /// How old those are, in microseconds, if they were read already.
     pub port_age_us: Option<u64>,
+    /// Received frames that nobody got.
+    pub drops: &'a dyn Discards,
 }
 
 /// Hardware that interfaces share.
@@ -195,6 +231,12 @@ pub trait Table {
 impl Table for [Counter<'_>] {
     fn get(&self, index: usize) -> Option<Counter<'_>> {
         <[Counter<'_>]>::get(self, index).copied()
+    }
+}
+
+impl<T: Table + ?Sized> Table for &T {
+    fn get(&self, index: usize) -> Option<Counter<'_>> {
+        T::get(self, index)
     }
 }
 

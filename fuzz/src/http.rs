@@ -74,6 +74,7 @@ impl StatusSource for Nothing {
             http_answers: &AnswerCounters::default(),
             urls: &[],
             latency: &firmware::latency::Latency::off(),
+            samples: None,
         });
     }
 }
@@ -133,7 +134,7 @@ fn play(stream: &[u8], piece: usize, room: usize) -> Vec<&'static str> {
                 }
                 Next::Room(wanted) => room = wanted,
                 Next::Close => return codes,
-                Next::Input => break,
+                Next::Input | Next::Stream => break,
             }
         }
         assert!(

@@ -40,6 +40,8 @@ mod slaac;
 #[cfg(test)]
 mod tests;
 
+use core::net::IpAddr;
+
 use heapless::{Deque, Vec};
 use smoltcp::iface::{Interface, SocketSet};
 use smoltcp::time::{Duration, Instant};
@@ -79,6 +81,22 @@ pub fn concerns(frame: &[u8]) -> bool {
         }
         _ => false,
     }
+}
+
+/// Writes the frame that asks where `whom` is, by ARP or neighbour solicitation, from an address of ours of the same
+/// family. Returns its length, which may be less than that of the shortest Ethernet frame.
+pub fn solicitation(
+    mac: EthernetAddress,
+    ours: IpAddr,
+    whom: IpAddr,
+    out: &mut [u8],
+) -> Option<usize> {
+    let frame = match (ours, whom) {
+        (IpAddr::V4(ours), IpAddr::V4(whom)) => Frame::ArpAsk { ours, whom },
+        (IpAddr::V6(ours), IpAddr::V6(whom)) => Frame::NeighborAsk { ours, whom },
+        _ => return None,
+    };
+    frame.emit(mac, out)
 }
 
 /// The interface and the listener, as every step needs them.
@@ -254,6 +272,28 @@ impl Addressing {
         }
     }
 
+    /// Where a default route of the interface came from.
+    pub fn origin_of_router(&self, router: &IpAddr) -> Origin {
+        match router {
+            IpAddr::V4(_) if self.ipv4 == Ipv4Config::Automatic => Origin::Dhcp,
+            IpAddr::V6(_) if self.ipv6 == Ipv6Config::Automatic => Origin::Slaac,
+            _ => Origin::Static,
+        }
+    }
+
+    /// Whether there is a socket for DHCP, and one for mDNS.
+    pub fn sockets(&self) -> (bool, bool) {
+        (self.dhcp.is_some(), self.mdns.is_some())
+    }
+
+    /// Whether addresses are to come by themselves: by DHCP, and from router advertisements.
+    pub fn is_automatic(&self) -> (bool, bool) {
+        (
+            self.ipv4 == Ipv4Config::Automatic,
+            self.ipv6 == Ipv6Config::Automatic,
+        )
+    }
+
     /// The lease's first name server.
     pub fn dns_server(&self) -> Option<Ipv4Address> {
         self.lease.and_then(|lease| lease.dns)
@@ -280,29 +320,31 @@ impl Addressing {
         len
     }
 
-    /// Sees a received frame ahead of the stack; those that [`concerns`] is false for are not needed.
-    pub fn on_frame(&mut self, now: Instant, frame: &[u8]) {
+    /// Sees a received frame ahead of the stack; those that [`concerns`] is false for are not needed. Whether it was
+    /// of use.
+    pub fn on_frame(&mut self, now: Instant, frame: &[u8]) -> bool {
         let Ok(ethernet) = EthernetFrame::new_checked(frame) else {
-            return;
+            return false;
         };
         match ethernet.ethertype() {
             EthernetProtocol::Arp => self.on_arp(now, ethernet.payload()),
             EthernetProtocol::Ipv6 => self.on_ipv6(now, ethernet.payload()),
-            _ => {}
+            _ => false,
         }
     }
 
-    fn on_arp(&mut self, now: Instant, packet: &[u8]) {
+    fn on_arp(&mut self, now: Instant, packet: &[u8]) -> bool {
         let Ok(arp) = ArpPacket::new_checked(packet).and_then(|packet| ArpRepr::parse(&packet))
         else {
-            return;
+            return false;
         };
-        if let Some((addr, with)) = self.prober.conflicts_with(&arp) {
+        let conflict = self.prober.conflicts_with(&arp);
+        if let Some((addr, with)) = conflict {
             self.prober.conflict(now, &mut self.random);
             self.notice(now, Event::Conflict { addr, with });
         }
         match self.claims.on_arp(now, self.mac, &arp) {
-            Verdict::Ignore => {}
+            Verdict::Ignore => return conflict.is_some(),
             Verdict::Answer(frame) => self.send(frame),
             Verdict::Defended(addr, with) => {
                 self.send(Frame::ArpAnnounce(addr));
@@ -313,9 +355,10 @@ impl Addressing {
                 self.notice(now, Event::Conflict { addr, with });
             }
         }
+        true
     }
 
-    fn on_ipv6(&mut self, now: Instant, packet: &[u8]) {
+    fn on_ipv6(&mut self, now: Instant, packet: &[u8]) -> bool {
         match slaac::read(packet) {
             Some(slaac::Message::Advert { router, body }) if self.ipv6 == Ipv6Config::Automatic => {
                 self.slaac.on_advert(now, router, body);
@@ -325,8 +368,9 @@ impl Addressing {
             Some(slaac::Message::DuplicateCheck(addr)) if self.has_ipv6(addr) => {
                 self.send(Frame::NeighborDefend(addr));
             }
-            _ => {}
+            _ => return false,
         }
+        true
     }
 
     fn has_ipv6(&self, addr: Ipv6Address) -> bool {

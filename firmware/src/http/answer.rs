@@ -254,6 +254,57 @@ impl Answer {
         Some(whole)
     }
 
+    /// Writes the head of an answer of unknown length.
+    #[cold]
+    pub fn write_stream_head(&mut self, out: &mut [u8], content_type: &str) -> usize {
+        let coding = match self.persistence {
+            Persistence::Keep => "Transfer-Encoding: chunked\r\n",
+            // As above; and a client of HTTP/1.1 that wants it closed needs no chunks either.
+            _ => {
+                self.persistence = Persistence::Close;
+                ""
+            }
+        };
+        let mut out = Out::new(out);
+        out.texts(&[
+            "HTTP/1.1 200 OK\r\n",
+            common_fields!(),
+            "Cache-Control: no-store\r\nContent-Type: ",
+            content_type,
+            "\r\n",
+            coding,
+            self.connection_field(),
+            "\r\n",
+        ]);
+        out.finish().unwrap_or_default()
+    }
+
+    /// Writes what `fill` has of it: how many bytes, and whether that was the end.
+    #[cold]
+    pub fn write_stream(
+        &self,
+        out: &mut [u8],
+        fill: &mut dyn FnMut(&mut [u8]) -> Option<usize>,
+    ) -> (usize, bool) {
+        let chunked = self.persistence == Persistence::Keep;
+        // Four digits tell the length of a chunk.
+        let end = out.len().min(0xffff).saturating_sub(LAST_CHUNK.len());
+        let Some(room) = out.get_mut(CHUNK_HEAD..end).filter(|room| !room.is_empty()) else {
+            return (0, false);
+        };
+        let (len, tail) = match fill(room) {
+            // An empty chunk would be the last one.
+            Some(0) => return (0, false),
+            Some(len) => (len.min(room.len()), CHUNK_END),
+            None if !chunked => return (0, true),
+            None => (0, CHUNK_END),
+        };
+        let piece = self.frame(out, 0, len, tail);
+        let whole = piece.len();
+        out.copy_within(piece, 0);
+        (whole, len == 0)
+    }
+
     /// Makes a chunk of a piece that [`write_body`] wrote at `at`, if this connection has chunks. Where it now stands.
     fn frame(&self, out: &mut [u8], at: usize, len: usize, end: &str) -> Range<usize> {
         let start = at + CHUNK_HEAD;

@@ -8,7 +8,8 @@
 //!   Head ───────────────▶ Body ───────────────▶ Answer ──▶ Head, or Closed
 //!    │ refused                │ refused            ▲ ▲
 //!    └────────────────────────┼────────────────────┘ │ finish_errand
-//!                             └──────▶ Errand ───────┘
+//!                             └──────▶ Errand ───────┤
+//!                                        └▶ Stream ──┘ stream, at its end
 //! ```
 //!
 //! One request gets one final answer, after its body has been skipped. There is no `Date` field, on purpose: the machine
@@ -94,6 +95,8 @@ pub enum Next {
     /// Somebody else runs the command that [`Connection::errand`] tells, and then calls
     /// [`Connection::finish_errand`]; until then every step ends like this.
     Errand,
+    /// Somebody else feeds [`Connection::stream`]; until its end every step ends like this.
+    Stream,
     /// Close once everything is sent; whatever else arrives is of no interest.
     Close,
 }
@@ -113,6 +116,8 @@ enum Phase {
     Body(Body, Answer),
     /// A command is to be run by somebody who may do this.
     Errand(Answer, shell::Access),
+    /// The head of an answer of unknown length is out.
+    Stream(Answer),
     Closed,
 }
 
@@ -134,8 +139,10 @@ impl Connection {
         out: &mut [u8],
         status: &impl StatusSource,
     ) -> Step {
-        if let Phase::Errand(..) = self.phase {
-            return Step::without_answer(0, 0, Next::Errand);
+        match self.phase {
+            Phase::Errand(..) => return Step::without_answer(0, 0, Next::Errand),
+            Phase::Stream(_) => return Step::without_answer(0, 0, Next::Stream),
+            _ => {}
         }
         let before = (self.phase, self.scan);
         let mut consumed = 0;
@@ -241,15 +248,56 @@ impl Connection {
         };
         let has_token = || source.judge(None) != Verdict::NotConfigured;
         let (code, written) = answer.write_ending(out, ending, granted, has_token, result);
+        Step {
+            answered: Some(code),
+            ..self.end(&answer, written)
+        }
+    }
+
+    /// Answers the command with something of unknown length instead of [`Connection::finish_errand`]: with its head, for
+    /// which there are [`SMALL_ANSWER`] bytes of room, now; with the rest by [`Connection::stream`].
+    #[cold]
+    pub fn begin_stream(&mut self, content_type: &str, out: &mut [u8]) -> Step {
+        let Phase::Errand(mut answer, _) = self.phase else {
+            return Step::without_answer(0, 0, Next::Step);
+        };
+        let written = answer.write_stream_head(out, content_type);
+        let step = match answer.is_head_only {
+            true => self.end(&answer, written),
+            false => {
+                self.phase = Phase::Stream(answer);
+                Step::without_answer(0, written, Next::Stream)
+            }
+        };
+        Step {
+            answered: Some(Code::Ok),
+            ..step
+        }
+    }
+
+    /// Goes on with such an answer: `fill` writes as much as it has and says how much that was, or `None` at the end. It
+    /// is not asked if there is no room worth it.
+    #[cold]
+    pub fn stream(
+        &mut self,
+        out: &mut [u8],
+        fill: &mut dyn FnMut(&mut [u8]) -> Option<usize>,
+    ) -> Step {
+        let Phase::Stream(answer) = self.phase else {
+            return Step::without_answer(0, 0, Next::Step);
+        };
+        match answer.write_stream(out, fill) {
+            (written, false) => Step::without_answer(0, written, Next::Stream),
+            (written, true) => self.end(&answer, written),
+        }
+    }
+
+    /// An answer is out that no step wrote.
+    fn end(&mut self, answer: &Answer, written: usize) -> Step {
         let closes = answer.persistence == Persistence::Close;
         self.phase = if closes { Phase::Closed } else { Phase::Head };
-        Step {
-            consumed: 0,
-            written,
-            answered: Some(code),
-            action: None,
-            next: if closes { Next::Close } else { Next::Step },
-        }
+        let next = if closes { Next::Close } else { Next::Step };
+        Step::without_answer(0, written, next)
     }
 
     /// The answer when the caller's time limit has passed: how many bytes of `out` to send (408, if a request had begun
@@ -259,7 +307,7 @@ impl Connection {
         let had_its_answer = match &self.phase {
             Phase::Head | Phase::Errand(..) => false,
             Phase::Body(_, answer) => answer.part > 0,
-            Phase::Closed => true,
+            Phase::Stream(_) | Phase::Closed => true,
         };
         self.phase = Phase::Closed;
         if was_idle || had_its_answer || out.len() < SMALL_ANSWER {

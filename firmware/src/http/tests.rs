@@ -34,7 +34,7 @@ fn play<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, eof: bool, room: usize) 
             outcome.sent.extend_from_slice(&out[..step.written]);
             outcome.codes.extend(step.answered);
             match step.next {
-                Next::Input => break,
+                Next::Input | Next::Stream => break,
                 Next::Step => {}
                 Next::Errand => {
                     let (words, granted) = connection.errand().unwrap();
@@ -425,6 +425,54 @@ fn head_is_get_without_the_body() {
     }
     let refused = answer(b"HEAD / HTTP/1.1\r\nContent-Length: x\r\n\r\n");
     assert!(refused.sent.ends_with(b"\r\n\r\n") && refused.closed);
+}
+
+/// What a stream of these pieces looks like, and what the connection wants after it.
+fn streamed(head: &str, pieces: &[&str]) -> (String, Next) {
+    let mut connection = Connection::default();
+    let mut out = vec![0; MAX_ANSWER];
+    let request = format!("GET /api/v1/link HTTP/{head}\r\n\r\n");
+    let step = connection.step(request.as_bytes(), false, &mut out, &TYPICAL);
+    assert_eq!((step.consumed, step.next), (request.len(), Next::Errand));
+    let mut step = connection.begin_stream("text/plain", &mut out);
+    assert_eq!(step.answered, Some(Code::Ok));
+    let mut sent = text(&out[..step.written]).to_string();
+    let mut pieces = pieces.iter();
+    while step.next == Next::Stream {
+        let again = connection.step(b"GET / HTTP/1.1\r\n", false, &mut [], &TYPICAL);
+        assert_eq!((again.consumed, again.next), (0, Next::Stream));
+        step = connection.stream(&mut out, &mut |room| {
+            let piece = pieces.next()?;
+            room[..piece.len()].copy_from_slice(piece.as_bytes());
+            Some(piece.len())
+        });
+        sent += text(&out[..step.written]);
+    }
+    (sent, step.next)
+}
+
+#[test]
+fn an_answer_of_unknown_length_is_sent_as_it_comes() {
+    let (sent, next) = streamed("1.1\r\nHost: a", &["abc", "", "0123456789abcdefg"]);
+    let (head, body) = sent.split_once("\r\n\r\n").unwrap();
+    assert_eq!(field(head, "Transfer-Encoding"), Some("chunked"));
+    assert_eq!(field(head, "Content-Length"), None);
+    assert_eq!(
+        body,
+        "0003\r\nabc\r\n0011\r\n0123456789abcdefg\r\n0000\r\n\r\n"
+    );
+    assert_eq!(next, Next::Step);
+    for version in [
+        "1.1\r\nHost: a\r\nConnection: close",
+        "1.0",
+        "1.0\r\nConnection: keep-alive",
+    ] {
+        let (sent, next) = streamed(version, &["abc", "de"]);
+        let (head, body) = sent.split_once("\r\n\r\n").unwrap();
+        assert_eq!(field(head, "Transfer-Encoding"), None);
+        assert_eq!(field(head, "Connection"), Some("close"));
+        assert_eq!((body, next), ("abcde", Next::Close));
+    }
 }
 
 #[test]

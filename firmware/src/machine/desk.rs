@@ -1,10 +1,13 @@
 //! The machine as the commands of the bench see it.
 
+use super::armada;
 use super::card::Card;
 use super::console;
 use crate::capture::Capture;
 use crate::network::Network;
 use crate::shell::Bench;
+use crate::shell::hardware::Hardware;
+use crate::shell::net::Net;
 use crate::snapshot::Snapshot;
 use crate::status::{Status, StatusSource};
 use hal::arch::{irq, timer};
@@ -13,14 +16,15 @@ use hal::devicetree::Tree;
 pub(super) struct Desk<'a> {
     pub(super) network: &'a mut Network<Card>,
     pub(super) tree: &'static Tree<'static>,
+    pub(super) watch: Option<&'a mut armada::Watch>,
 }
 
 /// Runs the command that somebody on the network waits for, or goes on with it.
 #[cold]
-pub(super) fn run_errand(network: &mut Network<Card>, tree: &'static Tree<'static>) {
-    if let Some(mut errand) = network.take_errand() {
-        errand.run(&mut Desk { network, tree });
-        network.put_errand(errand);
+pub(super) fn run_errand(mut desk: Desk) {
+    if let Some(mut errand) = desk.network.take_errand() {
+        errand.run(&mut desk);
+        desk.network.put_errand(errand);
     }
 }
 
@@ -37,6 +41,7 @@ impl StatusSource for Desk<'_> {
             access: &self.network.access,
             latency: &self.network.latency,
             capture: self.network.capture,
+            samples: &self.network.pool.samples,
             now_us: timer::now_us(),
         };
         snapshot.with_status(show);
@@ -65,9 +70,17 @@ impl Bench for Desk<'_> {
         self.network.capture
     }
 
+    fn hardware(&mut self) -> Option<&mut dyn Hardware> {
+        Some(self.watch.as_deref_mut()?)
+    }
+
     fn reboot(&mut self) {
         log::warn!("reboot: asked for");
         console::drain();
         super::watchdog::reset();
+    }
+
+    fn net(&mut self) -> Option<&mut dyn Net> {
+        Some(self.network)
     }
 }

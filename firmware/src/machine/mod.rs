@@ -463,7 +463,13 @@ fn serve(network: &mut Network<Card>, duties: Duties) -> ! {
         }
         if pending & keyboard != 0 || shell_us <= now_us {
             console::service();
-            shell_us = shell.poll(&mut console::Terminal, &mut Desk { network, tree });
+            let watch = watch.as_deref_mut();
+            let mut desk = Desk {
+                network,
+                tree,
+                watch,
+            };
+            shell_us = shell.poll(&mut console::Terminal, &mut desk);
             irq::done_mask(pending & keyboard);
         }
         // Of hundreds of steps on the management bus each second, the network need not know.
@@ -482,7 +488,12 @@ fn serve(network: &mut Network<Card>, duties: Duties) -> ! {
             errand_us = network.errand_due_us();
         }
         if errand_us <= now_us {
-            desk::run_errand(network, tree);
+            let watch = watch.as_deref_mut();
+            desk::run_errand(Desk {
+                network,
+                tree,
+                watch,
+            });
             errand_us = network.errand_due_us();
             network_us = 0;
         }

@@ -6,14 +6,18 @@
 //! | file | is about |
 //! | --- | --- |
 //! | `line` | editing a line of a terminal |
+//! | `hardware` | what commands see of the board: buses, switch, MAC |
 //! | `report` | results, for people and for programs |
 //! | `commands` | the table |
+//! | `net` | what they see of the network beside its status |
 //! | `errand` | a command for somebody on the network |
 //! | `mod` | running one command at a time, without ever waiting |
 
 mod commands;
 pub mod errand;
+pub mod hardware;
 pub mod line;
+pub mod net;
 pub mod report;
 #[cfg(test)]
 mod tests;
@@ -27,6 +31,7 @@ use heapless::Vec;
 use crate::capture::Capture;
 use crate::http::{MAX_ANSWER, SMALL_ANSWER};
 use crate::status::StatusSource;
+use hardware::Hardware;
 use line::{Event, Line};
 use report::{Format, Report};
 
@@ -53,8 +58,16 @@ pub trait Bench: StatusSource {
     fn capture(&self) -> Option<&Capture> {
         None
     }
+    /// The board's buses, switch and MAC, if it is one that has them.
+    fn hardware(&mut self) -> Option<&mut dyn Hardware> {
+        None
+    }
     /// Starts the machine anew, once the console is empty. Returns only if there is no way.
     fn reboot(&mut self);
+    /// The network, beyond its status.
+    fn net(&mut self) -> Option<&mut dyn net::Net> {
+        None
+    }
 }
 
 /// Who may run a command over the network, each including those before it. The serial console may run all of them.

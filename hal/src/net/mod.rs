@@ -3,6 +3,7 @@
 pub mod bridge;
 pub mod capture;
 pub mod checksum;
+pub mod drops;
 pub mod frame;
 pub mod mdio;
 pub mod mv88e6xxx;

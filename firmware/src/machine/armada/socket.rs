@@ -8,6 +8,7 @@ use core::cell::{Cell, RefCell};
 use hal::arch::{irq, timer};
 use hal::net::bridge::Stations;
 use hal::net::capture::{Direction, Tap};
+use hal::net::drops::Reason;
 use hal::net::mv88e6xxx::{Mailbox, PORTS, PortIndex, PortSet};
 use hal::net::neta::board;
 use hal::net::tag::{Drop, Drops, Protocol, Source, Tagger};
@@ -183,12 +184,12 @@ impl Conduit {
                 let queue = &mut self.queues[usize::from(owner.get())];
                 if let Err((frame, _)) = queue.push_back((frame, source.port)) {
                     self.queue_full += 1;
-                    pool.put(frame);
+                    pool.discard(frame, Reason::QueueFull);
                 }
             }
             Err(reason) => {
                 self.drops.count(reason);
-                pool.put(frame);
+                pool.discard(frame, reason.into());
             }
         }
     }
@@ -302,7 +303,7 @@ impl Socket {
     fn receive_admitted(&mut self, frame: Frame, pool: &mut Pool) -> Option<Frame> {
         let (mut frame, mut turns) = (frame, HARVEST);
         while !self.admits(&frame) {
-            pool.put(frame);
+            pool.discard(frame, Reason::OtherStation);
             turns -= 1;
             if turns == 0 {
                 let waiting = &self.flags.waiting;

@@ -9,7 +9,7 @@ use crate::shell::{Progress, Refusal};
 pub static COMMANDS: &[Command] = &[Command {
     name: "capture",
     operands: "[ticket]",
-    summary: "Whether packets are captured, how many; ticket: an address to get them from, once",
+    summary: "Captured packets, counted; ticket: an address to get them from",
     access: Access::Read,
     run: capture,
 }];

@@ -3,17 +3,30 @@
 //! | file | is about |
 //! | --- | --- |
 //! | `capture` | packets as they pass |
+//! | `drops` | received frames that nobody got |
 //! | `machine` | the machine itself |
-//! | `network` | interfaces, addresses, counters |
+//! | `network` | interfaces, addresses, neighbours, routes, sockets |
+//! | `counters` | counters, latency |
+//! | `ping` | echo requests |
 
 mod capture;
+mod counters;
+mod drops;
 mod machine;
 mod network;
+mod ping;
 
 use super::{Access, Call, Command, Progress, Refusal};
 
 /// All commands by group, in the order that `help` lists them.
-static GROUPS: &[&[Command]] = &[machine::COMMANDS, network::COMMANDS, capture::COMMANDS];
+static GROUPS: &[&[Command]] = &[
+    machine::COMMANDS,
+    network::COMMANDS,
+    counters::COMMANDS,
+    ping::COMMANDS,
+    drops::COMMANDS,
+    capture::COMMANDS,
+];
 
 /// All commands.
 pub fn commands() -> impl Iterator<Item = &'static Command> {
