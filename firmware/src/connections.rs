@@ -15,12 +15,11 @@ use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
 use smoltcp::time::Duration;
 use smoltcp::wire::IpAddress;
 
-use crate::capture::Framing;
 use crate::http;
 use crate::services::iperf3;
 
-/// Connections at once, of all services together: 64 for each of two, and a few that are just closing.
-pub const CONNECTIONS: usize = 136;
+pub use crate::latency::CONNECTIONS;
+
 /// What a service can count on while others want more than their share.
 const SHARE: usize = 64;
 /// Receive window in bytes.
@@ -245,7 +244,7 @@ pub struct Connection {
     /// Where the characters of the chargen service go on.
     pub chargen_at: u32,
     /// It carries the capture.
-    pub capture: Option<Framing>,
+    pub captures: bool,
     /// When it was opened, in microseconds.
     opened_us: u64,
     /// When the connection last made progress, in microseconds: data moved, or its state changed.
@@ -351,7 +350,7 @@ impl Connections {
                 http: http::Connection::default(),
                 iperf3: iperf3::Role::Fresh,
                 chargen_at: 0,
-                capture: None,
+                captures: false,
                 opened_us: 0,
                 active_us: 0,
                 seen: (State::Closed, 0),
@@ -451,7 +450,7 @@ impl Connections {
         place.http = http::Connection::default();
         place.iperf3 = iperf3::Role::Fresh;
         place.chargen_at = 0;
-        place.capture = None;
+        place.captures = false;
         place.opened_us = now_us;
         place.active_us = now_us;
         place.request_since_us = None;
@@ -518,7 +517,7 @@ impl Connections {
             return;
         };
         self.open[service as usize] -= 1;
-        place.capture = None;
+        place.captures = false;
         // A socket that did not end by itself must not remember anything when it listens again.
         place.sockets.get_mut::<Socket>(place.handle).abort();
         place.deadline_us = u64::MAX;

@@ -422,7 +422,7 @@ pub struct Network<N: Nic> {
     /// The command being run for a connection. Taken while it runs.
     pub errand: Option<Box<Errand>>,
     input: Box<[u8; RECEIVE_BYTES]>,
-    output: Box<[u8; TRANSMIT_BYTES]>,
+    pub(crate) output: Box<[u8; TRANSMIT_BYTES]>,
 }
 
 fn instant(now_us: u64) -> Instant {
@@ -890,7 +890,7 @@ impl<N: Nic> Network<N> {
                     connection.active_us = now_us;
                 }
             }
-            Some(Service::Http) if connection.capture.is_some() => {
+            Some(Service::Http) if connection.captures => {
                 segments = CAPTURE_SEGMENTS;
                 service_deadline_us = service_deadline_us.min(self.serve_capture(index, now_us));
             }
@@ -1178,8 +1178,8 @@ impl<N: Nic> Network<N> {
             }
             match step.action {
                 Some(http::Action::ResetLatency) => self.latency.reset(now_us),
-                Some(http::Action::Capture(framing)) => {
-                    self.begin_capture(index, framing);
+                Some(http::Action::Capture) => {
+                    self.begin_capture(index);
                     return u64::MAX;
                 }
                 None => {}

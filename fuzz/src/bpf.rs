@@ -1,7 +1,7 @@
 //! Filter programs from outside, checked and run on frames.
 
 use firmware::capture::Order;
-use firmware::capture::bpf::{MAX_INSTRUCTIONS, Program};
+use hal::net::bpf::{MAX_INSTRUCTIONS, Program};
 
 use crate::Target;
 use crate::mutate::{INTERESTING, Rng};

@@ -11,42 +11,34 @@
 //!
 //! | file | is about |
 //! | --- | --- |
-//! | `order` | what is wanted |
-//! | `bpf` | filters |
+//! | `control::capture` | what is wanted, and who may |
+//! | `hal::net::bpf` | filters |
 //! | `ring` | frames between the tap and the connection |
 //! | `pcapng` | the file |
 //! | `stream` | the network's part: taps on and off, the connection |
-//! | `ticket` | who may |
 
-pub mod bpf;
-pub mod order;
 pub mod pcapng;
 mod ring;
 mod stream;
-mod ticket;
 
 use alloc::vec::Vec;
 use core::cell::RefCell;
 use core::fmt;
+use hal::net::bpf::Program;
 use hal::net::capture::{Direction, Recorder};
 use hal::net::tag::Protocol;
 
 use crate::connections::{Class, Key, classify};
+use crate::network::Name;
 use crate::random::Random;
 use crate::status::MAX_INTERFACES;
-use bpf::Program;
 use pcapng::{LinkType, Seen};
 use ring::Ring;
-use ticket::Tickets;
 
-pub use order::{Order, Refusal};
-pub use stream::Framing;
-pub use ticket::VALID_S;
+pub use control::capture::*;
 
 /// Memory for frames that wait to be sent, in bytes.
 pub const MEMORY: usize = 256 * 1024;
-/// The name that stands for the MAC's own frames, switch tags and all.
-pub const CONDUIT: &str = "conduit";
 /// The tap of the conduit; those before it are the interfaces'.
 pub const CONDUIT_TAP: u8 = MAX_INTERFACES as u8;
 const TAPS: usize = MAX_INTERFACES + 1;
@@ -56,30 +48,6 @@ const WORTH_SENDING: usize = 4096;
 const PATIENCE_US: u64 = 20_000;
 /// Longest block but those of frames.
 const MAX_BLOCK: usize = 512;
-
-/// Frames of one interface.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Seen at the tap.
-    pub seen: u64,
-    /// Of these, wanted by the filter.
-    pub accepted: u64,
-    /// Of these, lost because the memory was full.
-    pub dropped: u64,
-}
-
-/// What is told of captures.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct State {
-    /// Whether there is one now.
-    pub active: bool,
-    /// Captures begun since start.
-    pub sessions: u64,
-    /// Of the present one, or the last one.
-    pub counts: Counts,
-    /// Bytes that wait to be sent.
-    pub waiting: usize,
-}
 
 /// One tap of a capture.
 #[derive(Clone, Copy, Default)]
@@ -147,11 +115,6 @@ impl Capture {
         })))
     }
 
-    /// A new ticket, good for [`VALID_S`] seconds.
-    pub fn issue_ticket(&self, now_us: u64) -> heapless::String<{ ticket::DIGITS }> {
-        self.0.borrow_mut().tickets.issue(now_us)
-    }
-
     /// Whether the query has a ticket that is good.
     pub fn admits(&self, query: &str, now_us: u64) -> bool {
         let ticket = order::ticket(query);
@@ -182,7 +145,7 @@ impl Capture {
     }
 
     /// The interface that the order names; empty for all.
-    pub fn ordered(&self) -> crate::network::Name {
+    pub fn ordered(&self) -> Name {
         self.0.borrow().order.interface.clone()
     }
 
@@ -252,29 +215,30 @@ impl Capture {
         inner.order.filter = Program::default();
     }
 
-    /// Hands over bytes of the file, as long as `send` takes any; it returns how many it took. False once that was all.
-    pub fn send(&self, send: &mut dyn FnMut(&[u8]) -> usize) -> bool {
+    /// Moves what waits of the file into `out`, as much as fits: how many bytes. `None` once that was all.
+    pub fn fill(&self, out: &mut [u8]) -> Option<usize> {
         let inner = &mut *self.0.borrow_mut();
-        loop {
+        let mut len = 0;
+        while len < out.len() {
             let piece = inner.ring.oldest();
-            if piece.is_empty() {
-                match inner.phase {
-                    Phase::Recording => return true,
-                    Phase::Ending => {
-                        inner.phase = Phase::Last;
-                        inner.put_statistics();
-                        continue;
-                    }
-                    Phase::Last | Phase::Off => return false,
+            let taken = piece.len().min(out.len() - len);
+            match (taken, inner.phase) {
+                (0, Phase::Recording) => break,
+                (0, Phase::Ending) => {
+                    inner.phase = Phase::Last;
+                    inner.put_statistics();
+                }
+                (0, _) if len == 0 => return None,
+                (0, _) => break,
+                _ => {
+                    out[len..len + taken].copy_from_slice(&piece[..taken]);
+                    inner.ring.forget(taken);
+                    len += taken;
                 }
             }
-            let len = send(piece);
-            if len == 0 {
-                return true;
-            }
-            inner.ring.forget(len);
-            inner.waits_since_ns = (inner.clock)();
         }
+        inner.waits_since_ns = (inner.clock)();
+        Some(len)
     }
 
     /// When it is worth sending, in microseconds; `u64::MAX` if there is nothing.
@@ -287,9 +251,16 @@ impl Capture {
             _ => inner.waits_since_ns / 1000 + PATIENCE_US,
         }
     }
+}
 
-    /// What is told of it.
-    pub fn state(&self) -> State {
+impl fmt::Debug for Capture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.state())
+    }
+}
+
+impl Captures for Capture {
+    fn state(&self) -> State {
         let inner = self.0.borrow();
         let mut counts = Counts::default();
         for tap in &inner.taps {
@@ -304,11 +275,9 @@ impl Capture {
             waiting: inner.ring.len(),
         }
     }
-}
 
-impl fmt::Debug for Capture {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", self.state())
+    fn issue_ticket(&self, now_us: u64) -> ticket::Digits {
+        self.0.borrow_mut().tickets.issue(now_us)
     }
 }
 

@@ -10,11 +10,6 @@
 
 use hal::net::capture::Direction;
 
-/// Most bytes of a frame that a block takes.
-pub const MAX_SNAPLEN: u32 = 2048;
-/// Bytes of a packet's block beside the frame.
-pub const PACKET_OVERHEAD: usize = 28 + 8 + 12 + 4 + 4;
-
 const SECTION_HEADER: u32 = 0x0a0d_0d0a;
 const INTERFACE_DESCRIPTION: u32 = 1;
 const INTERFACE_STATISTICS: u32 = 5;

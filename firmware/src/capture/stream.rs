@@ -6,20 +6,9 @@ use smoltcp::socket::tcp::State;
 use smoltcp::time::Duration;
 
 use super::{CONDUIT, CONDUIT_TAP};
+use crate::http::Next;
 use crate::network::{Network, Port};
 
-/// How the connection tells where the file ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Framing {
-    /// By its own end: HTTP/1.0.
-    Close,
-    /// By chunks. Spec: RFC 9112, 7.1.
-    Chunks,
-}
-
-/// Bytes around a chunk: four digits and CR LF, CR LF.
-const CHUNK: usize = 8;
-const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 /// A client that does not acknowledge for so long is gone, and whoever comes next may capture.
 const CLIENT_LIMIT: Duration = Duration::from_secs(15);
 /// One that has nothing to acknowledge is asked so often.
@@ -30,10 +19,10 @@ const RETRY_US: u64 = 1_000;
 impl<N: Nic> Network<N> {
     /// Begins the capture that was ordered, on a connection whose answer has begun.
     #[cold]
-    pub(crate) fn begin_capture(&mut self, index: usize, framing: Framing) {
+    pub(crate) fn begin_capture(&mut self, index: usize) {
         let Some(capture) = self.capture else { return };
         let connection = self.connections.get(index);
-        connection.capture = Some(framing);
+        connection.captures = true;
         let own = connection.key();
         let socket = connection.socket();
         socket.set_keep_alive(Some(KEEP_ALIVE));
@@ -83,7 +72,7 @@ impl<N: Nic> Network<N> {
     #[inline(never)]
     pub(crate) fn tend_capture(&mut self, index: usize, now_us: u64) -> u64 {
         let connection = self.connections.get(index);
-        let (Some(capture), Some(_)) = (self.capture, connection.capture) else {
+        let Some(capture) = self.capture.filter(|_| connection.captures) else {
             // The connection has ended; its place may have been given to another.
             self.end_capture();
             return u64::MAX;
@@ -99,16 +88,16 @@ impl<N: Nic> Network<N> {
         u64::MAX
     }
 
-    /// Moves what waits into the connection. Returns when to come again, in microseconds.
+    /// Moves what waits into the connection; at the end, closes it. Returns when to come again, in microseconds.
     #[cold]
     #[inline(never)]
     pub(crate) fn serve_capture(&mut self, index: usize, now_us: u64) -> u64 {
         let behind = self.ports.iter().any(Port::is_behind);
         let connection = self.connections.get(index);
-        let (Some(capture), Some(framing)) = (self.capture, connection.capture) else {
+        let Some(capture) = self.capture.filter(|_| connection.captures) else {
             return u64::MAX;
         };
-        let socket = connection.socket();
+        let (socket, http) = connection.http_parts();
         // Whatever the client still says is of no interest.
         while socket.recv(|data| (data.len(), !data.is_empty())) == Ok(true) {}
         if socket.state() == State::CloseWait {
@@ -120,31 +109,21 @@ impl<N: Nic> Network<N> {
         if behind {
             return now_us + RETRY_US;
         }
-        let more = capture.send(&mut |piece| {
-            let room = socket.send_capacity() - socket.send_queue();
-            let len = piece.len().min(room.saturating_sub(2 * CHUNK));
-            // There is room for all of it; the last chunk fits as well.
-            let mut put = |bytes: &[u8]| {
-                let _ = socket.send_slice(bytes);
-            };
-            if len > 0 && framing == Framing::Chunks {
-                let digit = |shift: usize| b"0123456789abcdef"[len >> shift & 0xf];
-                put(&[digit(12), digit(8), digit(4), digit(0), b'\r', b'\n']);
+        loop {
+            let room = (socket.send_capacity() - socket.send_queue()).min(self.output.len());
+            let step = http.stream(&mut self.output[..room], &mut |out| capture.fill(out));
+            // There is room for what was written: `output` is as long as the free part of the send buffer.
+            let _ = socket.send_slice(&self.output[..step.written]);
+            if step.next != Next::Stream {
+                break;
             }
-            put(&piece[..len]);
-            if len > 0 && framing == Framing::Chunks {
-                put(b"\r\n");
+            if step.written == 0 {
+                return u64::MAX;
             }
-            len
-        });
-        if !more {
-            if framing == Framing::Chunks {
-                let _ = socket.send_slice(LAST_CHUNK);
-            }
-            socket.close();
-            connection.capture = None;
-            self.end_capture();
         }
+        socket.close();
+        connection.captures = false;
+        self.end_capture();
         u64::MAX
     }
 }

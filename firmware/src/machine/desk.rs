@@ -3,7 +3,7 @@
 use super::armada;
 use super::card::Card;
 use super::console;
-use crate::capture::Capture;
+use crate::capture::Captures;
 use crate::network::Network;
 use crate::shell::Bench;
 use crate::shell::hardware::Hardware;
@@ -66,8 +66,8 @@ impl Bench for Desk<'_> {
         (taken.into(), unexpected.into())
     }
 
-    fn capture(&self) -> Option<&Capture> {
-        self.network.capture
+    fn capture(&self) -> Option<&dyn Captures> {
+        Some(self.network.capture?)
     }
 
     fn hardware(&mut self) -> Option<&mut dyn Hardware> {

@@ -1,5 +1,6 @@
 //! What every network driver has in common: frames, links, counters, the [`Nic`] trait.
 
+pub mod bpf;
 pub mod bridge;
 pub mod capture;
 pub mod checksum;

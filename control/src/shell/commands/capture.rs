@@ -1,7 +1,7 @@
 //! Packets as they pass: what became of the capture, and tickets for one. The packets themselves go over HTTP.
 
 use super::{Access, Call, Command, Outcome};
-use crate::capture::VALID_S;
+use crate::capture::ticket::VALID_S;
 use crate::shell::report::Value;
 use crate::shell::{Progress, Refusal};
 

@@ -28,7 +28,7 @@ use core::fmt::{self, Write};
 use hal::devicetree::Tree;
 use heapless::Vec;
 
-use crate::capture::Capture;
+use crate::capture::Captures;
 use crate::http::{MAX_ANSWER, SMALL_ANSWER};
 use crate::status::StatusSource;
 use hardware::Hardware;
@@ -55,7 +55,7 @@ pub trait Bench: StatusSource {
     /// Interrupts taken, and those that nobody had asked for.
     fn interrupts(&self) -> (u64, u64);
     /// The capture, if there can be one.
-    fn capture(&self) -> Option<&Capture> {
+    fn capture(&self) -> Option<&dyn Captures> {
         None
     }
     /// The board's buses, switch and MAC, if it is one that has them.

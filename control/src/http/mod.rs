@@ -8,8 +8,8 @@
 //!   Head ───────────────▶ Body ───────────────▶ Answer ──▶ Head, or Closed
 //!    │ refused                │ refused            ▲ ▲
 //!    └────────────────────────┼────────────────────┘ │ finish_errand
-//!                             └──────▶ Errand ───────┤
-//!                                        └▶ Stream ──┘ stream, at its end
+//!                             ├──────▶ Errand ───────┤
+//!                             └──────▶ Stream ───────┘ stream, at its end
 //! ```
 //!
 //! One request gets one final answer, after its body has been skipped. There is no `Date` field, on purpose: the machine
@@ -39,7 +39,6 @@ pub mod target;
 #[cfg(test)]
 mod tests;
 
-use crate::capture::Framing;
 use crate::shell;
 use crate::shell::errand::Ending;
 use crate::status::StatusSource;
@@ -78,8 +77,8 @@ pub struct Step {
 pub enum Action {
     /// The accounts of latency start anew.
     ResetLatency,
-    /// From now on the connection carries the capture that was ordered.
-    Capture(Framing),
+    /// The capture that was ordered begins: [`Connection::stream`] wants it.
+    Capture,
 }
 
 /// What a connection needs next.
@@ -186,7 +185,6 @@ impl Connection {
             return Step::without_answer(consumed, 0, Next::Errand);
         }
         let is_begin = answer.part == 0;
-        let framing = answer.framing();
         let (code, written) = answer.write(out, status);
         if answer.part > 0 {
             // As above: the request stays until its answer is whole.
@@ -199,10 +197,17 @@ impl Connection {
                 next: Next::Room(answer.room()),
             };
         }
+        if answer.content == Ok(Resource::Capture) && !answer.is_head_only {
+            self.phase = Phase::Stream(*answer);
+            return Step {
+                answered: Some(code),
+                action: Some(Action::Capture),
+                ..Step::without_answer(consumed, written, Next::Stream)
+            };
+        }
         consumed += usize::from(answer.held);
         let action = match answer.content {
             Ok(Resource::ResetLatency) => Some(Action::ResetLatency),
-            Ok(Resource::Capture) if !answer.is_head_only => Some(Action::Capture(framing)),
             _ => None,
         };
         let next = if answer.persistence == Persistence::Close {
@@ -254,28 +259,7 @@ impl Connection {
         }
     }
 
-    /// Answers the command with something of unknown length instead of [`Connection::finish_errand`]: with its head, for
-    /// which there are [`SMALL_ANSWER`] bytes of room, now; with the rest by [`Connection::stream`].
-    #[cold]
-    pub fn begin_stream(&mut self, content_type: &str, out: &mut [u8]) -> Step {
-        let Phase::Errand(mut answer, _) = self.phase else {
-            return Step::without_answer(0, 0, Next::Step);
-        };
-        let written = answer.write_stream_head(out, content_type);
-        let step = match answer.is_head_only {
-            true => self.end(&answer, written),
-            false => {
-                self.phase = Phase::Stream(answer);
-                Step::without_answer(0, written, Next::Stream)
-            }
-        };
-        Step {
-            answered: Some(Code::Ok),
-            ..step
-        }
-    }
-
-    /// Goes on with such an answer: `fill` writes as much as it has and says how much that was, or `None` at the end. It
+    /// Goes on with an answer of unknown length: `fill` writes as much as it has and says how much that was, or `None` at the end. It
     /// is not asked if there is no room worth it.
     #[cold]
     pub fn stream(

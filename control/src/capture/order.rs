@@ -1,15 +1,17 @@
 //! What is to be captured, as the query of a request says.
 
-use core::str;
+use hal::net::bpf::{self, Program};
 use heapless::String;
 
-use super::bpf::{self, Program};
-use super::pcapng::MAX_SNAPLEN;
-use super::ticket::DIGITS;
-use crate::network::Name;
+use super::ticket::Digits;
 
+/// Most bytes of a frame that can be kept.
+pub const MAX_SNAPLEN: u32 = 2048;
 /// Longest text of a filter that is told again in the file.
 const MAX_TEXT: usize = 128;
+
+/// Longest name of an interface.
+type Name = String<15>;
 
 /// An order.
 #[derive(Clone, Debug)]
@@ -25,7 +27,7 @@ pub struct Order {
     /// The same in words.
     pub text: String<MAX_TEXT>,
     /// What lets it in, if it is not the token.
-    pub ticket: String<DIGITS>,
+    pub ticket: Digits,
 }
 
 /// Why there is no capture.
@@ -99,7 +101,7 @@ impl Order {
 }
 
 /// The value of `ticket=`.
-pub(super) fn ticket(query: &str) -> Option<&str> {
+pub fn ticket(query: &str) -> Option<&str> {
     let mut pairs = pairs(query);
     pairs
         .find(|(key, _)| *key == "ticket")

@@ -3,7 +3,6 @@
 use super::out::{Out, Written};
 use super::refusal::{Code, Refusal};
 use super::request::{Persistence, Resource};
-use crate::capture::Framing;
 use crate::shell::errand::Ending;
 use crate::shell::{self, Access};
 use crate::status::{Status, StatusSource};
@@ -110,7 +109,10 @@ impl Answer {
             Ok(Resource::Hello) => (Code::Ok, self.write_ready(out, &HELLO)),
             Ok(Resource::Health) => (Code::Ok, self.write_ready(out, &HEALTH)),
             Ok(Resource::ResetLatency) => (Code::Ok, self.write_ready(out, &DONE)),
-            Ok(Resource::Capture) => (Code::Ok, self.write_capture_head(out)),
+            Ok(Resource::Capture) => (
+                Code::Ok,
+                self.write_stream_head(out, "application/x-pcapng"),
+            ),
             Ok(resource) => {
                 let mut written = None;
                 let goes_on = self.part > 0;
@@ -148,35 +150,6 @@ impl Answer {
             ]);
         }
         out.finish().unwrap_or_default()
-    }
-
-    /// Writes the head of a capture, which ends with the connection; by chunks, its reader can tell that it is whole.
-    #[cold]
-    #[inline(never)]
-    fn write_capture_head(&mut self, out: &mut [u8]) -> usize {
-        let framing = self.framing();
-        self.persistence = Persistence::Close;
-        let mut out = Out::new(out);
-        out.texts(&[
-            "HTTP/1.1 200 OK\r\n",
-            common_fields!(),
-            "Content-Type: application/x-pcapng\r\nCache-Control: no-store\r\n",
-            match framing {
-                Framing::Chunks => "Transfer-Encoding: chunked\r\n",
-                Framing::Close => "",
-            },
-            self.connection_field(),
-            "\r\n",
-        ]);
-        out.finish().unwrap_or_default()
-    }
-
-    /// How the end of an answer is told whose length is not known before: HTTP/1.0 knows no chunks.
-    pub fn framing(&self) -> Framing {
-        match self.persistence {
-            Persistence::Keep => Framing::Chunks,
-            _ => Framing::Close,
-        }
     }
 
     /// Writes the page if it fits, else its begin.
@@ -256,7 +229,7 @@ impl Answer {
 
     /// Writes the head of an answer of unknown length.
     #[cold]
-    pub fn write_stream_head(&mut self, out: &mut [u8], content_type: &str) -> usize {
+    fn write_stream_head(&mut self, out: &mut [u8], content_type: &str) -> usize {
         let coding = match self.persistence {
             Persistence::Keep => "Transfer-Encoding: chunked\r\n",
             // As above; and a client of HTTP/1.1 that wants it closed needs no chunks either.

@@ -11,7 +11,9 @@ use heapless::String;
 use crate::random::Random;
 
 /// Hexadecimal digits of a ticket.
-pub const DIGITS: usize = 32;
+const DIGITS: usize = 32;
+/// A ticket.
+pub type Digits = String<DIGITS>;
 /// How long a ticket is good, in seconds.
 pub const VALID_S: u64 = 60;
 /// Tickets at once; the oldest gives way.
@@ -43,7 +45,7 @@ impl Tickets {
     }
 
     /// A new one.
-    pub fn issue(&mut self, now_us: u64) -> String<DIGITS> {
+    pub fn issue(&mut self, now_us: u64) -> Digits {
         let bits = [0, 1].map(|half| {
             let mut hasher = SipHasher::new_with_keys(self.key[0], self.key[1]);
             hasher.write_u64(self.issued << 1 | half);
