@@ -114,7 +114,7 @@ impl Conduit {
         }
         let mut frame = board::receive(&mut self.mac, pool)?;
         if let Some(tap) = &self.tap {
-            tap.show(Direction::Received, &frame);
+            tap.show(Direction::Received, frame.bytes());
         }
         let Some(tagger) = self.tagger else {
             return Some(frame);
@@ -158,7 +158,7 @@ impl Conduit {
         for _ in 0..HARVEST {
             let mut frame = board::receive(&mut self.mac, pool)?;
             if let Some(tap) = &self.tap {
-                tap.show(Direction::Received, &frame);
+                tap.show(Direction::Received, frame.bytes());
             }
             match tagger.take_off(&mut frame) {
                 Ok(source) if self.owners[usize::from(source.port.get())] == port => {
@@ -214,7 +214,7 @@ impl Conduit {
             return;
         }
         if let Some(tap) = &self.tap {
-            tap.show(Direction::Sent, &frame);
+            tap.show(Direction::Sent, frame.bytes());
         }
         self.flags.unflushed.set(true);
         if board::send(&mut self.mac, frame, pool) {
