@@ -418,6 +418,8 @@ pub struct Network<N: Nic> {
     pub capture: Option<&'static Capture>,
     /// The connection that carries the capture there is.
     pub(crate) capturing: Option<usize>,
+    /// When it has to be looked after, in microseconds.
+    pub(crate) capture_due_us: u64,
     ping: Option<ping::Run>,
     /// The command being run for a connection. Taken while it runs.
     pub errand: Option<Box<Errand>>,
@@ -443,6 +445,7 @@ impl<N: Nic> Network<N> {
             latency: Latency::off(),
             capture: None,
             capturing: None,
+            capture_due_us: u64::MAX,
             ping: None,
             errand: Some(Errand::new()),
             input: Box::new([0; RECEIVE_BYTES]),
@@ -473,10 +476,11 @@ impl<N: Nic> Network<N> {
                 answered |= u32::from(!port.answers.is_empty()) << index;
             }
         }
-        let capture_us = match self.capturing {
-            Some(index) => self.tend_capture(index, now_us),
-            None => u64::MAX,
-        };
+        if self.capture_due_us <= now_us
+            && let Some(index) = self.capturing
+        {
+            self.tend_capture(index, now_us);
+        }
         self.connections.expire(now_us);
         let mut again = false;
         if self.connections.any_touched() {
@@ -487,7 +491,7 @@ impl<N: Nic> Network<N> {
             }
             again = self.connections.any_touched();
         }
-        let mut next_us = self.connections.earliest_us().min(capture_us);
+        let mut next_us = self.connections.earliest_us().min(self.capture_due_us);
         if self.services.iperf3.sends_datagrams() {
             let due_us = self.send_datagrams(now_us);
             again |= due_us <= now_us;
@@ -892,7 +896,7 @@ impl<N: Nic> Network<N> {
             }
             Some(Service::Http) if connection.captures => {
                 segments = CAPTURE_SEGMENTS;
-                service_deadline_us = service_deadline_us.min(self.serve_capture(index, now_us));
+                self.serve_capture(index, now_us);
             }
             Some(Service::Http) => {
                 service_deadline_us = service_deadline_us.min(self.serve_http(index, now_us));
@@ -1179,7 +1183,7 @@ impl<N: Nic> Network<N> {
             match step.action {
                 Some(http::Action::ResetLatency) => self.latency.reset(now_us),
                 Some(http::Action::Capture) => {
-                    self.begin_capture(index);
+                    self.begin_capture(index, now_us);
                     return u64::MAX;
                 }
                 None => {}

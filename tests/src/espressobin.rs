@@ -3,6 +3,7 @@
 //! `board` is the machine with its cables; the others are the tests, by subject.
 
 pub mod board;
+mod capture;
 mod damage;
 mod faults;
 mod flap;
@@ -19,6 +20,7 @@ use crate::Test;
 pub const TESTS: &[&[Test]] = &[
     services::TESTS,
     shell::TESTS,
+    capture::TESTS,
     isolation::TESTS,
     flap::TESTS,
     handover::TESTS,

@@ -6,7 +6,7 @@
 //! machine   a QEMU command line and the guest behind it        qmp   QEMU's control socket
 //! tap       an interface of this (private) machine             wire  a cable whose other end is the test
 //! dt        takes devicetrees apart and puts them together     clients  curl, ping, wrk ...
-//! boot, services, http, echo, irtt, iperf3, chargen, addressing, damage, faults, load, espressobin, board_config,
+//! boot, services, http, capture, echo, irtt, iperf3, chargen, addressing, damage, faults, load, espressobin, board_config,
 //! sdcard, machine_model: the tests, by subject
 //! ```
 //!
@@ -16,6 +16,7 @@
 mod addressing;
 mod board_config;
 mod boot;
+mod capture;
 mod chargen;
 mod check;
 mod clients;
@@ -112,6 +113,7 @@ fn tests() -> impl Iterator<Item = &'static Test> {
         iperf3::TESTS,
         chargen::TESTS,
         latency::TESTS,
+        capture::TESTS,
         addressing::TESTS,
         faults::TESTS,
         boot::TESTS,
@@ -143,6 +145,8 @@ const PACKAGES: &[(&str, &str, &str)] = &[
         "/usr/lib/python3/dist-packages/scapy",
         "frames no ordinary client sends",
     ),
+    ("tshark", "tshark", "reads captures"),
+    ("tcpdump", "tcpdump", "compiles filters, reads switch tags"),
     ("mtools", "mtools", "files on the card's FAT partition"),
     (
         "dosfstools",

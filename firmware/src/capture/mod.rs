@@ -42,10 +42,6 @@ pub const MEMORY: usize = 256 * 1024;
 /// The tap of the conduit; those before it are the interfaces'.
 pub const CONDUIT_TAP: u8 = MAX_INTERFACES as u8;
 const TAPS: usize = MAX_INTERFACES + 1;
-/// So many bytes are sent at once, fewer only after a while.
-const WORTH_SENDING: usize = 4096;
-/// How long a frame waits for others to be sent along, in microseconds.
-const PATIENCE_US: u64 = 20_000;
 /// Longest block but those of frames.
 const MAX_BLOCK: usize = 512;
 
@@ -84,8 +80,6 @@ struct Inner {
     /// The connection that carries the file.
     own: Key,
     begun_ns: u64,
-    /// When the oldest frame that waits was seen, in nanoseconds.
-    waits_since_ns: u64,
     sessions: u64,
     tickets: Tickets,
 }
@@ -109,7 +103,6 @@ impl Capture {
             tag_len: 0,
             own: Key::default(),
             begun_ns: 0,
-            waits_since_ns: 0,
             sessions: 0,
             tickets: Tickets::new(random),
         })))
@@ -194,7 +187,6 @@ impl Capture {
         inner.own = own;
         inner.phase = Phase::Recording;
         inner.begun_ns = (inner.clock)();
-        inner.waits_since_ns = inner.begun_ns;
         inner.sessions += 1;
     }
 
@@ -237,18 +229,15 @@ impl Capture {
                 }
             }
         }
-        inner.waits_since_ns = (inner.clock)();
         Some(len)
     }
 
-    /// When it is worth sending, in microseconds; `u64::MAX` if there is nothing.
-    pub fn due_us(&self) -> u64 {
+    /// Bytes that wait to be sent; as many as can be if it is complete.
+    pub fn waiting(&self) -> usize {
         let inner = self.0.borrow();
-        match inner.ring.len() {
-            _ if inner.phase != Phase::Recording => 0,
-            0 => u64::MAX,
-            WORTH_SENDING.. => 0,
-            _ => inner.waits_since_ns / 1000 + PATIENCE_US,
+        match inner.phase {
+            Phase::Recording => inner.ring.len(),
+            _ => usize::MAX,
         }
     }
 }
@@ -289,7 +278,7 @@ impl Recorder for Capture {
 
 impl Inner {
     fn record(&mut self, tap: u8, direction: Direction, frame: &[u8]) {
-        if self.phase != Phase::Recording || self.is_own(frame) {
+        if self.phase != Phase::Recording || may_be_tcp(frame, self.tag_len) && self.is_own(frame) {
             return;
         }
         let Some(state) = self.taps.get_mut(usize::from(tap)) else {
@@ -304,9 +293,6 @@ impl Inner {
         state.counts.accepted += 1;
         let kept = frame.get(..wanted as usize).unwrap_or(frame);
         let at_ns = (self.clock)();
-        if self.ring.len() == 0 {
-            self.waits_since_ns = at_ns;
-        }
         let seen = Seen {
             interface: state.id,
             at_ns,
@@ -330,7 +316,8 @@ impl Inner {
     }
 
     /// Whether a frame is of the connection that carries the file.
-    #[inline]
+    #[cold]
+    #[inline(never)]
     fn is_own(&self, frame: &[u8]) -> bool {
         let of_own = |frame: &[u8]| match classify(frame, 0) {
             Class::Tcp(segment) => segment.key.has_ends_of(&self.own),
@@ -356,6 +343,20 @@ impl Inner {
                 pcapng::statistics(out, tap.id, span_ns, &tap.counts)
             });
         }
+    }
+}
+
+/// Whether a frame may be a TCP segment: most are not, and need not be looked at closer.
+#[inline]
+fn may_be_tcp(frame: &[u8], tag_len: usize) -> bool {
+    let behind = frame.get(tag_len..).and_then(|frame| frame.first_chunk());
+    let Some::<&[u8; 24]>(head) = behind else {
+        return false;
+    };
+    match [head[12], head[13]] {
+        [0x08, 0x00] => head[23] == 6,
+        [0x86, 0xdd] => head[20] == 6,
+        _ => false,
     }
 }
 

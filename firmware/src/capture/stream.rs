@@ -13,13 +13,15 @@ use crate::network::{Network, Port};
 const CLIENT_LIMIT: Duration = Duration::from_secs(15);
 /// One that has nothing to acknowledge is asked so often.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
-/// While received frames wait: when to look again.
-const RETRY_US: u64 = 1_000;
+/// So long frames wait for others to be sent along, in microseconds.
+const PERIOD_US: u64 = 10_000;
+/// So many bytes are not kept waiting.
+const WORTH_SENDING: usize = 4096;
 
 impl<N: Nic> Network<N> {
     /// Begins the capture that was ordered, on a connection whose answer has begun.
     #[cold]
-    pub(crate) fn begin_capture(&mut self, index: usize) {
+    pub(crate) fn begin_capture(&mut self, index: usize, now_us: u64) {
         let Some(capture) = self.capture else { return };
         let connection = self.connections.get(index);
         connection.captures = true;
@@ -28,6 +30,7 @@ impl<N: Nic> Network<N> {
         socket.set_keep_alive(Some(KEEP_ALIVE));
         socket.set_timeout(Some(CLIENT_LIMIT));
         self.capturing = Some(index);
+        self.capture_due_us = now_us + PERIOD_US;
         let wanted = capture.ordered();
         let ports = &mut self.ports;
         capture.begin(own, self.system.board, &mut |add| {
@@ -52,12 +55,11 @@ impl<N: Nic> Network<N> {
                 }
             }
         });
-        self.connections.touch(index);
     }
 
     #[cold]
     fn end_capture(&mut self) {
-        self.capturing = None;
+        (self.capturing, self.capture_due_us) = (None, u64::MAX);
         for port in &mut self.ports {
             port.nic.tap(None);
             port.nic.tap_conduit(None);
@@ -67,35 +69,28 @@ impl<N: Nic> Network<N> {
         }
     }
 
-    /// Once a round, while there is a capture on connection `index`. Returns when it wants another one, in microseconds.
+    /// Every [`PERIOD_US`] while there is a capture: sends what waits, if no received frame does.
     #[cold]
     #[inline(never)]
-    pub(crate) fn tend_capture(&mut self, index: usize, now_us: u64) -> u64 {
-        let connection = self.connections.get(index);
-        let Some(capture) = self.capture.filter(|_| connection.captures) else {
+    pub(crate) fn tend_capture(&mut self, index: usize, now_us: u64) {
+        if !self.connections.get(index).captures {
             // The connection has ended; its place may have been given to another.
-            self.end_capture();
-            return u64::MAX;
-        };
-        let due_us = capture.due_us();
-        if due_us > now_us {
-            return due_us;
+            return self.end_capture();
         }
-        // Without room, the next acknowledgement is what it waits for.
-        if connection.socket().can_send() && !self.ports.iter().any(Port::is_behind) {
+        self.capture_due_us = now_us + PERIOD_US;
+        if self.capture.is_some_and(|capture| capture.waiting() > 0) {
             self.connections.touch(index);
         }
-        u64::MAX
     }
 
-    /// Moves what waits into the connection; at the end, closes it. Returns when to come again, in microseconds.
+    /// Moves what waits into the connection; at the end, closes it.
     #[cold]
     #[inline(never)]
-    pub(crate) fn serve_capture(&mut self, index: usize, now_us: u64) -> u64 {
+    pub(crate) fn serve_capture(&mut self, index: usize, now_us: u64) {
         let behind = self.ports.iter().any(Port::is_behind);
         let connection = self.connections.get(index);
         let Some(capture) = self.capture.filter(|_| connection.captures) else {
-            return u64::MAX;
+            return;
         };
         let (socket, http) = connection.http_parts();
         // Whatever the client still says is of no interest.
@@ -104,10 +99,12 @@ impl<N: Nic> Network<N> {
             capture.finish();
         }
         if !socket.may_send() {
-            return u64::MAX;
+            return;
         }
-        if behind {
-            return now_us + RETRY_US;
+        let due = self.capture_due_us == now_us + PERIOD_US;
+        // Received frames come first, and an acknowledgement is no reason to send little.
+        if behind || capture.waiting() < WORTH_SENDING && !due {
+            return;
         }
         loop {
             let room = (socket.send_capacity() - socket.send_queue()).min(self.output.len());
@@ -118,12 +115,11 @@ impl<N: Nic> Network<N> {
                 break;
             }
             if step.written == 0 {
-                return u64::MAX;
+                return;
             }
         }
         socket.close();
         connection.captures = false;
         self.end_capture();
-        u64::MAX
     }
 }

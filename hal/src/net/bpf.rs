@@ -29,63 +29,11 @@ const EXTENSIONS: u32 = 0xffff_f000;
 /// The packet's type of what is sent. Spec: Linux, `PACKET_OUTGOING`.
 const OUTGOING: u32 = 4;
 
-const LD_IMM: u16 = 0x00;
-const LD_ABS_W: u16 = 0x20;
-const LD_ABS_H: u16 = 0x28;
-const LD_ABS_B: u16 = 0x30;
-const LD_IND_W: u16 = 0x40;
-const LD_IND_H: u16 = 0x48;
-const LD_IND_B: u16 = 0x50;
-const LD_MEM: u16 = 0x60;
-const LD_LEN: u16 = 0x80;
-const LDX_IMM: u16 = 0x01;
-const LDX_MEM: u16 = 0x61;
-const LDX_LEN: u16 = 0x81;
-/// Four times the lower half of a byte: the length of an IPv4 header.
-const LDX_MSH: u16 = 0xb1;
-const ST: u16 = 0x02;
-const STX: u16 = 0x03;
-const ADD: u16 = 0x04;
-const SUB: u16 = 0x14;
-const MUL: u16 = 0x24;
-const DIV: u16 = 0x34;
-const OR: u16 = 0x44;
-const AND: u16 = 0x54;
-const LSH: u16 = 0x64;
-const RSH: u16 = 0x74;
-const NEG: u16 = 0x84;
-const MOD: u16 = 0x94;
-const XOR: u16 = 0xa4;
-const JA: u16 = 0x05;
-const JEQ: u16 = 0x15;
-const JGT: u16 = 0x25;
-const JGE: u16 = 0x35;
-const JSET: u16 = 0x45;
-const RET_K: u16 = 0x06;
-const RET_A: u16 = 0x16;
-const TAX: u16 = 0x07;
-const TXA: u16 = 0x87;
-/// Ours: A = the packet's type.
-const LD_TYPE: u16 = 0x8000;
-/// In arithmetic and jumps: the other operand is X, not k.
+/// The classes of instructions that have [`BY_X`].
+const ALU: u16 = 4;
+const JMP: u16 = 5;
+/// In those: the other operand is X, not k.
 const BY_X: u16 = 0x08;
-const JEQ_X: u16 = JEQ | BY_X;
-const JGT_X: u16 = JGT | BY_X;
-const JGE_X: u16 = JGE | BY_X;
-const JSET_X: u16 = JSET | BY_X;
-
-/// One instruction.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Instruction {
-    /// What it does.
-    pub code: u16,
-    /// Instructions to skip if it is true.
-    pub jt: u8,
-    /// Instructions to skip if it is not.
-    pub jf: u8,
-    /// Its operand.
-    pub k: u32,
-}
 
 /// Why a program is not accepted. The number is that of the instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,9 +54,62 @@ pub enum Error {
     Open,
 }
 
+/// What a step does. The order is the one in which the compiler lays out its table of places to jump to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Op {
+    LoadWord,
+    LoadHalf,
+    LoadByte,
+    LoadWordAt,
+    LoadHalfAt,
+    LoadByteAt,
+    /// X = the length of an IPv4 header.
+    HeaderLen,
+    IfEqual,
+    IfGreater,
+    IfNotLess,
+    IfAnyBit,
+    Jump,
+    Return,
+    ReturnA,
+    Set,
+    SetX,
+    Len,
+    LenX,
+    Recall,
+    RecallX,
+    Store,
+    StoreX,
+    ToX,
+    FromX,
+    PacketType,
+    Add,
+    Sub,
+    Mul,
+    Div,
+    Mod,
+    Or,
+    And,
+    Xor,
+    Left,
+    Right,
+    Negate,
+}
+
+/// An instruction that was checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Step {
+    op: Op,
+    /// The other operand is X, not k.
+    by_x: bool,
+    jt: u8,
+    jf: u8,
+    k: u32,
+}
+
 /// A program that was checked. The empty one accepts everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Program(Vec<Instruction, MAX_INSTRUCTIONS>);
+pub struct Program(Vec<Step, MAX_INSTRUCTIONS>);
 
 impl Program {
     /// Reads a program from hexadecimal digits, and checks it.
@@ -117,81 +118,36 @@ impl Program {
     ///
     /// What is wrong with it.
     pub fn parse(digits: &[u8]) -> Result<Self, Error> {
-        let mut program = Vec::new();
         let (instructions, rest) = digits.as_chunks::<DIGITS>();
         if !rest.is_empty() {
             return Err(Error::Digits);
         }
-        for digits in instructions {
+        let last = instructions.len().wrapping_sub(1);
+        if last >= MAX_INSTRUCTIONS {
+            return Err(Error::Length);
+        }
+        let mut program = Vec::new();
+        for (at, digits) in instructions.iter().enumerate() {
             let mut bits = 0_u64;
             for digit in digits {
                 let value = char::from(*digit).to_digit(16).ok_or(Error::Digits)?;
                 bits = bits << 4 | u64::from(value);
             }
-            let instruction = Instruction {
-                code: (bits >> 48) as u16,
-                jt: (bits >> 40) as u8,
-                jf: (bits >> 32) as u8,
-                k: bits as u32,
-            };
-            program.push(instruction).map_err(|_| Error::Length)?;
+            let step = Step::check(bits, at, last - at)?;
+            program.push(step).map_err(|_| Error::Length)?;
         }
-        Program::check(program)
-    }
-
-    /// Checks a program.
-    ///
-    /// # Errors
-    ///
-    /// What is wrong with it.
-    pub fn check(mut program: Vec<Instruction, MAX_INSTRUCTIONS>) -> Result<Self, Error> {
-        let last = program.len().checked_sub(1).ok_or(Error::Length)?;
-        for (at, Instruction { code, jt, jf, k }) in program.iter().copied().enumerate() {
-            let jump = |by: u32| match u64::from(by) < (last - at) as u64 {
-                true => Ok(()),
-                false => Err(Error::Jump(at)),
-            };
-            let refuse = |refuse: bool, error: Error| if refuse { Err(error) } else { Ok(()) };
-            match code {
-                LD_ABS_W | LD_ABS_H | LD_ABS_B => {
-                    refuse(k >= EXTENSIONS && k != PACKET_TYPE, Error::Operand(at))
-                }
-                LD_IMM | LD_IND_W | LD_IND_H | LD_IND_B | LD_LEN | LDX_IMM | LDX_LEN | LDX_MSH
-                | RET_K | RET_A | TAX | TXA | NEG => Ok(()),
-                LD_MEM | LDX_MEM | ST | STX => refuse(k as usize >= SCRATCH, Error::Scratch(at)),
-                JA => jump(k),
-                _ => match code & !BY_X {
-                    ADD | SUB | MUL | OR | AND | XOR => Ok(()),
-                    DIV | MOD => refuse(code & BY_X == 0 && k == 0, Error::Operand(at)),
-                    LSH | RSH => refuse(code & BY_X == 0 && k >= 32, Error::Operand(at)),
-                    JEQ | JGT | JGE | JSET => jump(jt.into()).and(jump(jf.into())),
-                    _ => Err(Error::Code(at)),
-                },
-            }?;
+        match program.last().map(|step| step.op) {
+            Some(Op::Return | Op::ReturnA) => Ok(Program(program)),
+            _ => Err(Error::Open),
         }
-        if !matches!(program[last].code, RET_K | RET_A) {
-            return Err(Error::Open);
-        }
-        for instruction in &mut program {
-            if matches!(instruction.code, LD_ABS_W | LD_ABS_H | LD_ABS_B)
-                && instruction.k == PACKET_TYPE
-            {
-                instruction.code = LD_TYPE;
-            }
-        }
-        Ok(Program(program))
     }
 
     /// Makes it see frames as if `gap` bytes after the addresses were not there: a switch tag.
     ///
     /// A load with an index is moved by its fixed part, which is where libpcap has the begin of a header.
     pub fn skip(&mut self, gap: usize) {
-        for Instruction { code, k, .. } in &mut self.0 {
-            let loads = matches!(
-                *code,
-                LD_ABS_W | LD_ABS_H | LD_ABS_B | LD_IND_W | LD_IND_H | LD_IND_B | LDX_MSH
-            );
-            if loads && *k >= ADDRESSES {
+        for Step { op, k, .. } in &mut self.0 {
+            if *op as u8 <= Op::HeaderLen as u8 && *k >= ADDRESSES {
                 *k = k.saturating_add(gap as u32);
             }
         }
@@ -203,6 +159,7 @@ impl Program {
     }
 
     /// How many bytes of `frame` to keep, 0 if it is not wanted. `sent`: it leaves.
+    #[inline]
     pub fn run(&self, frame: &[u8], sent: bool) -> u32 {
         if self.0.is_empty() {
             return u32::MAX;
@@ -216,63 +173,128 @@ impl Program {
         let (mut a, mut x, mut scratch) = (0_u32, 0_u32, [0_u32; SCRATCH]);
         let mut rest = self.0.as_slice();
         // What is left gets shorter with every step.
-        while let Some((Instruction { code, jt, jf, k }, after)) = rest.split_first() {
-            let (code, k) = (*code, *k);
+        while let Some((step, after)) = rest.split_first() {
+            let k = step.k;
             rest = after;
-            let operand = if code & BY_X != 0 { x } else { k };
-            let indirect = x as usize + k as usize;
+            let operand = if step.by_x { x } else { k };
+            let (at, indirect) = (k as usize, x as usize + k as usize);
             let mut branch = |taken: bool| {
-                let by = if taken { *jt } else { *jf };
+                let by = if taken { step.jt } else { step.jf };
                 rest = after.get(usize::from(by)..).unwrap_or_default();
             };
-            match code {
-                JEQ | JEQ_X => branch(a == operand),
-                LD_ABS_H => a = half(frame, k as usize)?,
-                LD_ABS_B => a = byte(frame, k as usize)?,
-                LD_ABS_W => a = word(frame, k as usize)?,
-                LD_TYPE => a = if sent { OUTGOING } else { 0 },
-                LD_IND_W => a = word(frame, indirect)?,
-                LD_IND_H => a = half(frame, indirect)?,
-                LD_IND_B => a = byte(frame, indirect)?,
-                LDX_MSH => x = (byte(frame, k as usize)? & 0xf) * 4,
-                JSET | JSET_X => branch(a & operand != 0),
-                JGT | JGT_X => branch(a > operand),
-                JGE | JGE_X => branch(a >= operand),
-                JA => rest = after.get(k as usize..).unwrap_or_default(),
-                RET_K => return Some(k),
-                RET_A => return Some(a),
-                LD_IMM => a = k,
-                LD_LEN => a = frame.len() as u32,
-                LDX_IMM => x = k,
-                LDX_LEN => x = frame.len() as u32,
-                LD_MEM => a = *scratch.get(k as usize)?,
-                LDX_MEM => x = *scratch.get(k as usize)?,
-                ST => *scratch.get_mut(k as usize)? = a,
-                STX => *scratch.get_mut(k as usize)? = x,
-                TAX => x = a,
-                TXA => a = x,
-                NEG => a = a.wrapping_neg(),
-                _ => a = arithmetic(code & !BY_X, a, operand)?,
+            match step.op {
+                Op::LoadWord => a = word(frame, at)?,
+                Op::LoadHalf => a = half(frame, at)?,
+                Op::LoadByte => a = byte(frame, at)?,
+                Op::LoadWordAt => a = word(frame, indirect)?,
+                Op::LoadHalfAt => a = half(frame, indirect)?,
+                Op::LoadByteAt => a = byte(frame, indirect)?,
+                Op::HeaderLen => x = (byte(frame, at)? & 0xf) * 4,
+                Op::IfEqual => branch(a == operand),
+                Op::IfGreater => branch(a > operand),
+                Op::IfNotLess => branch(a >= operand),
+                Op::IfAnyBit => branch(a & operand != 0),
+                Op::Jump => rest = after.get(at..).unwrap_or_default(),
+                Op::Return => return Some(k),
+                Op::ReturnA => return Some(a),
+                Op::Set => a = k,
+                Op::SetX => x = k,
+                Op::Len => a = frame.len() as u32,
+                Op::LenX => x = frame.len() as u32,
+                Op::Recall => a = *scratch.get(at)?,
+                Op::RecallX => x = *scratch.get(at)?,
+                Op::Store => *scratch.get_mut(at)? = a,
+                Op::StoreX => *scratch.get_mut(at)? = x,
+                Op::ToX => x = a,
+                Op::FromX => a = x,
+                Op::PacketType => a = if sent { OUTGOING } else { 0 },
+                Op::Add => a = a.wrapping_add(operand),
+                Op::Sub => a = a.wrapping_sub(operand),
+                Op::Mul => a = a.wrapping_mul(operand),
+                Op::Div => a = a.checked_div(operand)?,
+                Op::Mod => a = a.checked_rem(operand)?,
+                Op::Or => a |= operand,
+                Op::And => a &= operand,
+                Op::Xor => a ^= operand,
+                Op::Left => a = a.checked_shl(operand).unwrap_or(0),
+                Op::Right => a = a.checked_shr(operand).unwrap_or(0),
+                Op::Negate => a = a.wrapping_neg(),
             }
         }
         None
     }
 }
 
-fn arithmetic(code: u16, a: u32, operand: u32) -> Option<u32> {
-    Some(match code {
-        ADD => a.wrapping_add(operand),
-        SUB => a.wrapping_sub(operand),
-        MUL => a.wrapping_mul(operand),
-        DIV => a.checked_div(operand)?,
-        MOD => a.checked_rem(operand)?,
-        OR => a | operand,
-        AND => a & operand,
-        XOR => a ^ operand,
-        LSH => a.checked_shl(operand).unwrap_or(0),
-        RSH => a.checked_shr(operand).unwrap_or(0),
-        _ => return None,
-    })
+impl Step {
+    /// Instruction number `at`, with `left` behind it: code 16, jt 8, jf 8, k 32 bits.
+    fn check(bits: u64, at: usize, left: usize) -> Result<Self, Error> {
+        let [high, low, jt, jf, ..] = bits.to_be_bytes();
+        let (code, k) = (u16::from_be_bytes([high, low]), bits as u32);
+        let by_x = code & BY_X != 0 && matches!(code & 7, ALU | JMP);
+        let op = match code & !(if by_x { BY_X } else { 0 }) {
+            0x20 | 0x28 | 0x30 if k == PACKET_TYPE => Op::PacketType,
+            0x20 => Op::LoadWord,
+            0x28 => Op::LoadHalf,
+            0x30 => Op::LoadByte,
+            0x40 => Op::LoadWordAt,
+            0x48 => Op::LoadHalfAt,
+            0x50 => Op::LoadByteAt,
+            0xb1 => Op::HeaderLen,
+            0x15 => Op::IfEqual,
+            0x25 => Op::IfGreater,
+            0x35 => Op::IfNotLess,
+            0x45 => Op::IfAnyBit,
+            0x05 if !by_x => Op::Jump,
+            0x06 => Op::Return,
+            0x16 => Op::ReturnA,
+            0x00 => Op::Set,
+            0x01 => Op::SetX,
+            0x80 => Op::Len,
+            0x81 => Op::LenX,
+            0x60 => Op::Recall,
+            0x61 => Op::RecallX,
+            0x02 => Op::Store,
+            0x03 => Op::StoreX,
+            0x07 => Op::ToX,
+            0x87 => Op::FromX,
+            0x04 => Op::Add,
+            0x14 => Op::Sub,
+            0x24 => Op::Mul,
+            0x34 => Op::Div,
+            0x94 => Op::Mod,
+            0x44 => Op::Or,
+            0x54 => Op::And,
+            0xa4 => Op::Xor,
+            0x64 => Op::Left,
+            0x74 => Op::Right,
+            0x84 if !by_x => Op::Negate,
+            _ => return Err(Error::Code(at)),
+        };
+        let farthest = match op {
+            Op::Jump => Some(k as usize),
+            Op::IfEqual | Op::IfGreater | Op::IfNotLess | Op::IfAnyBit => Some(jt.max(jf).into()),
+            _ => None,
+        };
+        let sound = match op {
+            Op::LoadWord | Op::LoadHalf | Op::LoadByte => k < EXTENSIONS,
+            Op::Div | Op::Mod => by_x || k != 0,
+            Op::Left | Op::Right => by_x || k < 32,
+            _ => true,
+        };
+        let scratch = matches!(op, Op::Recall | Op::RecallX | Op::Store | Op::StoreX);
+        match () {
+            () if farthest.is_some_and(|by| by >= left) => Err(Error::Jump(at)),
+            () if !sound => Err(Error::Operand(at)),
+            () if scratch && k as usize >= SCRATCH => Err(Error::Scratch(at)),
+            () => Ok(Step {
+                op,
+                by_x,
+                jt,
+                jf,
+                k,
+            }),
+        }
+    }
 }
 
 #[inline]
@@ -298,15 +320,58 @@ fn word(frame: &[u8], at: usize) -> Option<u32> {
 mod tests {
     use super::*;
 
-    fn instruction((code, jt, jf, k): (u16, u8, u8, u32)) -> Instruction {
-        Instruction { code, jt, jf, k }
+    const LD_IMM: u16 = 0x00;
+    const LD_ABS_W: u16 = 0x20;
+    const LD_ABS_H: u16 = 0x28;
+    const LD_ABS_B: u16 = 0x30;
+    const LD_IND_W: u16 = 0x40;
+    const LD_IND_H: u16 = 0x48;
+    const LD_IND_B: u16 = 0x50;
+    const LD_MEM: u16 = 0x60;
+    const LD_LEN: u16 = 0x80;
+    const LDX_IMM: u16 = 0x01;
+    const LDX_MEM: u16 = 0x61;
+    const LDX_LEN: u16 = 0x81;
+    const LDX_MSH: u16 = 0xb1;
+    const ST: u16 = 0x02;
+    const STX: u16 = 0x03;
+    const ADD: u16 = 0x04;
+    const SUB: u16 = 0x14;
+    const MUL: u16 = 0x24;
+    const DIV: u16 = 0x34;
+    const OR: u16 = 0x44;
+    const AND: u16 = 0x54;
+    const LSH: u16 = 0x64;
+    const RSH: u16 = 0x74;
+    const NEG: u16 = 0x84;
+    const MOD: u16 = 0x94;
+    const XOR: u16 = 0xa4;
+    const JA: u16 = 0x05;
+    const JEQ: u16 = 0x15;
+    const JGT: u16 = 0x25;
+    const JGE: u16 = 0x35;
+    const JSET: u16 = 0x45;
+    const RET_K: u16 = 0x06;
+    const RET_A: u16 = 0x16;
+    const TAX: u16 = 0x07;
+    const TXA: u16 = 0x87;
+
+    /// Code, jt, jf, k.
+    type Instruction = (u16, u8, u8, u32);
+
+    fn check(program: &[Instruction]) -> Result<Program, Error> {
+        let digits =
+            |(code, jt, jf, k): &Instruction| std::format!("{code:04x}{jt:02x}{jf:02x}{k:08x}");
+        Program::parse(
+            program
+                .iter()
+                .map(digits)
+                .collect::<std::string::String>()
+                .as_bytes(),
+        )
     }
 
-    fn check(program: &[(u16, u8, u8, u32)]) -> Result<Program, Error> {
-        Program::check(program.iter().copied().map(instruction).collect())
-    }
-
-    fn run(program: &[(u16, u8, u8, u32)], frame: &[u8]) -> u32 {
+    fn run(program: &[Instruction], frame: &[u8]) -> u32 {
         check(program).unwrap().run(frame, false)
     }
 
@@ -371,7 +436,7 @@ mod tests {
     fn every_instruction_does_its_work() {
         let frame = [0x12, 0x34, 0x56, 0x78, 0x9a];
         let ret = (RET_A, 0, 0, 0);
-        let cases: &[(&[(u16, u8, u8, u32)], u32)] = &[
+        let cases: &[(&[Instruction], u32)] = &[
             (&[(LD_IMM, 0, 0, 9), ret], 9),
             (&[(LD_ABS_W, 0, 0, 1), ret], 0x3456_789a),
             (&[(LD_ABS_H, 0, 0, 3), ret], 0x789a),
@@ -485,7 +550,7 @@ mod tests {
     #[test]
     fn what_could_go_astray_is_refused() {
         let ret = (RET_K, 0, 0, 1);
-        let cases: &[(&[(u16, u8, u8, u32)], Error)] = &[
+        let cases: &[(&[Instruction], Error)] = &[
             (&[], Error::Length),
             (&[(LD_IMM, 0, 0, 0)], Error::Open),
             (&[ret, (JA, 0, 0, 0)], Error::Jump(1)),
@@ -502,6 +567,9 @@ mod tests {
             (&[(0xb4, 0, 0, 0), ret], Error::Code(0)),
             (&[(0x0100, 0, 0, 0), ret], Error::Code(0)),
             (&[(RET_K | BY_X, 0, 0, 0), ret], Error::Code(0)),
+            (&[(JA | BY_X, 0, 0, 0), ret], Error::Code(0)),
+            (&[(NEG | BY_X, 0, 0, 0), ret], Error::Code(0)),
+            (&[(LD_ABS_W | BY_X << 8, 0, 0, 0), ret], Error::Code(0)),
         ];
         for (program, expected) in cases {
             assert_eq!(check(program), Err(*expected), "{program:?}");
