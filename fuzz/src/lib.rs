@@ -7,6 +7,8 @@
 //! `cargo run -p fuzz` is the short run. For a long one, with the same checks but optimized:
 //! `cargo run --profile fuzz -p fuzz -- devicetree --seed 2 --iterations 1000000`.
 
+pub mod api;
+pub mod bench;
 pub mod bootargs;
 pub mod bpf;
 pub mod devicetree;
@@ -17,6 +19,7 @@ pub mod irtt;
 pub mod mdns;
 pub mod model;
 pub mod mutate;
+pub mod shell;
 
 use mutate::Rng;
 
@@ -26,6 +29,8 @@ pub const TARGETS: &[Target] = &[
     bootargs::TARGET,
     http::TARGET,
     bpf::TARGET,
+    api::TARGET,
+    shell::TARGET,
     iperf3::TARGET,
     irtt::TARGET,
     mdns::TARGET,

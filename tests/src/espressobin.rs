@@ -8,6 +8,7 @@ mod damage;
 mod faults;
 mod flap;
 mod handover;
+mod hardware;
 mod isolation;
 mod overload;
 pub mod services;
@@ -21,6 +22,7 @@ pub const TESTS: &[&[Test]] = &[
     services::TESTS,
     shell::TESTS,
     capture::TESTS,
+    hardware::TESTS,
     isolation::TESTS,
     flap::TESTS,
     handover::TESTS,

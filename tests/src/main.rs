@@ -14,6 +14,7 @@
 //! its line to the `TESTS` of its file.
 
 mod addressing;
+mod api;
 mod board_config;
 mod boot;
 mod capture;
@@ -114,6 +115,7 @@ fn tests() -> impl Iterator<Item = &'static Test> {
         chargen::TESTS,
         latency::TESTS,
         capture::TESTS,
+        api::TESTS,
         addressing::TESTS,
         faults::TESTS,
         boot::TESTS,

@@ -14,6 +14,7 @@ mod desk;
 mod dma;
 mod fatal;
 mod heap;
+mod raw;
 mod self_test;
 mod stamps;
 mod virtio;
@@ -403,6 +404,11 @@ impl Machine {
             keyboard,
             shell,
             tree: self.tree,
+            raw: raw::Raw {
+                mapper: self.mapper,
+                tree: self.tree,
+                allowed: args.unsafe_access,
+            },
         };
         serve(&mut network, duties)
     }
@@ -417,6 +423,7 @@ struct Duties<'w> {
     keyboard: u32,
     shell: Shell,
     tree: &'static Tree<'static>,
+    raw: raw::Raw,
 }
 
 /// The poll loop: works while there is work, and sleeps until an interrupt or the next deadline.
@@ -428,6 +435,7 @@ fn serve(network: &mut Network<Card>, duties: Duties) -> ! {
         keyboard,
         mut shell,
         tree,
+        mut raw,
     } = duties;
     let mut watch_us = 0;
     let mut trial_us = network.latency.trial_us(timer::now_us());
@@ -468,6 +476,7 @@ fn serve(network: &mut Network<Card>, duties: Duties) -> ! {
                 network,
                 tree,
                 watch,
+                raw: &mut raw,
             };
             shell_us = shell.poll(&mut console::Terminal, &mut desk);
             irq::done_mask(pending & keyboard);
@@ -493,6 +502,7 @@ fn serve(network: &mut Network<Card>, duties: Duties) -> ! {
                 network,
                 tree,
                 watch,
+                raw: &mut raw,
             });
             errand_us = network.errand_due_us();
             network_us = 0;

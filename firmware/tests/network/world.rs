@@ -12,7 +12,10 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use firmware::addressing::{Addressing, Config, Ipv4Config, Ipv6Config};
+use firmware::capture::Capture;
+use firmware::http::Access;
 use firmware::network::{Network, Next, Port};
+use firmware::random::Random;
 use firmware::snapshot::System;
 use hal::net::{MacAddr, Pool};
 use smoltcp::iface::{Interface, SocketHandle, SocketSet};
@@ -22,10 +25,22 @@ use smoltcp::time::Instant;
 use smoltcp::wire::*;
 
 use crate::allocation;
+use crate::bench::FakeBench;
 use crate::card::{BUFFERS, Card};
 use crate::frames::{MAC, V4, V6};
 
 pub const SECOND_US: u64 = 1_000_000;
+
+/// The time that captures tell: what matters is that it goes on.
+mod clock {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    static NOW_NS: AtomicU64 = AtomicU64::new(0);
+
+    pub fn now_ns() -> u64 {
+        NOW_NS.fetch_add(1000, Ordering::Relaxed)
+    }
+}
 
 /// SplitMix64 (Steele, Lea, Flood 2014).
 pub struct Rng(pub u64);
@@ -201,6 +216,7 @@ enum Arrival {
 pub struct World {
     pub now_us: u64,
     pub network: Network<Card>,
+    pub bench: FakeBench,
     pub hosts: Vec<Host>,
     pub faults: Faults,
     pub rng: Rng,
@@ -236,6 +252,7 @@ impl World {
         let mut world = World {
             now_us: SECOND_US,
             network: Network::new(vec![port], pool, System::default()),
+            bench: FakeBench::default(),
             hosts: (0..hosts).map(|number| Host::new(number + 10)).collect(),
             faults: Faults::default(),
             rng: Rng(1),
@@ -251,6 +268,17 @@ impl World {
         assert!(world.network.ports[0].iface.has_ip_addr(V6));
         world.log.clear();
         world
+    }
+
+    /// Allows captures, before the world runs.
+    pub fn allow_captures(&mut self) -> &'static Capture {
+        let mut random = Random::new(Some(b"capture"));
+        let capture: &'static Capture = Box::leak(Box::new(
+            Capture::new(&mut random, clock::now_ns, false).unwrap(),
+        ));
+        self.network.capture = Some(capture);
+        self.network.access = Access::new("sesame".try_into().ok(), false);
+        capture
     }
 
     pub fn card(&mut self) -> &mut Card {
@@ -304,6 +332,7 @@ impl World {
             if let Next::At(at_us) = self.next {
                 next_us = next_us.min(at_us);
             }
+            next_us = next_us.min(self.network.errand_due_us());
             for host in &mut self.hosts {
                 if let Some(at) = host
                     .iface
@@ -371,6 +400,7 @@ impl World {
             Next::At(at_us) => at_us <= self.now_us,
             Next::Idle => false,
         };
+        let due = due || self.network.errand_due_us() <= self.now_us;
         let mut interrupted = self.card().raised && !self.masked;
         if !due && !interrupted {
             return;
@@ -390,7 +420,8 @@ impl World {
             self.masked &= unmask == 0;
             self.check();
             interrupted = self.card().raised && !self.masked;
-            if self.next != Next::Again && !interrupted {
+            let errand = self.run_errand();
+            if self.next != Next::Again && !interrupted && !errand {
                 break;
             }
         }
@@ -401,6 +432,18 @@ impl World {
                 now = self.now_us
             );
         }
+    }
+
+    /// The command that somebody waits for, if it is due.
+    fn run_errand(&mut self) -> bool {
+        if self.network.errand_due_us() > self.now_us {
+            return false;
+        }
+        self.bench.now_us = self.now_us;
+        let mut errand = self.network.take_errand().unwrap();
+        errand.run(&mut self.bench);
+        self.network.put_errand(errand);
+        true
     }
 
     fn check(&mut self) {

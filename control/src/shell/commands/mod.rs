@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `capture` | packets as they pass |
 //! | `drops` | received frames that nobody got |
+//! | `hardware` | management bus, PHYs, switch, MAC |
 //! | `machine` | the machine itself |
 //! | `network` | interfaces, addresses, neighbours, routes, sockets |
 //! | `counters` | counters, latency |
@@ -12,6 +13,7 @@
 mod capture;
 mod counters;
 mod drops;
+mod hardware;
 mod machine;
 mod network;
 mod ping;
@@ -26,6 +28,7 @@ static GROUPS: &[&[Command]] = &[
     ping::COMMANDS,
     drops::COMMANDS,
     capture::COMMANDS,
+    hardware::COMMANDS,
 ];
 
 /// All commands.
