@@ -6,6 +6,7 @@
 //! | --- | --- |
 //! | `addressing` | DHCP, SLAAC, link-local addresses, mDNS |
 //! | `bootargs` | the command line |
+//! | `capture` | packets as they pass: orders and tickets |
 //! | `drops` | why a received frame went nowhere |
 //! | `http` | requests and answers |
 //! | `latency` | how long answers take |
@@ -25,6 +26,7 @@ pub mod addressing;
 pub mod api;
 pub mod assets;
 pub mod bootargs;
+pub mod capture;
 pub mod drops;
 pub mod http;
 pub mod latency;

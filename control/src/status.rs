@@ -3,6 +3,7 @@
 //! Owns the shape of the facts, not the facts. New counters of a driver or service appear everywhere by being listed in
 //! a [`Table`] of [`Counter`]s; nothing about HTTP changes, and answers may be of any length.
 
+use crate::capture;
 use crate::http::{AnswerCounters, Verdict};
 use crate::latency::Latency;
 use core::net::IpAddr;
@@ -30,6 +31,20 @@ pub trait StatusSource {
     /// Whether this is a name of the machine, without `.local`, in any case.
     fn is_own_name(&self, _name: &[u8]) -> bool {
         false
+    }
+
+    /// Whether the ticket in this query is good for a capture.
+    fn admits_to_capture(&self, _query: &str) -> bool {
+        false
+    }
+
+    /// Keeps this order for a capture that is about to begin.
+    ///
+    /// # Errors
+    ///
+    /// Why there is none.
+    fn order_capture(&self, _query: &str) -> Result<(), capture::Refusal> {
+        Err(capture::Refusal::Off)
     }
 
     /// What the `Authorization` field of a request is worth.

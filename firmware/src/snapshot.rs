@@ -3,11 +3,13 @@
 use core::fmt::Write;
 use core::iter;
 
+use hal::net::capture::Tapped;
 use hal::net::drops::{Reason, Samples};
 use hal::net::{Count, Nic};
 use heapless::{String, Vec};
 use smoltcp::wire::IpAddress;
 
+use crate::capture::{self, Capture};
 use crate::connections::{Connections, SERVICES};
 use crate::http::{Access, AnswerCounters, Verdict};
 use crate::latency::Latency;
@@ -55,6 +57,8 @@ pub struct Snapshot<'a, N: Nic> {
     pub access: &'a Access,
     /// How long answers take.
     pub latency: &'a Latency,
+    /// Where frames may be captured.
+    pub capture: Option<&'static Capture>,
     /// What discarded frames looked like.
     pub samples: &'a Samples,
     /// The moment, in microseconds since start.
@@ -75,7 +79,7 @@ impl<N: Nic> StatusSource for Snapshot<'_, N> {
         let mut addresses: Vec<Vec<Address, MAX_ADDRESSES>, MAX_INTERFACES> = Vec::new();
         let mut counters: Vec<Vec<Counter<'_>, MAX_COUNTERS>, MAX_INTERFACES> = Vec::new();
         let mut tables: Vec<PortTable<'_, N>, MAX_INTERFACES> = Vec::new();
-        let mut devices: Vec<DeviceTable<'_, N>, MAX_INTERFACES> = Vec::new();
+        let mut devices: Vec<DeviceTable<'_, Tapped<N>>, MAX_INTERFACES> = Vec::new();
         let mut urls: Vec<String<64>, { MAX_INTERFACES * 2 }> = Vec::new();
         for port in self.ports.iter().take(MAX_INTERFACES) {
             let mut own = Vec::new();
@@ -260,6 +264,18 @@ impl<N: Nic> StatusSource for Snapshot<'_, N> {
         names
             .chain(iter::once(self.system.hostname.as_str()))
             .any(|own| own.as_bytes().eq_ignore_ascii_case(name))
+    }
+
+    fn admits_to_capture(&self, query: &str) -> bool {
+        self.capture
+            .is_some_and(|capture| capture.admits(query, self.now_us))
+    }
+
+    fn order_capture(&self, query: &str) -> Result<(), capture::Refusal> {
+        let capture = self.capture.ok_or(capture::Refusal::Off)?;
+        capture.order(query, |name| {
+            self.ports.iter().any(|port| port.name == name)
+        })
     }
 
     fn judge(&self, authorization: Option<&[u8]>) -> Verdict {

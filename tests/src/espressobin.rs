@@ -3,6 +3,7 @@
 //! `board` is the machine with its cables; the others are the tests, by subject.
 
 pub mod board;
+mod capture;
 mod damage;
 mod faults;
 mod flap;
@@ -20,6 +21,7 @@ use crate::Test;
 pub const TESTS: &[&[Test]] = &[
     services::TESTS,
     shell::TESTS,
+    capture::TESTS,
     hardware::TESTS,
     isolation::TESTS,
     flap::TESTS,

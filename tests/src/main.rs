@@ -7,8 +7,8 @@
 //! tap       an interface of this (private) machine             wire  a cable whose other end is the test
 //! dt        takes devicetrees apart and puts them together     clients  curl, ping, wrk ...
 //! browser   Chromium without a window
-//! boot, services, http, page, echo, irtt, iperf3, chargen, addressing, damage, faults, load, espressobin, board_config,
-//! sdcard, machine_model: the tests, by subject
+//! boot, services, http, page, capture, echo, irtt, iperf3, chargen, addressing, damage, faults, load, espressobin,
+//! board_config, sdcard, machine_model: the tests, by subject
 //! ```
 //!
 //! A test is a function that returns; what it started dies with its process. To add one: write the function, and add
@@ -19,6 +19,7 @@ mod api;
 mod board_config;
 mod boot;
 mod browser;
+mod capture;
 mod chargen;
 mod check;
 mod clients;
@@ -118,6 +119,7 @@ fn tests() -> impl Iterator<Item = &'static Test> {
         iperf3::TESTS,
         chargen::TESTS,
         latency::TESTS,
+        capture::TESTS,
         api::TESTS,
         selftest::TESTS,
         addressing::TESTS,
@@ -151,6 +153,8 @@ const PACKAGES: &[(&str, &str, &str)] = &[
         "/usr/lib/python3/dist-packages/scapy",
         "frames no ordinary client sends",
     ),
+    ("tshark", "tshark", "reads captures"),
+    ("tcpdump", "tcpdump", "compiles filters, reads switch tags"),
     ("mtools", "mtools", "files on the card's FAT partition"),
     (
         "dosfstools",

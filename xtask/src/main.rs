@@ -6,6 +6,7 @@ mod args;
 mod axe;
 mod bench;
 mod build;
+mod capture;
 mod elf;
 mod errata;
 mod error;
@@ -43,6 +44,7 @@ const COMMANDS: &[&Command] = &[
     &rfc2544::COMMAND,
     &latency::COMMAND,
     &selftest::COMMAND,
+    &capture::COMMAND,
     &sdcard::COMMAND,
     &netboot::COMMAND,
     &qemu::COMMAND,

@@ -101,9 +101,8 @@ impl Answer {
     #[inline]
     pub fn room(&self) -> usize {
         match self.content {
-            Ok(Resource::Hello | Resource::Health | Resource::ResetLatency) | Err(_) => {
-                SMALL_ANSWER
-            }
+            Ok(Resource::Hello | Resource::Health | Resource::ResetLatency | Resource::Capture)
+            | Err(_) => SMALL_ANSWER,
             Ok(_) if self.part > 0 => PIECE,
             Ok(_) => MAX_ANSWER,
         }
@@ -117,6 +116,10 @@ impl Answer {
             Ok(Resource::Hello) => (Code::Ok, self.write_ready(out, &HELLO)),
             Ok(Resource::Health) => (Code::Ok, self.write_ready(out, &HEALTH)),
             Ok(Resource::ResetLatency) => (Code::Ok, self.write_ready(out, &DONE)),
+            Ok(Resource::Capture) => (
+                Code::Ok,
+                self.write_stream_head(out, "application/x-pcapng"),
+            ),
             Ok(resource) => {
                 let mut written = None;
                 let goes_on = self.part > 0;
@@ -245,7 +248,7 @@ impl Answer {
 
     /// Writes the head of an answer of unknown length.
     #[cold]
-    pub fn write_stream_head(&mut self, out: &mut [u8], content_type: &str) -> usize {
+    fn write_stream_head(&mut self, out: &mut [u8], content_type: &str) -> usize {
         let coding = match self.persistence {
             Persistence::Keep => "Transfer-Encoding: chunked\r\n",
             // As above; and a client of HTTP/1.1 that wants it closed needs no chunks either.

@@ -1,5 +1,7 @@
 //! Status codes, and every reason for which a request is refused.
 
+use crate::capture;
+
 /// The status codes this server sends as final answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names are those of RFC 9110 section 15")]
@@ -144,6 +146,7 @@ pub(super) enum Refusal {
     Busy,
     CommandTooSlow,
     UnsupportedVersion,
+    Capture(capture::Refusal),
 }
 
 impl Refusal {
@@ -185,6 +188,13 @@ impl Refusal {
             Self::Busy => Code::ServiceUnavailable,
             Self::CommandTooSlow => Code::GatewayTimeout,
             Self::UnsupportedVersion => Code::VersionNotSupported,
+            Self::Capture(capture::Refusal::Query | capture::Refusal::Filter(_)) => {
+                Code::BadRequest
+            }
+            Self::Capture(capture::Refusal::Interface) => Code::NotFound,
+            Self::Capture(capture::Refusal::Busy | capture::Refusal::Off) => {
+                Code::ServiceUnavailable
+            }
         }
     }
 
@@ -232,6 +242,7 @@ impl Refusal {
             Self::Busy => "other commands are being run",
             Self::CommandTooSlow => "the command took longer than 30 s, and was ended",
             Self::UnsupportedVersion => "HTTP/1.1 is spoken here",
+            Self::Capture(why) => why.reason(),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! What a request asks for: the request line and the fields that matter, as strictly as RFC 9110 and 9112 allow.
 
+use crate::capture;
+
 use super::access::{Verdict, is_own_origin, is_served};
 use super::answer::Answer;
 use super::body::{Body, MAX_BODY};
@@ -24,6 +26,8 @@ pub(super) enum Resource {
     ResetLatency,
     /// By its number among [`ASSETS`].
     Asset(u8),
+    /// The packets that pass, as its query orders them.
+    Capture,
     /// A command: what its table entry asks of who may run it; once that was judged, what who asks may do.
     Command(Access),
 }
@@ -38,6 +42,7 @@ impl Resource {
             b"/api/v1/status" => Self::Api,
             b"/api/v1/latency" => Self::Latency,
             b"/api/v1/latency/reset" => Self::ResetLatency,
+            b"/capture.pcapng" => Self::Capture,
             _ => Self::Asset(ASSETS.iter().position(|it| it.path.as_bytes() == path)? as u8),
         })
     }
@@ -59,7 +64,7 @@ impl Resource {
         match self {
             Self::Hello | Self::Health | Self::Asset(_) => true,
             Self::Page | Self::Metrics | Self::Api | Self::Latency => source.is_public(),
-            Self::ResetLatency | Self::Command(_) => false,
+            Self::ResetLatency | Self::Capture | Self::Command(_) => false,
         }
     }
 }
@@ -248,6 +253,11 @@ impl Request {
             return Err(Refusal::ForeignHost);
         }
         let resource = match line.resource {
+            // Ordered and begun in one step: nobody else orders in between.
+            Ok(Resource::Capture) if !matches!(body, Body::Done) => {
+                Err(Refusal::Capture(capture::Refusal::Query))
+            }
+            Ok(Resource::Capture) => order_capture(line.target, headers, source),
             Ok(resource) if !resource.is_free(source) => {
                 authorize(resource, line.is_post, headers, source)
             }
@@ -389,6 +399,22 @@ fn takes_gzip(value: &[u8]) -> bool {
         }
     }
     gzip.or(all).unwrap_or(false)
+}
+
+/// Whether who asks may have a capture, by token or by ticket, and orders it.
+#[cold]
+fn order_capture(
+    target: Option<Target<'_>>,
+    headers: &[httparse::Header<'_>],
+    source: &impl StatusSource,
+) -> Result<Resource, Refusal> {
+    let query = target.map_or(&[][..], |target| target.query);
+    let query = str::from_utf8(query).map_err(|_| Refusal::Target)?;
+    if !source.admits_to_capture(query) {
+        authorize(Resource::Capture, false, headers, source)?;
+    }
+    source.order_capture(query).map_err(Refusal::Capture)?;
+    Ok(Resource::Capture)
 }
 
 /// Whether who asks may have the resource, and what they may do if it is a command. A request that changes something is

@@ -457,15 +457,45 @@ fn head_is_get_without_the_body() {
     assert!(refused.sent.ends_with(b"\r\n\r\n") && refused.closed);
 }
 
+#[test]
+fn captures_are_for_who_may_and_of_what_there_is() {
+    let ask = |what: &str, more: &str| {
+        let request = format!("{what} HTTP/1.1\r\nHost: a\r\n{more}\r\n");
+        let mut out = vec![0; MAX_ANSWER];
+        let step = Connection::default().step(request.as_bytes(), false, &mut out, &TYPICAL);
+        let code = text(&out[..step.written])[9..12].to_string();
+        (code, step.action.is_some())
+    };
+    for (what, code) in [
+        ("GET /capture.pcapng", "403"),
+        ("GET /capture.pcapng?ticket=bad", "403"),
+        ("GET /capture.pcapng?ticket=good&if=absent", "404"),
+        ("GET /capture.pcapng?ticket=good&if=busy", "503"),
+        ("GET /capture.pcapng?ticket=good&snaplen=x", "400"),
+        ("GET /capture.pcapng?ticket=good&filter=00", "400"),
+        ("HEAD /capture.pcapng?ticket=good", "200"),
+        ("POST /capture.pcapng?ticket=good", "405"),
+    ] {
+        assert_eq!(ask(what, ""), (code.into(), false), "{what}");
+    }
+    let good = "GET /capture.pcapng?ticket=good&if=wan";
+    assert_eq!(ask(good, ""), ("200".into(), true));
+    // It would be ordered before its body is whole, and begun after it.
+    assert_eq!(
+        ask(good, "Content-Length: 1\r\n\r\nx"),
+        ("400".into(), false)
+    );
+}
+
 /// What a stream of these pieces looks like, and what the connection wants after it.
 fn streamed(head: &str, pieces: &[&str]) -> (String, Next) {
     let mut connection = Connection::default();
     let mut out = vec![0; MAX_ANSWER];
-    let request = format!("GET /api/v1/link HTTP/{head}\r\n\r\n");
-    let step = connection.step(request.as_bytes(), false, &mut out, &TYPICAL);
-    assert_eq!((step.consumed, step.next), (request.len(), Next::Errand));
-    let mut step = connection.begin_stream("text/plain", &mut out);
+    let request = format!("GET /capture.pcapng?ticket=good HTTP/{head}\r\n\r\n");
+    let mut step = connection.step(request.as_bytes(), false, &mut out, &TYPICAL);
+    assert_eq!((step.consumed, step.next), (request.len(), Next::Stream));
     assert_eq!(step.answered, Some(Code::Ok));
+    assert_eq!(step.action, Some(Action::Capture));
     let mut sent = text(&out[..step.written]).to_string();
     let mut pieces = pieces.iter();
     while step.next == Next::Stream {

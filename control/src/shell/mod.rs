@@ -30,6 +30,7 @@ use core::fmt::{self, Write};
 use hal::devicetree::Tree;
 use heapless::Vec;
 
+use crate::capture::Captures;
 use crate::http::{MAX_ANSWER, SMALL_ANSWER};
 use crate::selftest::SelfTest;
 use crate::status::StatusSource;
@@ -56,6 +57,10 @@ pub trait Bench: StatusSource {
     fn log(&self, line: &mut dyn FnMut(&str));
     /// Interrupts taken, and those that nobody had asked for.
     fn interrupts(&self) -> (u64, u64);
+    /// The capture, if there can be one.
+    fn capture(&self) -> Option<&dyn Captures> {
+        None
+    }
     /// The board's buses, switch and MAC, if it is one that has them.
     fn hardware(&mut self) -> Option<&mut dyn Hardware> {
         None

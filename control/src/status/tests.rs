@@ -1,6 +1,7 @@
 //! The pages with a machine of little and one of much to show; whether programs understand them.
 
 use super::*;
+use crate::capture;
 use crate::http::{Code, Connection, MAX_ANSWER, Next};
 use crate::latency::Latency;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -83,6 +84,18 @@ const NAMES: [(&str, &str); 14] = [
 impl StatusSource for Sample {
     fn is_own_name(&self, name: &[u8]) -> bool {
         !name.starts_with(b"evil")
+    }
+
+    fn admits_to_capture(&self, query: &str) -> bool {
+        capture::order::ticket(query) == Some("good")
+    }
+
+    fn order_capture(&self, query: &str) -> Result<(), capture::Refusal> {
+        match &*capture::Order::parse(query)?.interface {
+            "absent" => Err(capture::Refusal::Interface),
+            "busy" => Err(capture::Refusal::Busy),
+            _ => Ok(()),
+        }
     }
 
     fn with_status(&self, show: &mut dyn FnMut(&Status<'_>)) {

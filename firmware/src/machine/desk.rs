@@ -4,6 +4,7 @@ use super::armada;
 use super::card::Card;
 use super::console;
 use super::raw::Raw;
+use crate::capture::Captures;
 use crate::network::Network;
 use crate::selftest::SelfTest;
 use crate::shell::hardware::Hardware;
@@ -43,6 +44,7 @@ impl StatusSource for Desk<'_> {
             system: &self.network.system,
             access: &self.network.access,
             latency: &self.network.latency,
+            capture: self.network.capture,
             samples: &self.network.pool.samples,
             now_us: timer::now_us(),
         };
@@ -66,6 +68,10 @@ impl Bench for Desk<'_> {
     fn interrupts(&self) -> (u64, u64) {
         let (taken, unexpected) = irq::counts();
         (taken.into(), unexpected.into())
+    }
+
+    fn capture(&self) -> Option<&dyn Captures> {
+        Some(self.network.capture?)
     }
 
     fn hardware(&mut self) -> Option<&mut dyn Hardware> {

@@ -42,6 +42,7 @@ use self::card::Card;
 use self::desk::Desk;
 use crate::addressing::{Addressing, Config, Ipv4Config, Ipv6Config};
 use crate::bootargs::{BootArgs, Method};
+use crate::capture::Capture;
 use crate::connections::{CONNECTIONS, RECEIVE_BYTES, TRANSMIT_BYTES};
 use crate::http::Access;
 use crate::latency::Latency;
@@ -384,6 +385,17 @@ impl Machine {
             cycles: stamps.counts(),
         };
         let (shell, tests) = (Shell::new(), SelfTest::new());
+        if args.admin.is_some() {
+            let ports = &mut network.ports;
+            let has_conduit = ports
+                .iter_mut()
+                .any(|port| port.nic.tap_conduit(None).is_some());
+            network.capture = Capture::new(&mut random, timer::now_ns, has_conduit)
+                .map(|c| &*Box::leak(Box::new(c)));
+            if network.capture.is_none() {
+                warn!("capture: no memory left for it");
+            }
+        }
         let (used, size) = heap::usage();
         network.system.heap_bytes = (used as u64, size as u64);
         info!("heap: {} of {} KiB used, sealed", used >> 10, size >> 10);

@@ -176,6 +176,11 @@ impl Tagger {
         self.protocol.bytes()
     }
 
+    /// How the frames are tagged.
+    pub const fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
     /// Takes the tag off a received frame.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 //!
 //! | file | is about |
 //! | --- | --- |
+//! | `capture` | packets as they pass |
 //! | `drops` | received frames that nobody got |
 //! | `hardware` | management bus, PHYs, switch, MAC |
 //! | `machine` | the machine itself |
@@ -10,6 +11,7 @@
 //! | `ping` | echo requests |
 //! | `selftest` | is the hardware sound? |
 
+mod capture;
 mod counters;
 mod drops;
 mod hardware;
@@ -27,6 +29,7 @@ static GROUPS: &[&[Command]] = &[
     counters::COMMANDS,
     ping::COMMANDS,
     drops::COMMANDS,
+    capture::COMMANDS,
     hardware::COMMANDS,
     selftest::COMMANDS,
 ];

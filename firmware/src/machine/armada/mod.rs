@@ -297,6 +297,7 @@ fn bring_up(
     let conduit: &'static RefCell<Conduit> = Box::leak(Box::new(RefCell::new(Conduit {
         mac,
         tagger,
+        tap: None,
         owners,
         queues: Default::default(),
         flags,

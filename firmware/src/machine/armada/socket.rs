@@ -8,9 +8,10 @@ use core::cell::{Cell, RefCell};
 use boards::armada3720 as board;
 use hal::arch::{irq, timer};
 use hal::net::bridge::Stations;
+use hal::net::capture::{Direction, Tap};
 use hal::net::drops::Reason;
 use hal::net::mv88e6xxx::{Mailbox, PORTS, PortIndex, PortSet};
-use hal::net::tag::{Drop, Drops, Source, Tagger};
+use hal::net::tag::{Drop, Drops, Protocol, Source, Tagger};
 use hal::net::{Coalescing, Count, Counters, Frame, Link, MacAddr, Nic, Pool};
 use heapless::Deque;
 
@@ -45,6 +46,8 @@ pub(super) struct Conduit {
     pub(super) mac: board::Port,
     /// `None` without a switch: then there is one socket.
     pub(super) tagger: Option<Tagger>,
+    /// Who is shown every frame, tag and all.
+    pub(super) tap: Option<Tap>,
     /// The interface that each port belongs to, by its first port.
     pub(super) owners: [PortIndex; PORTS],
     /// What waits for an interface, and the port it came in by.
@@ -116,6 +119,9 @@ impl Conduit {
             return Some(frame);
         }
         let mut frame = board::receive(&mut self.mac, pool)?;
+        if let Some(tap) = &self.tap {
+            tap.show(Direction::Received, frame.bytes());
+        }
         let Some(tagger) = self.tagger else {
             return match self.looped {
                 None => Some(frame),
@@ -160,6 +166,9 @@ impl Conduit {
         self.set_aside(frame, taken_off, pool);
         for _ in 0..HARVEST {
             let mut frame = board::receive(&mut self.mac, pool)?;
+            if let Some(tap) = &self.tap {
+                tap.show(Direction::Received, frame.bytes());
+            }
             match tagger.take_off(&mut frame) {
                 Ok(source) if self.owners[usize::from(source.port.get())] == port => {
                     self.came_by = source.port;
@@ -214,6 +223,9 @@ impl Conduit {
             self.untaggable += 1;
             pool.put(frame);
             return;
+        }
+        if let Some(tap) = &self.tap {
+            tap.show(Direction::Sent, frame.bytes());
         }
         self.flags.unflushed.set(true);
         if board::send(&mut self.mac, frame, pool) {
@@ -483,6 +495,13 @@ impl Nic for Socket {
             mailbox.want_totals(self.port);
             mailbox.want_totals(self.conduit.borrow().cpu);
         }
+    }
+
+    fn tap_conduit(&mut self, tap: Option<Tap>) -> Option<Protocol> {
+        let mut conduit = self.conduit.borrow_mut();
+        let protocol = conduit.tagger.as_ref()?.protocol();
+        conduit.tap = tap;
+        Some(protocol)
     }
 }
 
