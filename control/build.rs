@@ -57,11 +57,9 @@ fn pack(out: &Path) -> Result<(), Box<dyn std::error::Error>> {
 /// The same without indentation, empty lines, and lines that are a comment as a whole.
 fn without_comments(text: &str) -> String {
     let lines = text.lines().map(str::trim);
-    let meant = |line: &&str| {
-        !line.is_empty()
-            && !line.starts_with("//")
-            && !(line.starts_with("/*") && line.ends_with("*/"))
-    };
+    let is_comment =
+        |line: &str| line.starts_with("//") || line.starts_with("/*") && line.ends_with("*/");
+    let meant = |line: &&str| !line.is_empty() && !is_comment(line);
     lines.filter(meant).collect::<Vec<_>>().join("\n")
 }
 

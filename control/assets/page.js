@@ -303,7 +303,7 @@ function showTools(has) {
   const place = section('tools', 'Tools');
   if (has.has('selftest')) {
     place.append(make('p', { class: 'row' }, button('Run the self-test', selftest),
-      button('Also what cuts ports', show => selftest(show, true))));
+      button('All of it: ports go down meanwhile', show => selftest(show, true))));
   }
   if (has.has('capture')) {
     const names = ports.map(({ article }) => article.dataset.name);

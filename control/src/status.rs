@@ -53,6 +53,9 @@ pub trait StatusSource {
     }
 }
 
+/// Hands over the last lines of the log, oldest first.
+pub type ShowLog = fn(&mut dyn FnMut(&str));
+
 /// The running machine at one moment.
 #[derive(Clone, Copy)]
 pub struct Status<'a> {
@@ -89,7 +92,7 @@ pub struct Status<'a> {
     /// How long answers take.
     pub latency: &'a Latency,
     /// Shows the last lines of the log, oldest first.
-    pub log: fn(&mut dyn FnMut(&str)),
+    pub log: ShowLog,
     /// What discarded frames looked like: traffic, and not everybody's business.
     pub samples: Option<&'a Samples>,
 }

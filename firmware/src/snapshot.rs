@@ -17,7 +17,7 @@ use crate::network::Port;
 use crate::services::Services;
 use crate::status::{
     Address, Counter, Device, Discards, Duplex, Interface, Link, MAX_ADDRESSES, MAX_COUNTERS,
-    MAX_INTERFACES, Service, Status, StatusSource, Table,
+    MAX_INTERFACES, Service, ShowLog, Status, StatusSource, Table,
 };
 
 /// What does not change after start-up.
@@ -36,7 +36,7 @@ pub struct System {
     /// Bytes in use of the heap and bytes it has, since it was sealed.
     pub heap_bytes: (u64, u64),
     /// Shows the last lines of the log, oldest first.
-    pub log: Option<fn(&mut dyn FnMut(&str))>,
+    pub log: Option<ShowLog>,
 }
 
 /// The network at one moment.
