@@ -16,6 +16,7 @@ pub fn write(out: &mut Out<'_>, status: &Status<'_>) {
             interface(out, one);
         });
         out.part(|out| {
+            port_counters(out, one);
             out.text(",\"drops\":{");
             let mut first = true;
             status.drops(index, &mut |reason, count| {
@@ -85,7 +86,11 @@ fn interface(out: &mut Out<'_>, interface: &Interface<'_>) {
     let _ = write!(out, ",\"mac\":\"{}\"", MacText(interface.mac));
     match interface.link {
         Link::Down => out.text(",\"link\":{\"up\":false}"),
-        Link::Up { speed_mbps, duplex } => {
+        Link::Up {
+            speed_mbps,
+            duplex,
+            pause,
+        } => {
             out.text(",\"link\":{\"up\":true");
             if let Some(speed) = speed_mbps {
                 out.text(",\"speed_mbps\":");
@@ -94,6 +99,9 @@ fn interface(out: &mut Out<'_>, interface: &Interface<'_>) {
             if let Some(duplex) = duplex {
                 out.texts(&[",\"duplex\":\"", duplex.word(), "\""]);
             }
+            if let Some(pause) = pause {
+                out.texts(&[",\"pause\":\"", pause, "\""]);
+            }
             out.text("}");
         }
     }
@@ -101,6 +109,9 @@ fn interface(out: &mut Out<'_>, interface: &Interface<'_>) {
     array(out, interface.addresses, address);
     out.text(",\"counters\":");
     counters(out, interface.counters);
+}
+
+fn port_counters(out: &mut Out<'_>, interface: &Interface<'_>) {
     if interface.port.get(0).is_some() {
         out.text(",\"port_counters\":");
         counters(out, interface.port);
@@ -139,9 +150,8 @@ fn service(out: &mut Out<'_>, service: &Service<'_>) {
 fn counters(out: &mut Out<'_>, counters: &(impl Table + ?Sized)) {
     out.text("{");
     for (index, counter) in each(counters).enumerate() {
-        out.text(if index == 0 { "" } else { "," });
-        string(out, counter.name);
-        out.text(":");
+        // Names of counters are ours: nothing in them needs a word for it.
+        out.texts(&[if index == 0 { "\"" } else { ",\"" }, counter.name, "\":"]);
         out.decimal(counter.value);
     }
     out.text("}");

@@ -6,12 +6,15 @@
 //! | --- | --- |
 //! | `addressing` | DHCP, SLAAC, link-local addresses, mDNS |
 //! | `bootargs` | the command line |
+//! | `capture` | packets as they pass: orders and tickets |
 //! | `drops` | why a received frame went nowhere |
 //! | `http` | requests and answers |
 //! | `latency` | how long answers take |
 //! | `neighbours`, `ping` | who is there, and how far |
 //! | `page`, `metrics`, `api` | the machine's state as HTML, Prometheus text, JSON |
+//! | `assets` | what the page is drawn and kept alive with |
 //! | `random` | numbers nobody guesses |
+//! | `selftest` | is the board's hardware sound? |
 //! | `shell` | commands, on the serial console and over HTTP |
 //! | `status` | the machine's state |
 //! | `switch` | the sequence that brings up the board's switch, and watches it |
@@ -21,7 +24,9 @@ extern crate alloc;
 
 pub mod addressing;
 pub mod api;
+pub mod assets;
 pub mod bootargs;
+pub mod capture;
 pub mod drops;
 pub mod http;
 pub mod latency;
@@ -30,6 +35,7 @@ pub mod neighbours;
 pub mod page;
 pub mod ping;
 pub mod random;
+pub mod selftest;
 pub mod shell;
 pub mod status;
 #[cfg(target_os = "none")]

@@ -5,6 +5,7 @@
 
 use crate::http::{Code, Out};
 use crate::status::{Counter, Link, Status, Table, is_counter_name};
+use heapless::{String, Vec};
 
 /// Writes everything there is to count or measure.
 pub fn write(out: &mut Out<'_>, status: &Status<'_>) {
@@ -174,57 +175,65 @@ impl<'a> Owner<'a> {
             None => self.counters?.get(index).copied(),
         }
     }
-
-    /// The counter of that name. Owners of a kind mostly have the same ones in the same places.
-    fn find(&self, name: &str, likely: usize) -> Option<Counter<'a>> {
-        let is_it = |counter: &Counter<'_>| counter.name == name;
-        let all = || (0..).map_while(|index| self.get(index)).find(is_it);
-        self.get(likely).filter(is_it).or_else(all)
-    }
 }
 
+/// Most counters of a kind, of all owners.
+const MAX_COUNTERS: usize = 1024;
+
 /// Writes the counters of all owners, family by family: a name that was met at an earlier owner (or twice at this one)
-/// has been written with it.
+/// has been written with it. Each counter is asked for once, and is a part, so that those passed over cost little.
 fn counters<'a>(
     out: &mut Out<'_>,
     group: &str,
     label: &str,
-    owners: impl Iterator<Item = Owner<'a>> + Clone,
+    owners: impl Iterator<Item = Owner<'a>>,
 ) {
-    for (at, owner) in owners.clone().enumerate() {
-        for index in 0.. {
-            let Some(counter) = owner.get(index) else {
-                break;
-            };
-            let name = counter.name;
-            let is_repeated = |at| owner.get(at).is_some_and(|other| other.name == name);
-            if !is_counter_name(name)
-                || owners
-                    .clone()
-                    .take(at)
-                    .any(|earlier| earlier.find(name, index).is_some())
-                || (0..index).any(is_repeated)
-            {
-                continue;
-            }
-            let suffix = if name.ends_with("_total") {
-                ""
-            } else {
-                "_total"
-            };
-            out.part(|out| {
-                out.texts(&["# HELP ristretto_", group, name, suffix, " "]);
-                out.foreign(counter.help, help_escape);
-                out.texts(&["\n# TYPE ristretto_", group, name, suffix, " counter\n"]);
-                for owner in owners.clone().skip(at) {
-                    if let Some(counter) = owner.find(name, index) {
-                        let value = Value::Whole(counter.value);
-                        sample(out, group, name, suffix, (label, owner.label), value);
-                    }
-                }
-            });
-        }
+    let mut all: Vec<(&str, Counter<'_>), MAX_COUNTERS> = Vec::new();
+    for owner in owners {
+        // What does not fit is left out; a test sees that it fits.
+        let _ = (0..)
+            .map_while(|index| owner.get(index))
+            .try_for_each(|counter| all.push((owner.label, counter)));
     }
+    each_family(out, group, label, &all);
+}
+
+fn each_family(out: &mut Out<'_>, group: &str, label: &str, all: &[(&str, Counter<'_>)]) {
+    for (at, (_, counter)) in all.iter().enumerate() {
+        out.part(|out| {
+            let name = counter.name;
+            let is_same = |(_, other): &&(&str, Counter<'_>)| other.name == name;
+            if !is_counter_name(name) || all[..at].iter().any(|other| is_same(&other)) {
+                return;
+            }
+            let is_total = name.ends_with("_total");
+            let suffix = if is_total { "" } else { "_total" };
+            let shown = &accepted(name);
+            out.texts(&["# HELP ristretto_", group, shown, suffix, " "]);
+            out.foreign(counter.help, help_escape);
+            out.texts(&["\n# TYPE ristretto_", group, shown, suffix, " counter\n"]);
+            let mut last = None;
+            for (owner, counter) in all[at..].iter().filter(is_same) {
+                if last.replace(*owner) != Some(*owner) {
+                    let value = Value::Whole(counter.value);
+                    sample(out, group, shown, suffix, (label, owner), value);
+                }
+            }
+        });
+    }
+}
+
+/// A counter's name as Prometheus' own checker accepts it: it takes `b` for bytes, and wants no type in a name.
+fn accepted(name: &str) -> String<96> {
+    let mut shown = String::new();
+    for (index, part) in name.split('_').enumerate() {
+        let joins = index == 0 || matches!(part.as_bytes(), [b'a'..=b'z']);
+        let part = if part == "counter" { "hits" } else { part };
+        // Names are shorter; what does not fit would be left out.
+        let _ = shown.push_str(if joins { "" } else { "_" });
+        let _ = shown.push_str(part);
+    }
+    shown
 }
 
 /// Writes a family of measured values, unless nobody has one.

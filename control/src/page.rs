@@ -1,58 +1,108 @@
-//! `/`: the status page, made for people. No script, no foreign asset, readable on a phone in light and dark.
+//! `/`: the status page, made for people. Tables with the values of the moment, readable without script or style; with
+//! them (`control/assets`) it draws, and stays up to date.
 
+use crate::assets;
 use crate::http::Out;
-use crate::status::{Address, Counter, Interface, Link, Status};
+use crate::latency::{KIND_NAMES, Latency};
+use crate::status::{Address, Interface, Link, Status, Table, each};
 use core::fmt::Write as _;
 use hal::net::MacText;
 
-const STYLE: &str = "\
-:root{color-scheme:light dark;--line:#8884;--dim:#777;--up:#177a3a;--down:#b3261e}\
-@media(prefers-color-scheme:dark){:root{--dim:#999;--up:#5bd68a;--down:#ff8a80}}\
-body{font:16px/1.5 system-ui,sans-serif;max-width:46rem;margin:0 auto;padding:1rem}\
-h1{font-size:1.5rem;margin:.5rem 0 0}\
-h2{font-size:1.1rem;margin:0}\
-p{margin:.25rem 0}\
-section{border:1px solid var(--line);border-radius:.6rem;padding:.8rem 1rem;margin:1rem 0}\
-table{border-collapse:collapse;width:100%}\
-th,td{text-align:left;vertical-align:top;padding:.2rem 0;overflow-wrap:anywhere}\
-th{font-weight:400;color:var(--dim);width:5.5rem;padding-right:.8rem}\
-details th{width:auto}\
-details td{text-align:right}\
-td,code{font-variant-numeric:tabular-nums}\
-summary{cursor:pointer;margin-top:.4rem}\
-small{color:var(--dim);font-weight:400}\
-.up{color:var(--up)}\
-.down{color:var(--down)}\
-nav a{margin-right:1rem}";
+/// What a browser may do with the page: use what comes from here, and be nobody's frame or form.
+pub const POLICY: &str = "Content-Security-Policy: default-src 'none'; script-src 'self'; style-src 'self'; \
+    connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'\r\n\
+    Referrer-Policy: no-referrer\r\n";
+
+/// Lines of the log, so few that they fit whatever is in them.
+const LINES: usize = 12;
+const COUNTERS: &str = "\n<details><summary>Counters</summary><table>";
 
 /// Writes the page.
 pub fn write(out: &mut Out<'_>, status: &Status<'_>) {
-    out.part(|out| write_machine(out, status));
-    for interface in status.interfaces {
-        out.part(|out| write_interface(out, interface));
+    out.part(|out| write_head(out, status));
+    for (number, interface) in status.interfaces.iter().enumerate() {
+        out.part(|out| {
+            write_interface(out, interface);
+            out.text("\n<details class=drops><summary>Dropped frames</summary><table>");
+            status.drops(number, &mut |reason, count| {
+                row(out, reason.name(), &mut |out| out.decimal(count));
+            });
+            out.texts(&["\n</table></details>", COUNTERS]);
+        });
+        out.part(|out| write_counters(out, &interface.counters));
+        out.part(|out| {
+            write_counters(out, interface.port);
+            out.text("\n</table></details></article>");
+        });
     }
-    out.part(|out| write_services(out, status));
+    out.part(|out| {
+        out.text("\n</div></section>\n<div id=more>");
+        write_latency(out, status.latency);
+    });
+    out.part(|out| section(out, "hardware", "Hardware"));
+    for device in status.devices {
+        out.part(|out| {
+            out.texts(&["\n<details><summary>", device.name, "</summary><table>"]);
+            write_counters(out, device.counters);
+            out.text("\n</table></details>");
+        });
+    }
+    out.part(|out| {
+        out.text("</section>");
+        write_rest(out, status);
+    });
+    out.part(|out| write_log(out, status));
 }
 
-fn write_machine(out: &mut Out<'_>, status: &Status<'_>) {
-    out.text("<!DOCTYPE html>\n<html lang=en><meta charset=utf-8>");
-    out.text("<meta name=viewport content=\"width=device-width,initial-scale=1\">\n<title>");
+fn write_head(out: &mut Out<'_>, status: &Status<'_>) {
+    out.text(concat!(
+        "<!DOCTYPE html>\n<html lang=en>\n<meta charset=utf-8>",
+        "<meta name=viewport content=\"width=device-width,initial-scale=1\">",
+        "<meta name=color-scheme content=\"light dark\"><link rel=icon href=data:,>\n<title>"
+    ));
     foreign(out, status.hostname);
-    out.texts(&[" · Ristretto</title>\n<style>", STYLE, "</style>\n<h1>"]);
+    out.texts(&[
+        " \u{b7} Ristretto</title>\n<link rel=stylesheet href=",
+        assets::STYLE,
+    ]);
+    out.texts(&["><script defer src=", assets::DRAW, "></script>"]);
+    out.texts(&[
+        "<script defer src=",
+        assets::SCRIPT,
+        "></script>\n<header><h1>",
+    ]);
     foreign(out, status.hostname);
     out.text("</h1>\n<p>");
     foreign(out, status.board);
-    out.text("\n<section><h2>Machine</h2>\n<table>");
-    row(out, "Uptime", |out| uptime(out, status.uptime_us));
-    row(out, "Version", |out| {
+    out.text("</header>\n<main>");
+    section(out, "ports", "Ports");
+    out.text("<div class=ports>");
+}
+
+fn write_rest(out: &mut Out<'_>, status: &Status<'_>) {
+    section(out, "services", "Services");
+    out.text("<table>");
+    for service in status.services {
+        row(out, service.name, &mut |out| match service.connections {
+            None => out.text("ready"),
+            Some(1) => out.text("1 connection"),
+            Some(connections) => {
+                out.decimal(connections.into());
+                out.text(" connections");
+            }
+        });
+    }
+    out.text("\n</table></section>");
+    section(out, "machine", "Machine");
+    out.text("<table>");
+    row(out, "Uptime", &mut |out| uptime(out, status.uptime_us));
+    row(out, "Version", &mut |out| {
         out.text("Ristretto ");
         foreign(out, status.version);
-        out.text(", ");
-        size(out, status.image_bytes);
     });
-    row(out, "Processor", |out| foreign(out, status.cpu));
-    row(out, "Memory", |out| size(out, status.memory_bytes));
-    row(out, "Heap", |out| {
+    row(out, "Processor", &mut |out| foreign(out, status.cpu));
+    row(out, "Memory", &mut |out| size(out, status.memory_bytes));
+    row(out, "Heap", &mut |out| {
         size(out, status.heap_used_bytes);
         out.text(" of ");
         size(out, status.heap_size_bytes);
@@ -60,88 +110,139 @@ fn write_machine(out: &mut Out<'_>, status: &Status<'_>) {
     out.text("\n</table></section>");
 }
 
-fn write_services(out: &mut Out<'_>, status: &Status<'_>) {
-    if !status.services.is_empty() {
-        out.text("\n<section><h2>Services</h2>\n<table>");
-        for service in status.services {
-            row(out, service.name, |out| match service.connections {
-                None => out.text("ready"),
-                Some(1) => out.text("1 connection"),
-                Some(connections) => {
-                    out.decimal(connections.into());
-                    out.text(" connections");
-                }
-            });
+/// The last lines of the log, and the end of the page.
+fn write_log(out: &mut Out<'_>, status: &Status<'_>) {
+    section(out, "log", "Log");
+    out.text("<div><pre>");
+    let (mut count, mut at) = (0, 0);
+    (status.log)(&mut |_| count += 1);
+    (status.log)(&mut |line| {
+        at += 1;
+        if at + LINES > count {
+            foreign(out, line);
+            out.text("\n");
         }
-        out.text("\n</table></section>");
-    }
-    out.text("\n<nav><a href=/metrics>Metrics</a><a href=/api/v1/status>JSON</a><a href=/healthz>Health</a></nav>\n");
+    });
+    out.text(concat!(
+        "</pre></div></section>\n</div></main>\n<footer><nav aria-label=\"For programs\"><a href=/metrics>Metrics</a> ",
+        "<a href=/api/v1/status>Status</a> <a href=/api/v1/latency>Latency</a> <a href=/healthz>Health</a></nav></footer>\n"
+    ));
+}
+
+/// Begins a section, with its heading.
+fn section(out: &mut Out<'_>, id: &str, title: &str) {
+    out.texts(&[
+        "\n<section id=",
+        id,
+        " aria-labelledby=",
+        id,
+        "-title><h2 id=",
+        id,
+    ]);
+    out.texts(&["-title>", title, "</h2>\n"]);
 }
 
 fn write_interface(out: &mut Out<'_>, interface: &Interface<'_>) {
-    out.text("\n<section><h2>");
+    out.texts(&[
+        "\n<article class=\"port",
+        if interface.link == Link::Down {
+            " down"
+        } else {
+            ""
+        },
+    ]);
+    out.text("\" data-name=\"");
     foreign(out, interface.name);
-    out.text(" <small>");
+    out.text("\"><h3>");
+    foreign(out, interface.name);
+    out.texts(&[
+        " <b>",
+        if interface.link == Link::Down {
+            "down"
+        } else {
+            "up"
+        },
+        "</b> <small>",
+    ]);
     foreign(out, interface.driver);
-    out.text("</small></h2>\n<table>");
-    row(out, "Link", |out| match interface.link {
-        Link::Down => out.text("<b class=down>down</b>"),
-        Link::Up { speed_mbps, duplex } => {
-            out.text("<b class=up>up</b>");
+    out.text("</small></h3>\n<table>");
+    row(out, "Link", &mut |out| match interface.link {
+        Link::Down => out.text("down"),
+        Link::Up {
+            speed_mbps,
+            duplex,
+            pause,
+        } => {
+            out.text("up");
             if let Some(speed) = speed_mbps {
-                let _ = write!(out, ", {speed} Mb/s");
+                out.text(", ");
+                out.decimal(speed.into());
+                out.text(" Mb/s");
             }
             if let Some(duplex) = duplex {
                 out.texts(&[" ", duplex.word(), " duplex"]);
             }
+            if let Some(pause) = pause {
+                out.texts(&[", pause ", pause]);
+            }
         }
     });
-    row(out, "Addresses", |out| {
-        for (
-            index,
-            Address {
-                ip,
-                prefix_len,
-                origin,
-            },
-        ) in interface.addresses.iter().enumerate()
+    row(out, "Addresses", &mut |out| {
+        let mut end = "";
+        for Address {
+            ip,
+            prefix_len,
+            origin,
+        } in interface.addresses
         {
-            let line = if index == 0 { "" } else { "<br>" };
-            let _ = write!(
-                out,
-                "{line}{ip}/{prefix_len} <small>{}</small>",
-                origin.word()
-            );
+            let _ = write!(out, "{end}{ip}/{prefix_len} {}", origin.word());
+            end = "\n";
         }
         if interface.addresses.is_empty() {
             out.text("none yet");
         }
     });
-    row(out, "Hardware", |out| {
+    row(out, "Hardware", &mut |out| {
         let _ = write!(out, "{}", MacText(interface.mac));
     });
     out.text("\n</table>");
-    write_counters(out, interface.counters);
-    out.text("</section>");
 }
 
-fn write_counters(out: &mut Out<'_>, counters: &[Counter<'_>]) {
-    if counters.is_empty() {
-        return;
+/// Counters that are not 0.
+fn write_counters(out: &mut Out<'_>, counters: &dyn Table) {
+    for counter in each(counters) {
+        if counter.value != 0 {
+            row(out, counter.name, &mut |out| out.decimal(counter.value));
+        }
     }
-    out.text("\n<details><summary>Counters</summary><table>");
-    for counter in counters {
-        out.text("\n<tr><th>");
-        words(out, counter.name);
-        out.text("<td>");
-        out.decimal(counter.value);
+}
+
+/// From the interrupt to the doorbell of the answer, by kind.
+fn write_latency(out: &mut Out<'_>, latency: &Latency) {
+    section(out, "latency", "Latency");
+    out.text("<p>From the interrupt to the doorbell of the answer.</p><div><table>");
+    for (kind, summary) in KIND_NAMES.iter().zip(latency.totals()) {
+        if summary.count == 0 {
+            continue;
+        }
+        row(out, kind, &mut |out| {
+            for (before, cycles) in [
+                ("half within ", summary.percentiles[0]),
+                (" \u{b5}s, 99 % within ", summary.percentiles[2]),
+                (" \u{b5}s, all within ", summary.max),
+            ] {
+                out.text(before);
+                out.decimal(latency.micros(cycles));
+            }
+            out.text(" \u{b5}s");
+        });
     }
-    out.text("\n</table></details>");
+    out.text("\n</table></div></section>");
 }
 
 /// A row of a table; the end tags are optional in HTML, and eight interfaces have many rows.
-fn row(out: &mut Out<'_>, name: &str, value: impl FnOnce(&mut Out<'_>)) {
-    out.text("\n<tr><th>");
+fn row(out: &mut Out<'_>, name: &str, value: &mut dyn FnMut(&mut Out<'_>)) {
+    out.text("\n<tr><th scope=row>");
     words(out, name);
     out.text("<td>");
     value(out);

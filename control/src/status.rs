@@ -3,6 +3,7 @@
 //! Owns the shape of the facts, not the facts. New counters of a driver or service appear everywhere by being listed in
 //! a [`Table`] of [`Counter`]s; nothing about HTTP changes, and answers may be of any length.
 
+use crate::capture;
 use crate::http::{AnswerCounters, Verdict};
 use crate::latency::Latency;
 use core::net::IpAddr;
@@ -32,11 +33,28 @@ pub trait StatusSource {
         false
     }
 
+    /// Whether the ticket in this query is good for a capture.
+    fn admits_to_capture(&self, _query: &str) -> bool {
+        false
+    }
+
+    /// Keeps this order for a capture that is about to begin.
+    ///
+    /// # Errors
+    ///
+    /// Why there is none.
+    fn order_capture(&self, _query: &str) -> Result<(), capture::Refusal> {
+        Err(capture::Refusal::Off)
+    }
+
     /// What the `Authorization` field of a request is worth.
     fn judge(&self, _authorization: Option<&[u8]>) -> Verdict {
         Verdict::NotConfigured
     }
 }
+
+/// Hands over the last lines of the log, oldest first.
+pub type ShowLog = fn(&mut dyn FnMut(&str));
 
 /// The running machine at one moment.
 #[derive(Clone, Copy)]
@@ -73,6 +91,8 @@ pub struct Status<'a> {
     pub urls: &'a [&'a str],
     /// How long answers take.
     pub latency: &'a Latency,
+    /// Shows the last lines of the log, oldest first.
+    pub log: ShowLog,
     /// What discarded frames looked like: traffic, and not everybody's business.
     pub samples: Option<&'a Samples>,
 }
@@ -151,6 +171,8 @@ pub enum Link {
         speed_mbps: Option<u32>,
         /// Whether both sides may send at once.
         duplex: Option<Duplex>,
+        /// Which pause frames are in use: `none`, `rx`, `tx`, `rx/tx`.
+        pause: Option<&'static str>,
     },
 }
 

@@ -103,6 +103,14 @@ pub struct Key {
 }
 
 impl Key {
+    /// Whether both are between the same ends, whichever of them is ours and whatever the interface.
+    pub fn has_ends_of(&self, other: &Key) -> bool {
+        let mine = (self.local, self.local_port, self.remote, self.remote_port);
+        let ends = (other.local, other.local_port);
+        let others = (other.remote, other.remote_port);
+        mine == (ends.0, ends.1, others.0, others.1) || mine == (others.0, others.1, ends.0, ends.1)
+    }
+
     fn bucket(&self) -> usize {
         let mixed = self.remote[0] ^ self.remote[1] ^ self.local[1].rotate_left(7);
         let mixed = mixed ^ u64::from(self.remote_port) << 20 ^ u64::from(self.local_port) << 40;
@@ -235,6 +243,8 @@ pub struct Connection {
     pub iperf3: iperf3::Role,
     /// Where the characters of the chargen service go on.
     pub chargen_at: u32,
+    /// It carries the capture.
+    pub captures: bool,
     /// When it was opened, in microseconds.
     opened_us: u64,
     /// When the connection last made progress, in microseconds: data moved, or its state changed.
@@ -275,6 +285,11 @@ impl Connection {
     pub fn note_progress(&mut self) -> State {
         self.seen = self.progress();
         self.seen.0
+    }
+
+    /// What identifies it.
+    pub fn key(&self) -> Key {
+        self.key
     }
 
     /// What nearly every segment that is of use changes: state, bytes received, bytes under way.
@@ -335,6 +350,7 @@ impl Connections {
                 http: http::Connection::default(),
                 iperf3: iperf3::Role::Fresh,
                 chargen_at: 0,
+                captures: false,
                 opened_us: 0,
                 active_us: 0,
                 seen: (State::Closed, 0),
@@ -434,6 +450,7 @@ impl Connections {
         place.http = http::Connection::default();
         place.iperf3 = iperf3::Role::Fresh;
         place.chargen_at = 0;
+        place.captures = false;
         place.opened_us = now_us;
         place.active_us = now_us;
         place.request_since_us = None;
@@ -500,6 +517,7 @@ impl Connections {
             return;
         };
         self.open[service as usize] -= 1;
+        place.captures = false;
         // A socket that did not end by itself must not remember anything when it listens again.
         place.sockets.get_mut::<Socket>(place.handle).abort();
         place.deadline_us = u64::MAX;

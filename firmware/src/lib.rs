@@ -6,6 +6,7 @@
 extern crate alloc;
 
 pub mod admission;
+pub mod capture;
 pub mod connections;
 pub mod echo;
 pub mod fast_path;

@@ -21,6 +21,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
 
+use hal::net::capture::Tapped;
 use hal::net::drops::Tally;
 use hal::net::smoltcp::{Lent, is_damaged_segment};
 use hal::net::{Frame, Link, Nic, Pool};
@@ -36,6 +37,7 @@ use smoltcp::wire::{EthernetAddress, HardwareAddress, IpAddress};
 
 use crate::addressing::{self, Addressing, Event};
 use crate::admission;
+use crate::capture::Capture;
 use crate::connections::{
     Class, Connections, RECEIVE_BYTES, Segment, Service, TRANSMIT_BYTES, classify,
 };
@@ -56,6 +58,8 @@ const BUDGET: usize = 64;
 const COPIES: usize = 8;
 /// Segments one connection may send in one round.
 const SEGMENTS: usize = 16;
+/// The same for the one that carries a capture: others may be in more of a hurry.
+const CAPTURE_SEGMENTS: usize = 4;
 /// Requests one connection may have answered in one round.
 const REQUESTS: usize = 16;
 /// When the stack wants to be polled at once although it could not do anything, it waits this long.
@@ -153,7 +157,7 @@ pub struct Port<N: Nic> {
     /// `eth0`, `wan` ...
     pub name: Name,
     /// Its driver.
-    pub nic: N,
+    pub nic: Tapped<N>,
     /// Its bit in the sets of interrupts that [`Network::poll`] takes and gives.
     pub interrupt: u32,
     /// The stack on it.
@@ -191,12 +195,13 @@ impl<N: Nic> Port<N> {
     /// An interface without addresses yet. Allocates.
     pub fn new(
         name: Name,
-        mut nic: N,
+        nic: N,
         interrupt: u32,
         addressing: Addressing,
         seed: u64,
         pool: &mut Pool,
     ) -> Self {
+        let mut nic = Tapped::new(nic);
         let mut config = Config::new(HardwareAddress::Ethernet(EthernetAddress(nic.mac())));
         config.random_seed = seed;
         let mut flows = Flows::default();
@@ -270,6 +275,11 @@ impl<N: Nic> Port<N> {
         }
         self.block();
         now_us + RETRY_BLOCKED_US
+    }
+
+    /// Whether received frames wait for their turn.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.backlog
     }
 
     /// Whether every frame that the driver handed up is in the books once, and none for an unknown reason.
@@ -396,11 +406,17 @@ pub struct Network<N: Nic> {
     pub access: http::Access,
     /// How long answers take.
     pub latency: Latency,
+    /// Where frames may be captured.
+    pub capture: Option<&'static Capture>,
+    /// The connection that carries the capture there is.
+    pub(crate) capturing: Option<usize>,
+    /// When it has to be looked after, in microseconds.
+    pub(crate) capture_due_us: u64,
     ping: Option<ping::Run>,
     /// The command being run for a connection. Taken while it runs.
     pub errand: Option<Box<Errand>>,
     input: Box<[u8; RECEIVE_BYTES]>,
-    output: Box<[u8; TRANSMIT_BYTES]>,
+    pub(crate) output: Box<[u8; TRANSMIT_BYTES]>,
 }
 
 fn instant(now_us: u64) -> Instant {
@@ -419,6 +435,9 @@ impl<N: Nic> Network<N> {
             services: Services::default(),
             access: http::Access::default(),
             latency: Latency::off(),
+            capture: None,
+            capturing: None,
+            capture_due_us: u64::MAX,
             ping: None,
             errand: Some(Errand::new()),
             input: Box::new([0; RECEIVE_BYTES]),
@@ -449,6 +468,11 @@ impl<N: Nic> Network<N> {
                 answered |= u32::from(!port.answers.is_empty()) << index;
             }
         }
+        if self.capture_due_us <= now_us
+            && let Some(index) = self.capturing
+        {
+            self.tend_capture(index, now_us);
+        }
         self.connections.expire(now_us);
         let mut again = false;
         if self.connections.any_touched() {
@@ -459,7 +483,7 @@ impl<N: Nic> Network<N> {
             }
             again = self.connections.any_touched();
         }
-        let mut next_us = self.connections.earliest_us();
+        let mut next_us = self.connections.earliest_us().min(self.capture_due_us);
         if self.services.iperf3.sends_datagrams() {
             let due_us = self.send_datagrams(now_us);
             again |= due_us <= now_us;
@@ -873,12 +897,17 @@ impl<N: Nic> Network<N> {
             false => None,
         };
         let service = connection.service;
+        let mut segments = SEGMENTS;
         match service {
             None => return,
             Some(Service::Echo) => {
                 if echo::serve_tcp(connection.socket(), &mut self.input[..]) {
                     connection.active_us = now_us;
                 }
+            }
+            Some(Service::Http) if connection.captures => {
+                segments = CAPTURE_SEGMENTS;
+                self.serve_capture(index, now_us);
             }
             Some(Service::Http) => {
                 service_deadline_us = service_deadline_us.min(self.serve_http(index, now_us));
@@ -912,11 +941,11 @@ impl<N: Nic> Network<N> {
             frame: None,
         };
         // Asking the stack when it wants to go on is much cheaper than letting it try.
-        let mut budget = SEGMENTS;
+        let mut budget = segments;
         let at = loop {
             budget -= 1;
             let sent = port.iface.poll_egress(now, &mut lent, connection.sockets());
-            if budget == SEGMENTS - 1
+            if budget == segments - 1
                 && sent != PollResult::None
                 && let Some((began, _)) = answers
             {
@@ -1039,6 +1068,7 @@ impl<N: Nic> Network<N> {
                 system,
                 access: &self.access,
                 latency: &self.latency,
+                capture: self.capture,
                 samples: &self.pool.samples,
                 now_us,
             };
@@ -1067,8 +1097,13 @@ impl<N: Nic> Network<N> {
             if let Some(code) = step.answered {
                 self.answers.count(code);
             }
-            if step.action == Some(http::Action::ResetLatency) {
-                self.latency.reset(now_us);
+            match step.action {
+                Some(http::Action::ResetLatency) => self.latency.reset(now_us),
+                Some(http::Action::Capture) => {
+                    self.begin_capture(index, now_us);
+                    return u64::MAX;
+                }
+                None => {}
             }
             if step.consumed > 0 || step.written > 0 {
                 connection.active_us = now_us;

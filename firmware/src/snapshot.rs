@@ -3,11 +3,13 @@
 use core::fmt::Write;
 use core::iter;
 
+use hal::net::capture::Tapped;
 use hal::net::drops::{Reason, Samples};
 use hal::net::{Count, Nic};
 use heapless::{String, Vec};
 use smoltcp::wire::IpAddress;
 
+use crate::capture::{self, Capture};
 use crate::connections::{Connections, SERVICES};
 use crate::http::{Access, AnswerCounters, Verdict};
 use crate::latency::Latency;
@@ -15,7 +17,7 @@ use crate::network::Port;
 use crate::services::Services;
 use crate::status::{
     Address, Counter, Device, Discards, Duplex, Interface, Link, MAX_ADDRESSES, MAX_COUNTERS,
-    MAX_INTERFACES, Service, Status, StatusSource, Table,
+    MAX_INTERFACES, Service, ShowLog, Status, StatusSource, Table,
 };
 
 /// What does not change after start-up.
@@ -33,6 +35,8 @@ pub struct System {
     pub image_bytes: u64,
     /// Bytes in use of the heap and bytes it has, since it was sealed.
     pub heap_bytes: (u64, u64),
+    /// Shows the last lines of the log, oldest first.
+    pub log: Option<ShowLog>,
 }
 
 /// The network at one moment.
@@ -53,6 +57,8 @@ pub struct Snapshot<'a, N: Nic> {
     pub access: &'a Access,
     /// How long answers take.
     pub latency: &'a Latency,
+    /// Where frames may be captured.
+    pub capture: Option<&'static Capture>,
     /// What discarded frames looked like.
     pub samples: &'a Samples,
     /// The moment, in microseconds since start.
@@ -73,7 +79,7 @@ impl<N: Nic> StatusSource for Snapshot<'_, N> {
         let mut addresses: Vec<Vec<Address, MAX_ADDRESSES>, MAX_INTERFACES> = Vec::new();
         let mut counters: Vec<Vec<Counter<'_>, MAX_COUNTERS>, MAX_INTERFACES> = Vec::new();
         let mut tables: Vec<PortTable<'_, N>, MAX_INTERFACES> = Vec::new();
-        let mut devices: Vec<DeviceTable<'_, N>, MAX_INTERFACES> = Vec::new();
+        let mut devices: Vec<DeviceTable<'_, Tapped<N>>, MAX_INTERFACES> = Vec::new();
         let mut urls: Vec<String<64>, { MAX_INTERFACES * 2 }> = Vec::new();
         for port in self.ports.iter().take(MAX_INTERFACES) {
             let mut own = Vec::new();
@@ -243,6 +249,7 @@ impl<N: Nic> StatusSource for Snapshot<'_, N> {
             http_answers: self.answers,
             urls: &urls,
             latency: self.latency,
+            log: self.system.log.unwrap_or(|_| ()),
             samples: Some(self.samples),
         });
     }
@@ -257,6 +264,18 @@ impl<N: Nic> StatusSource for Snapshot<'_, N> {
         names
             .chain(iter::once(self.system.hostname.as_str()))
             .any(|own| own.as_bytes().eq_ignore_ascii_case(name))
+    }
+
+    fn admits_to_capture(&self, query: &str) -> bool {
+        self.capture
+            .is_some_and(|capture| capture.admits(query, self.now_us))
+    }
+
+    fn order_capture(&self, query: &str) -> Result<(), capture::Refusal> {
+        let capture = self.capture.ok_or(capture::Refusal::Off)?;
+        capture.order(query, |name| {
+            self.ports.iter().any(|port| port.name == name)
+        })
     }
 
     fn judge(&self, authorization: Option<&[u8]>) -> Verdict {
@@ -303,17 +322,24 @@ fn link(link: hal::net::Link) -> Link {
         hal::net::Link::Up { speed_mbps: 0, .. } => Link::Up {
             speed_mbps: None,
             duplex: None,
+            pause: None,
         },
         hal::net::Link::Up {
             speed_mbps,
             full_duplex,
-            ..
+            pause,
         } => Link::Up {
             speed_mbps: Some(speed_mbps),
             duplex: Some(if full_duplex {
                 Duplex::Full
             } else {
                 Duplex::Half
+            }),
+            pause: Some(match (pause.rx, pause.tx) {
+                (true, true) => "rx/tx",
+                (true, false) => "rx",
+                (false, true) => "tx",
+                (false, false) => "none",
             }),
         },
     }

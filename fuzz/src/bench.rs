@@ -77,6 +77,7 @@ impl StatusSource for FakeBench {
             urls: &[],
             latency: &Latency::off(),
             samples: None,
+            log: |line| line("<b>fuzz</b>"),
         });
     }
 

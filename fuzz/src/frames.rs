@@ -96,7 +96,7 @@ impl World {
     }
 
     fn card(&mut self) -> &mut Card {
-        &mut self.network.ports[0].nic
+        self.network.ports[0].nic.driver_mut()
     }
 
     /// Lets the network do what it has to do now. Returns when it wants to go on.

@@ -10,6 +10,7 @@
 pub mod api;
 pub mod bench;
 pub mod bootargs;
+pub mod bpf;
 pub mod devicetree;
 pub mod frames;
 pub mod http;
@@ -27,6 +28,7 @@ pub const TARGETS: &[Target] = &[
     devicetree::TARGET,
     bootargs::TARGET,
     http::TARGET,
+    bpf::TARGET,
     api::TARGET,
     shell::TARGET,
     iperf3::TARGET,

@@ -25,8 +25,10 @@ pub const TESTS: &[Test] = &[
     test("api-turns", turns),
 ];
 
-const TOKEN: &str = "s3cret-Token";
-const BEARER: &str = "Authorization: Bearer s3cret-Token";
+/// What `admin=` says.
+pub const TOKEN: &str = "s3cret-Token";
+/// What who has it says.
+pub const BEARER: &str = "Authorization: Bearer s3cret-Token";
 
 const fn test(name: &'static str, run: fn(&Context) -> Result) -> Test {
     Test {
@@ -49,7 +51,7 @@ fn with_token(cx: &Context) -> Result<Guest> {
 }
 
 /// What curl gets: the code, and JSON.
-fn curl(http: SocketAddr, path: &str, args: &[&str]) -> Result<(u16, Value)> {
+pub fn curl(http: SocketAddr, path: &str, args: &[&str]) -> Result<(u16, Value)> {
     let url = format!("http://{http}{path}");
     let fixed = ["-sSg", "--max-time", "60", "--noproxy", "*", "--path-as-is"];
     let said = run(

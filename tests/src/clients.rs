@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::check::{During, Failure, Result, ensure, fail};
 
@@ -50,6 +50,21 @@ impl Background {
             .stdin(Stdio::null())
             .spawn();
         child.map(Self).map_err(|error| missing(program, &error))
+    }
+}
+
+impl Background {
+    /// Waits until it has ended by itself, successfully.
+    pub fn ended(mut self, limit: Duration) -> Result {
+        let start = Instant::now();
+        loop {
+            match self.0.try_wait()? {
+                Some(status) if status.success() => return Ok(()),
+                Some(status) => fail!("a client failed: {status}"),
+                None => ensure!(start.elapsed() < limit, "a client does not end"),
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 }
 

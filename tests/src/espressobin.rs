@@ -3,6 +3,7 @@
 //! `board` is the machine with its cables; the others are the tests, by subject.
 
 pub mod board;
+mod capture;
 mod damage;
 mod doctor;
 mod faults;
@@ -22,6 +23,7 @@ pub const TESTS: &[&[Test]] = &[
     services::TESTS,
     shell::TESTS,
     doctor::TESTS,
+    capture::TESTS,
     hardware::TESTS,
     isolation::TESTS,
     flap::TESTS,

@@ -6,8 +6,9 @@
 //! machine   a QEMU command line and the guest behind it        qmp   QEMU's control socket
 //! tap       an interface of this (private) machine             wire  a cable whose other end is the test
 //! dt        takes devicetrees apart and puts them together     clients  curl, ping, wrk ...
-//! boot, services, http, echo, irtt, iperf3, chargen, addressing, damage, drops, faults, load, espressobin, board_config,
-//! sdcard, machine_model: the tests, by subject
+//! browser   Chromium without a window
+//! boot, services, http, page, capture, echo, irtt, iperf3, chargen, addressing, damage, drops, faults, load, espressobin,
+//! board_config, sdcard, machine_model: the tests, by subject
 //! ```
 //!
 //! A test is a function that returns; what it started dies with its process. To add one: write the function, and add
@@ -17,6 +18,8 @@ mod addressing;
 mod api;
 mod board_config;
 mod boot;
+mod browser;
+mod capture;
 mod chargen;
 mod check;
 mod clients;
@@ -34,9 +37,11 @@ mod latency;
 mod load;
 mod machine;
 mod machine_model;
+mod page;
 mod qmp;
 mod runner;
 mod sdcard;
+mod selftest;
 mod services;
 mod tap;
 mod wire;
@@ -112,12 +117,15 @@ fn tests() -> impl Iterator<Item = &'static Test> {
         drops::TESTS,
         services::TESTS,
         http::TESTS,
+        page::TESTS,
         irtt::TESTS,
         iperf3::TESTS,
         chargen::TESTS,
         latency::TESTS,
         commands::TESTS,
+        capture::TESTS,
         api::TESTS,
+        selftest::TESTS,
         addressing::TESTS,
         faults::TESTS,
         boot::TESTS,
@@ -149,6 +157,8 @@ const PACKAGES: &[(&str, &str, &str)] = &[
         "/usr/lib/python3/dist-packages/scapy",
         "frames no ordinary client sends",
     ),
+    ("tshark", "tshark", "reads captures"),
+    ("tcpdump", "tcpdump", "compiles filters, reads switch tags"),
     ("mtools", "mtools", "files on the card's FAT partition"),
     (
         "dosfstools",
@@ -169,7 +179,7 @@ const PACKAGES: &[(&str, &str, &str)] = &[
 ];
 
 const USAGE: &str = "\
-usage: tests [--tier quick|ci|nightly] [--image FILE] [--only SUBSTRING] [--list] [--packages]";
+usage: tests [--tier quick|ci|nightly] [--image FILE] [--only SUBSTRING] [--list] [--packages [wanted]]";
 
 struct Args {
     tier: Tier,
@@ -212,7 +222,9 @@ fn parse(mut words: impl Iterator<Item = String>) -> std::result::Result<Args, S
 fn main() -> ExitCode {
     let mut words = std::env::args().skip(1).peekable();
     if words.peek().is_some_and(|word| word == "--packages") {
-        for (name, brings, why) in PACKAGES {
+        // Those of `--packages wanted` are large, and the tests are skipped without them.
+        let is_wanted = words.nth(1).is_some_and(|word| word == "wanted");
+        for (name, brings, why) in if is_wanted { page::PACKAGES } else { PACKAGES } {
             println!("{name}\t{brings}\t{why}");
         }
         return ExitCode::SUCCESS;

@@ -9,6 +9,8 @@ use std::path::Path;
 pub enum Error {
     /// The command line makes no sense: exit status 2.
     Usage(String),
+    /// Whoever was to be asked could not be: exit status 2, because nothing is known of the work.
+    Unreachable(String),
     /// The work failed: exit status 1.
     Failure(String),
     /// The work failed and the command has already said so: exit status 1.
@@ -22,7 +24,7 @@ impl Error {
     /// The exit status of `./x`.
     pub fn status(&self) -> u8 {
         match self {
-            Self::Usage(_) => 2,
+            Self::Usage(_) | Self::Unreachable(_) => 2,
             Self::Failure(_) | Self::Reported => 1,
         }
     }
@@ -31,7 +33,7 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Usage(text) | Self::Failure(text) => f.write_str(text),
+            Self::Usage(text) | Self::Unreachable(text) | Self::Failure(text) => f.write_str(text),
             Self::Reported => f.write_str("failed"),
         }
     }

@@ -3,8 +3,10 @@
 //! A command is a row in [`COMMANDS`] and a module of the same name with its options and its help.
 
 mod args;
+mod axe;
 mod bench;
 mod build;
+mod capture;
 mod elf;
 mod errata;
 mod error;
@@ -20,6 +22,7 @@ mod qemu;
 mod rfc2544;
 mod run;
 mod sdcard;
+mod selftest;
 mod step;
 mod test;
 mod toolchain;
@@ -40,6 +43,8 @@ const COMMANDS: &[&Command] = &[
     &bench::COMMAND,
     &rfc2544::COMMAND,
     &latency::COMMAND,
+    &selftest::COMMAND,
+    &capture::COMMAND,
     &sdcard::COMMAND,
     &netboot::COMMAND,
     &qemu::COMMAND,
@@ -68,7 +73,7 @@ fn main() -> ExitCode {
         Err(error) => {
             match error {
                 Error::Usage(_) => eprintln!("x: {error}; `./x help` tells more"),
-                Error::Failure(_) => eprintln!("x: {error}"),
+                Error::Failure(_) | Error::Unreachable(_) => eprintln!("x: {error}"),
                 Error::Reported => {}
             }
             ExitCode::from(error.status())

@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use crate::args::{Command, Opt, Parsed, find};
+use crate::axe;
 use crate::error::{Error, Result};
 use crate::packages::{self, Package};
 use crate::qemu;
@@ -265,7 +266,13 @@ fn image_steps(tier: Tier) -> Result<Vec<Step>> {
 }
 
 fn system_steps(tier: Tier) -> Result<Vec<Step>> {
-    packages::ensure(&system_packages()?)?;
+    packages::ensure(&system_packages("--packages")?)?;
+    if tier >= Tier::Ci
+        && let Err(error) =
+            packages::ensure(&system_packages("--packages wanted")?).and_then(|()| axe::fetch())
+    {
+        println!("{error}: tests that want them are skipped");
+    }
     let image = workspace::out_dir()?.join("Image");
     let mut steps = ours(&["build", "--quiet"])?;
     if tier >= Tier::Ci {
@@ -282,8 +289,10 @@ fn system_steps(tier: Tier) -> Result<Vec<Step>> {
 }
 
 /// The packages that the system tests say they use: `NAME<tab>WHAT IT BRINGS<tab>WHY` per line.
-fn system_packages() -> Result<Vec<Package>> {
-    let list = toolchain::host("run").words("--quiet --package tests -- --packages");
+fn system_packages(which: &str) -> Result<Vec<Package>> {
+    let list = toolchain::host("run")
+        .words("--quiet --package tests --")
+        .words(which);
     let package = |line: &str| {
         // Kept for the rest of this short-lived program, as those of the tables are.
         let mut words = line.split('\t').map(|word| &*word.to_owned().leak());

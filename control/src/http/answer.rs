@@ -4,9 +4,9 @@ use super::out::{Out, Written};
 use super::refusal::{Code, Refusal};
 use super::request::{Persistence, Resource};
 use crate::shell::errand::Ending;
-use crate::shell::{self, Access};
+use crate::shell::{self, Access, Form};
 use crate::status::{Status, StatusSource};
-use crate::{api, latency, metrics, page};
+use crate::{api, assets, latency, metrics, page};
 use core::ops::Range;
 
 /// Most of an answer that is written at once, head included; the size of a connection's transmit buffer. What is longer
@@ -22,7 +22,11 @@ const LAST_CHUNK: &str = "\r\n0\r\n\r\n";
 /// Every answer but the pages fits in this.
 pub const SMALL_ANSWER: usize = 512;
 /// Room for the head of a page.
-const PAGE_HEAD: usize = 384;
+const PAGE_HEAD: usize = 640;
+/// A field that ends a head's first part: who keeps the answer, and for how long.
+const NO_STORE: &str = "\r\nCache-Control: no-store\r\n";
+const FOR_EVER: &str =
+    "\r\nCache-Control: public, max-age=31536000, immutable\r\nVary: Accept-Encoding\r\n";
 
 /// The line with which a client that waits for it is told to send its body.
 pub(super) const CONTINUE: &str = "HTTP/1.1 100 Continue\r\n\r\n";
@@ -73,6 +77,7 @@ const DONE: Ready = ready!(
     "{\"done\":true}\n"
 );
 
+const JSON: &str = "application/json";
 const ALLOW_POST: &str = "Allow: POST\r\n";
 const AUTHENTICATE: &str = "WWW-Authenticate: Bearer realm=\"ristretto\"\r\n";
 
@@ -83,6 +88,8 @@ pub(super) struct Answer {
     /// The body is left out, as HEAD asks.
     pub is_head_only: bool,
     pub persistence: Persistence,
+    /// Who asks takes what is compressed.
+    pub takes_gzip: bool,
     /// Of a page that is on its way: the part it goes on with. 0 before its begin.
     pub part: u16,
     /// Bytes of the request that are done with once the page is whole.
@@ -94,9 +101,8 @@ impl Answer {
     #[inline]
     pub fn room(&self) -> usize {
         match self.content {
-            Ok(Resource::Hello | Resource::Health | Resource::ResetLatency) | Err(_) => {
-                SMALL_ANSWER
-            }
+            Ok(Resource::Hello | Resource::Health | Resource::ResetLatency | Resource::Capture)
+            | Err(_) => SMALL_ANSWER,
             Ok(_) if self.part > 0 => PIECE,
             Ok(_) => MAX_ANSWER,
         }
@@ -110,6 +116,10 @@ impl Answer {
             Ok(Resource::Hello) => (Code::Ok, self.write_ready(out, &HELLO)),
             Ok(Resource::Health) => (Code::Ok, self.write_ready(out, &HEALTH)),
             Ok(Resource::ResetLatency) => (Code::Ok, self.write_ready(out, &DONE)),
+            Ok(Resource::Capture) => (
+                Code::Ok,
+                self.write_stream_head(out, "application/x-pcapng"),
+            ),
             Ok(resource) => {
                 let mut written = None;
                 let goes_on = self.part > 0;
@@ -154,20 +164,32 @@ impl Answer {
     #[inline(never)]
     fn write_page(&mut self, out: &mut [u8], resource: Resource, status: &Status) -> Option<usize> {
         let out = out.get_mut(..MAX_ANSWER)?;
-        let written = write_body(&mut out[PAGE_HEAD..], resource, 0, status);
+        let written = self.write_content(&mut out[PAGE_HEAD..], resource, status);
+        let (kind, keep, more) = match resource {
+            Resource::Metrics => ("text/plain; version=0.0.4; charset=utf-8", NO_STORE, ""),
+            Resource::Api | Resource::Latency => ("application/json", NO_STORE, ""),
+            Resource::Asset(number) => {
+                let more = if self.takes_gzip {
+                    "Content-Encoding: gzip\r\n"
+                } else {
+                    ""
+                };
+                (
+                    assets::ASSETS.get(usize::from(number))?.kind,
+                    FOR_EVER,
+                    more,
+                )
+            }
+            _ => ("text/html; charset=utf-8", NO_STORE, page::POLICY),
+        };
         let mut head = Out::new(&mut out[..PAGE_HEAD]);
         head.texts(&[
             "HTTP/1.1 200 OK\r\n",
             common_fields!(),
-            match resource {
-                Resource::Metrics => "Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n",
-                Resource::Api | Resource::Latency => "Content-Type: application/json\r\n",
-                _ => {
-                    "Content-Type: text/html; charset=utf-8\r\n\
-                     Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'\r\n"
-                }
-            },
-            "Cache-Control: no-store\r\n",
+            "Content-Type: ",
+            kind,
+            keep,
+            more,
         ]);
         let (len, part) = match written {
             Written::Whole(len) => {
@@ -210,7 +232,7 @@ impl Answer {
         resource: Resource,
         status: &Status,
     ) -> Option<usize> {
-        let (len, part, end) = match write_body(out, resource, self.part, status) {
+        let (len, part, end) = match self.write_content(out, resource, status) {
             // An empty chunk is the last one by itself.
             Written::Whole(0) => (0, 0, CHUNK_END),
             Written::Whole(len) => (len, 0, LAST_CHUNK),
@@ -226,7 +248,7 @@ impl Answer {
 
     /// Writes the head of an answer of unknown length.
     #[cold]
-    pub fn write_stream_head(&mut self, out: &mut [u8], content_type: &str) -> usize {
+    fn write_stream_head(&mut self, out: &mut [u8], content_type: &str) -> usize {
         let coding = match self.persistence {
             Persistence::Keep => "Transfer-Encoding: chunked\r\n",
             // As above; and a client of HTTP/1.1 that wants it closed needs no chunks either.
@@ -275,7 +297,7 @@ impl Answer {
         (whole, len == 0)
     }
 
-    /// Makes a chunk of a piece that [`write_body`] wrote at `at`, if this connection has chunks. Where it now stands.
+    /// Makes a chunk of a piece that [`Answer::write_content`] wrote at `at`, if this connection has chunks. Where it now stands.
     fn frame(&self, out: &mut [u8], at: usize, len: usize, end: &str) -> Range<usize> {
         let start = at + CHUNK_HEAD;
         if self.persistence != Persistence::Keep {
@@ -321,8 +343,18 @@ impl Answer {
         result: &[u8],
     ) -> (Code, usize) {
         use shell::Refusal::*;
+        let mut content_type = JSON;
         let (code, more) = match ending {
-            Ending::Done => (Code::Ok, ""),
+            Ending::Done(Form::Begun) => (Code::Accepted, ""),
+            Ending::Done(form) => {
+                content_type = match form {
+                    Form::Lines => "text/plain; charset=utf-8",
+                    Form::Xml => "application/xml",
+                    _ => JSON,
+                };
+                (Code::Ok, "")
+            }
+            Ending::Refused(Conflict(_)) => (Code::Conflict, ""),
             Ending::Busy => return self.write_refusal(out, Refusal::Busy),
             Ending::TooSlow => return self.write_refusal(out, Refusal::CommandTooSlow),
             Ending::Refused(Usage(_)) => (Code::BadRequest, ""),
@@ -335,18 +367,33 @@ impl Answer {
             Ending::Refused(_) => (Code::InternalServerError, ""),
         };
         let result = str::from_utf8(result).unwrap_or_default();
-        (code, self.write_json(out, code, more, &[result]))
+        let written = self.write_body(out, code, content_type, more, &[result]);
+        (code, written)
     }
 
     /// Writes an answer of this body, with `more` fields.
     fn write_json(&self, out: &mut [u8], code: Code, more: &str, body: &[&str]) -> usize {
+        self.write_body(out, code, JSON, more, body)
+    }
+
+    /// The same of another type.
+    fn write_body(
+        &self,
+        out: &mut [u8],
+        code: Code,
+        content_type: &str,
+        more: &str,
+        body: &[&str],
+    ) -> usize {
         let mut out = Out::new(out);
         out.texts(&[
             "HTTP/1.1 ",
             code.text(),
             "\r\n",
             common_fields!(),
-            "Content-Type: application/json\r\nCache-Control: no-store\r\n",
+            "Content-Type: ",
+            content_type,
+            "\r\nCache-Control: no-store\r\n",
             more,
             self.connection_field(),
             "Content-Length: ",
@@ -366,28 +413,36 @@ impl Answer {
             Persistence::Close => "Connection: close\r\n",
         }
     }
-}
 
-/// Writes a page from a part on, with room left on both sides for what makes a chunk of it.
-fn write_body(out: &mut [u8], resource: Resource, part: u16, status: &Status) -> Written {
-    let end = out.len().saturating_sub(LAST_CHUNK.len());
-    let Some(room) = out.get_mut(CHUNK_HEAD..end) else {
-        return Written::Nothing;
-    };
-    let mut body = Out::from_part(room, part);
-    match resource {
-        Resource::Metrics => {
-            metrics::write(&mut body, status);
-            latency::prometheus(&mut body, status.latency);
+    /// Writes a page from a part on, with room left on both sides for what makes a chunk of it.
+    fn write_content(&self, out: &mut [u8], resource: Resource, status: &Status) -> Written {
+        let end = out.len().saturating_sub(LAST_CHUNK.len());
+        let Some(room) = out.get_mut(CHUNK_HEAD..end) else {
+            return Written::Nothing;
+        };
+        let mut body = Out::from_part(room, self.part);
+        match resource {
+            Resource::Metrics => {
+                metrics::write(&mut body, status);
+                latency::prometheus(&mut body, status.latency);
+            }
+            Resource::Api => api::write(&mut body, status),
+            Resource::Latency => latency::json(
+                &mut body,
+                status.latency,
+                status.interfaces,
+                status.uptime_us,
+            ),
+            Resource::Asset(number) => {
+                if let Some(asset) = assets::ASSETS.get(usize::from(number)) {
+                    match self.takes_gzip {
+                        true => body.bytes(asset.gzip),
+                        false => body.fill(&mut |room| asset.inflate(room)),
+                    }
+                }
+            }
+            _ => page::write(&mut body, status),
         }
-        Resource::Api => api::write(&mut body, status),
-        Resource::Latency => latency::json(
-            &mut body,
-            status.latency,
-            status.interfaces,
-            status.uptime_us,
-        ),
-        _ => page::write(&mut body, status),
+        body.finish_parts()
     }
-    body.finish_parts()
 }

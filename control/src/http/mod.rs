@@ -8,8 +8,8 @@
 //!   Head ───────────────▶ Body ───────────────▶ Answer ──▶ Head, or Closed
 //!    │ refused                │ refused            ▲ ▲
 //!    └────────────────────────┼────────────────────┘ │ finish_errand
-//!                             └──────▶ Errand ───────┤
-//!                                        └▶ Stream ──┘ stream, at its end
+//!                             ├──────▶ Errand ───────┤
+//!                             └──────▶ Stream ───────┘ stream, at its end
 //! ```
 //!
 //! One request gets one final answer, after its body has been skipped. There is no `Date` field, on purpose: the machine
@@ -77,6 +77,8 @@ pub struct Step {
 pub enum Action {
     /// The accounts of latency start anew.
     ResetLatency,
+    /// The capture that was ordered begins: [`Connection::stream`] wants it.
+    Capture,
 }
 
 /// What a connection needs next.
@@ -203,6 +205,14 @@ impl Connection {
                 next: Next::Room(answer.room()),
             };
         }
+        if answer.content == Ok(Resource::Capture) && !answer.is_head_only {
+            self.phase = Phase::Stream(*answer);
+            return Step {
+                answered: Some(code),
+                action: Some(Action::Capture),
+                ..Step::without_answer(consumed, written, Next::Stream)
+            };
+        }
         consumed += usize::from(answer.held);
         let action = match answer.content {
             Ok(Resource::ResetLatency) => Some(Action::ResetLatency),
@@ -256,28 +266,7 @@ impl Connection {
         }
     }
 
-    /// Answers the command with something of unknown length instead of [`Connection::finish_errand`]: with its head, for
-    /// which there are [`SMALL_ANSWER`] bytes of room, now; with the rest by [`Connection::stream`].
-    #[cold]
-    pub fn begin_stream(&mut self, content_type: &str, out: &mut [u8]) -> Step {
-        let Phase::Errand(mut answer, _) = self.phase else {
-            return Step::without_answer(0, 0, Next::Step);
-        };
-        let written = answer.write_stream_head(out, content_type);
-        let step = match answer.is_head_only {
-            true => self.end(&answer, written),
-            false => {
-                self.phase = Phase::Stream(answer);
-                Step::without_answer(0, written, Next::Stream)
-            }
-        };
-        Step {
-            answered: Some(Code::Ok),
-            ..step
-        }
-    }
-
-    /// Goes on with such an answer: `fill` writes as much as it has and says how much that was, or `None` at the end. It
+    /// Goes on with an answer of unknown length: `fill` writes as much as it has and says how much that was, or `None` at the end. It
     /// is not asked if there is no room worth it.
     #[cold]
     pub fn stream(
@@ -319,6 +308,7 @@ impl Connection {
             content: Err(Refusal::Timeout),
             is_head_only: false,
             persistence: Persistence::Close,
+            takes_gzip: false,
             part: 0,
             held: 0,
         }
@@ -360,6 +350,8 @@ impl Connection {
                 let words = line.command()?.ok_or(Refusal::NotFound)?;
                 self.memo.keep_words(&words);
             }
+            // Ordered each time anew.
+            Ok(Resource::Capture) => {}
             _ => self.memo.remember(&input[..end], request),
         }
         Ok(Some((end, request)))
@@ -372,6 +364,7 @@ impl Connection {
             content: Err(refusal),
             is_head_only: line.starts_with(b"HEAD "),
             persistence: Persistence::Close,
+            takes_gzip: false,
             part: 0,
             held: 0,
         };

@@ -92,11 +92,24 @@ impl<'a> Out<'a> {
     /// Adds `text` as it is; all of it or, for want of room, nothing.
     #[inline(never)] // a page calls it a hundred times
     pub fn text(&mut self, text: &str) {
-        match self.buffer.get_mut(self.len..self.len + text.len()) {
+        self.bytes(text.as_bytes());
+    }
+
+    /// Adds what is no text.
+    pub fn bytes(&mut self, bytes: &[u8]) {
+        match self.buffer.get_mut(self.len..self.len + bytes.len()) {
             Some(room) => {
-                room.copy_from_slice(text.as_bytes());
-                self.len += text.len();
+                room.copy_from_slice(bytes);
+                self.len += bytes.len();
             }
+            None => self.has_overflowed = true,
+        }
+    }
+
+    /// Adds what `write` writes into the room there is, if it says how much.
+    pub fn fill(&mut self, write: &mut dyn FnMut(&mut [u8]) -> Option<usize>) {
+        match self.buffer.get_mut(self.len..).and_then(write) {
+            Some(len) => self.len += len,
             None => self.has_overflowed = true,
         }
     }
@@ -137,10 +150,15 @@ impl<'a> Out<'a> {
 
     /// Adds foreign text, each character as `escape` says, or as it is where `escape` says nothing.
     pub fn foreign(&mut self, text: &str, escape: impl Fn(char) -> Option<&'static str>) {
-        for character in text[..text.floor_char_boundary(MAX_FOREIGN)].chars() {
-            let mut bytes = [0; 4];
-            self.text(escape(character).unwrap_or(character.encode_utf8(&mut bytes)));
+        let text = &text[..text.floor_char_boundary(MAX_FOREIGN)];
+        let mut plain = 0;
+        for (at, character) in text.char_indices() {
+            if let Some(escaped) = escape(character) {
+                self.texts(&[&text[plain..at], escaped]);
+                plain = at + character.len_utf8();
+            }
         }
+        self.text(&text[plain..]);
     }
 }
 

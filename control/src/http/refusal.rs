@@ -1,16 +1,20 @@
 //! Status codes, and every reason for which a request is refused.
 
+use crate::capture;
+
 /// The status codes this server sends as final answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names are those of RFC 9110 section 15")]
 pub enum Code {
     Ok,
+    Accepted,
     BadRequest,
     Unauthorized,
     Forbidden,
     NotFound,
     MethodNotAllowed,
     RequestTimeout,
+    Conflict,
     ContentTooLarge,
     UriTooLong,
     ExpectationFailed,
@@ -26,14 +30,16 @@ pub enum Code {
 
 impl Code {
     /// All of them, in numerical order.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::Ok,
+        Self::Accepted,
         Self::BadRequest,
         Self::Unauthorized,
         Self::Forbidden,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::RequestTimeout,
+        Self::Conflict,
         Self::ContentTooLarge,
         Self::UriTooLong,
         Self::ExpectationFailed,
@@ -51,12 +57,14 @@ impl Code {
     pub const fn text(self) -> &'static str {
         match self {
             Self::Ok => "200 OK",
+            Self::Accepted => "202 Accepted",
             Self::BadRequest => "400 Bad Request",
             Self::Unauthorized => "401 Unauthorized",
             Self::Forbidden => "403 Forbidden",
             Self::NotFound => "404 Not Found",
             Self::MethodNotAllowed => "405 Method Not Allowed",
             Self::RequestTimeout => "408 Request Timeout",
+            Self::Conflict => "409 Conflict",
             Self::ContentTooLarge => "413 Content Too Large",
             Self::UriTooLong => "414 URI Too Long",
             Self::ExpectationFailed => "417 Expectation Failed",
@@ -138,6 +146,7 @@ pub(super) enum Refusal {
     Busy,
     CommandTooSlow,
     UnsupportedVersion,
+    Capture(capture::Refusal),
 }
 
 impl Refusal {
@@ -179,6 +188,13 @@ impl Refusal {
             Self::Busy => Code::ServiceUnavailable,
             Self::CommandTooSlow => Code::GatewayTimeout,
             Self::UnsupportedVersion => Code::VersionNotSupported,
+            Self::Capture(capture::Refusal::Query | capture::Refusal::Filter(_)) => {
+                Code::BadRequest
+            }
+            Self::Capture(capture::Refusal::Interface) => Code::NotFound,
+            Self::Capture(capture::Refusal::Busy | capture::Refusal::Off) => {
+                Code::ServiceUnavailable
+            }
         }
     }
 
@@ -226,6 +242,7 @@ impl Refusal {
             Self::Busy => "other commands are being run",
             Self::CommandTooSlow => "the command took longer than 30 s, and was ended",
             Self::UnsupportedVersion => "HTTP/1.1 is spoken here",
+            Self::Capture(why) => why.reason(),
         }
     }
 }

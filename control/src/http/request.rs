@@ -1,10 +1,13 @@
 //! What a request asks for: the request line and the fields that matter, as strictly as RFC 9110 and 9112 allow.
 
+use crate::capture;
+
 use super::access::{Verdict, is_own_origin, is_served};
 use super::answer::Answer;
 use super::body::{Body, MAX_BODY};
 use super::refusal::Refusal;
 use super::target::{Target, Words, words};
+use crate::assets::ASSETS;
 use crate::shell::{self, Access};
 use crate::status::StatusSource;
 
@@ -21,6 +24,10 @@ pub(super) enum Resource {
     Api,
     Latency,
     ResetLatency,
+    /// By its number among [`ASSETS`].
+    Asset(u8),
+    /// The packets that pass, as its query orders them.
+    Capture,
     /// A command: what its table entry asks of who may run it; once that was judged, what who asks may do.
     Command(Access),
 }
@@ -35,7 +42,8 @@ impl Resource {
             b"/api/v1/status" => Self::Api,
             b"/api/v1/latency" => Self::Latency,
             b"/api/v1/latency/reset" => Self::ResetLatency,
-            _ => return None,
+            b"/capture.pcapng" => Self::Capture,
+            _ => Self::Asset(ASSETS.iter().position(|it| it.path.as_bytes() == path)? as u8),
         })
     }
 
@@ -54,9 +62,9 @@ impl Resource {
     #[inline]
     fn is_free(self, source: &dyn StatusSource) -> bool {
         match self {
-            Self::Hello | Self::Health => true,
+            Self::Hello | Self::Health | Self::Asset(_) => true,
             Self::Page | Self::Metrics | Self::Api | Self::Latency => source.is_public(),
-            Self::ResetLatency | Self::Command(_) => false,
+            Self::ResetLatency | Self::Capture | Self::Command(_) => false,
         }
     }
 }
@@ -168,7 +176,7 @@ fn look_closer(method: Method, target: &[u8]) -> Result<Sought<'_>, Refusal> {
     }
     let target = Target::parse(target)?;
     // One byte longer than the longest resource, so that a longer path cannot match.
-    let mut plain = [0; 22];
+    let mut plain = [0; 32];
     let resource = match Resource::at(target.plain_path(&mut plain)?) {
         Some(resource) => Some(resource),
         None => target
@@ -200,6 +208,7 @@ struct Fields<'h> {
     says_keep_alive: bool,
     expects_continue: bool,
     expects_other: bool,
+    takes_gzip: bool,
 }
 
 impl Request {
@@ -244,6 +253,11 @@ impl Request {
             return Err(Refusal::ForeignHost);
         }
         let resource = match line.resource {
+            // Ordered and begun in one step: nobody else orders in between.
+            Ok(Resource::Capture) if !matches!(body, Body::Done) => {
+                Err(Refusal::Capture(capture::Refusal::Query))
+            }
+            Ok(Resource::Capture) => order_capture(line.target, headers, source),
             Ok(resource) if !resource.is_free(source) => {
                 authorize(resource, line.is_post, headers, source)
             }
@@ -257,6 +271,7 @@ impl Request {
                     content,
                     is_head_only: line.is_head,
                     persistence,
+                    takes_gzip: fields.takes_gzip,
                     part: 0,
                     held: 0,
                 };
@@ -282,6 +297,9 @@ impl<'h> Fields<'h> {
                 10 if name.eq_ignore_ascii_case(b"connection") => fields.connection(header.value),
                 14 if name.eq_ignore_ascii_case(b"content-length") => {
                     fields.content_length(header.value)?
+                }
+                15 if name.eq_ignore_ascii_case(b"accept-encoding") => {
+                    fields.takes_gzip |= takes_gzip(header.value);
                 }
                 17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
                     fields.transfer_encoding(header.value)?
@@ -362,6 +380,41 @@ impl<'h> Fields<'h> {
             (false, None) => Ok(Body::Done),
         }
     }
+}
+
+/// Whether an `Accept-Encoding` field names gzip, or else everything, with a weight that is not 0. RFC 9110, 12.5.3.
+#[cold]
+#[inline(never)]
+fn takes_gzip(value: &[u8]) -> bool {
+    let (mut gzip, mut all) = (None, None);
+    for item in list(value) {
+        let mut parts = item.split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
+        let coding = parts.next().unwrap_or_default();
+        let has_weight = |part: &[u8]| part.iter().any(|byte| (b'1'..=b'9').contains(byte));
+        let is_taken = Some(parts.all(has_weight));
+        match coding {
+            b"*" => all = is_taken,
+            coding if coding.eq_ignore_ascii_case(b"gzip") => gzip = is_taken,
+            _ => {}
+        }
+    }
+    gzip.or(all).unwrap_or(false)
+}
+
+/// Whether who asks may have a capture, by token or by ticket, and orders it.
+#[cold]
+fn order_capture(
+    target: Option<Target<'_>>,
+    headers: &[httparse::Header<'_>],
+    source: &dyn StatusSource,
+) -> Result<Resource, Refusal> {
+    let query = target.map_or(&[][..], |target| target.query);
+    let query = str::from_utf8(query).map_err(|_| Refusal::Target)?;
+    if !source.admits_to_capture(query) {
+        authorize(Resource::Capture, false, headers, source)?;
+    }
+    source.order_capture(query).map_err(Refusal::Capture)?;
+    Ok(Resource::Capture)
 }
 
 /// Whether who asks may have the resource, and what they may do if it is a command. A request that changes something is

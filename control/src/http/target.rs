@@ -31,7 +31,7 @@ pub(super) struct Target<'t> {
     /// In absolute form: host and port.
     pub authority: Option<&'t [u8]>,
     path: &'t [u8],
-    query: &'t [u8],
+    pub query: &'t [u8],
 }
 
 impl<'t> Target<'t> {

@@ -1,6 +1,7 @@
 //! Rules of RFC 9110 and 9112, one line each; splitting, damage and size in general. The pages: `status/tests.rs`.
 
 use super::*;
+use crate::shell::Form;
 use crate::status::tests::TYPICAL;
 
 #[derive(Debug, Default, PartialEq)]
@@ -40,7 +41,7 @@ fn play<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, eof: bool, room: usize) 
                     let (words, granted) = connection.errand().unwrap();
                     let result =
                         format!("{{\"ran\":\"{} {granted:?}\"}}\n", words.replace('\0', " "));
-                    let (ending, out) = (Ending::Done, &mut out[..room]);
+                    let (ending, out) = (Ending::Done(Form::Report), &mut out[..room]);
                     let step = connection.finish_errand(ending, result.as_bytes(), true, out);
                     outcome.sent.extend_from_slice(&out[..step.written]);
                     outcome.codes.extend(step.answered);
@@ -393,6 +394,35 @@ fn an_early_end_is_refused_unless_nothing_was_begun() {
 }
 
 #[test]
+fn assets_are_packed_for_who_takes_that_and_kept_for_ever() {
+    for asset in &crate::assets::ASSETS {
+        for (accepts, is_packed) in [
+            ("", false),
+            ("Accept-Encoding: gzip\r\n", true),
+            ("accept-encoding: br;q=1, GZIP;q=0.001\r\n", true),
+            ("Accept-Encoding: *\r\n", true),
+            ("Accept-Encoding: *;q=0\r\n", false),
+            ("Accept-Encoding: *, gzip;q=0.000\r\n", false),
+            ("Accept-Encoding: gzip;q=0, *\r\n", false),
+            ("Accept-Encoding: br\r\nAccept-Encoding: gzip\r\n", true),
+            ("Accept-Encoding: ;, gzipped, x;;\r\n", false),
+        ] {
+            let path = asset.path;
+            let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\n{accepts}\r\n");
+            let outcome = answer(request.as_bytes());
+            let (head, body, _) = split_answer(&outcome.sent, false);
+            assert_eq!(field(head, "Content-Type"), Some(asset.kind));
+            let coding = field(head, "Content-Encoding");
+            assert_eq!(coding, is_packed.then_some("gzip"), "{accepts}");
+            assert_eq!(body == asset.gzip, is_packed);
+            assert!(is_packed || body.len() == asset.len);
+            assert_eq!(field(head, "Vary"), Some("Accept-Encoding"));
+            assert!(field(head, "Cache-Control").unwrap().contains("immutable"));
+        }
+    }
+}
+
+#[test]
 fn hello_is_exactly_what_the_benchmarks_expect() {
     let outcome = answer(b"GET /hello HTTP/1.1\r\nHost: a\r\n\r\n");
     let (head, body, _) = split_answer(&outcome.sent, false);
@@ -462,7 +492,7 @@ fn code_of(line: &str, token: bool, private: bool, fields: &str) -> u16 {
         let ending = match granted {
             Read => Ending::Refused(shell::Refusal::Denied(Admin)),
             Admin => Ending::Refused(shell::Refusal::Denied(Change)),
-            Change => Ending::Done,
+            Change => Ending::Done(Form::Report),
         };
         step = connection.finish_errand(ending, b"{}", source.0.has_token(), &mut out);
     }
@@ -513,15 +543,45 @@ fn who_may_do_what_is_as_bootargs_say() {
     assert_eq!(code_of("POST /api/v1/link", true, false, &twice), 401);
 }
 
+#[test]
+fn captures_are_for_who_may_and_of_what_there_is() {
+    let ask = |what: &str, more: &str| {
+        let request = format!("{what} HTTP/1.1\r\nHost: a\r\n{more}\r\n");
+        let mut out = vec![0; MAX_ANSWER];
+        let step = Connection::default().step(request.as_bytes(), false, &mut out, &TYPICAL);
+        let code = text(&out[..step.written])[9..12].to_string();
+        (code, step.action.is_some())
+    };
+    for (what, code) in [
+        ("GET /capture.pcapng", "403"),
+        ("GET /capture.pcapng?ticket=bad", "403"),
+        ("GET /capture.pcapng?ticket=good&if=absent", "404"),
+        ("GET /capture.pcapng?ticket=good&if=busy", "503"),
+        ("GET /capture.pcapng?ticket=good&snaplen=x", "400"),
+        ("GET /capture.pcapng?ticket=good&filter=00", "400"),
+        ("HEAD /capture.pcapng?ticket=good", "200"),
+        ("POST /capture.pcapng?ticket=good", "405"),
+    ] {
+        assert_eq!(ask(what, ""), (code.into(), false), "{what}");
+    }
+    let good = "GET /capture.pcapng?ticket=good&if=wan";
+    assert_eq!(ask(good, ""), ("200".into(), true));
+    // It would be ordered before its body is whole, and begun after it.
+    assert_eq!(
+        ask(good, "Content-Length: 1\r\n\r\nx"),
+        ("400".into(), false)
+    );
+}
+
 /// What a stream of these pieces looks like, and what the connection wants after it.
 fn streamed(head: &str, pieces: &[&str]) -> (String, Next) {
     let mut connection = Connection::default();
     let mut out = vec![0; MAX_ANSWER];
-    let request = format!("GET /api/v1/link HTTP/{head}\r\n\r\n");
-    let step = connection.step(request.as_bytes(), false, &mut out, &TYPICAL);
-    assert_eq!((step.consumed, step.next), (request.len(), Next::Errand));
-    let mut step = connection.begin_stream("text/plain", &mut out);
+    let request = format!("GET /capture.pcapng?ticket=good HTTP/{head}\r\n\r\n");
+    let mut step = connection.step(request.as_bytes(), false, &mut out, &TYPICAL);
+    assert_eq!((step.consumed, step.next), (request.len(), Next::Stream));
     assert_eq!(step.answered, Some(Code::Ok));
+    assert_eq!(step.action, Some(Action::Capture));
     let mut sent = text(&out[..step.written]).to_string();
     let mut pieces = pieces.iter();
     while step.next == Next::Stream {

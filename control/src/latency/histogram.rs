@@ -11,6 +11,12 @@ const STEPS: usize = 64 * 32;
 /// The largest value: about a second at 2 GHz. What is above counts as this.
 pub const MAX: u32 = 1 << 31;
 
+/// Steps that are looked at together.
+const CHUNK: usize = 8;
+
+/// Steps that make one bin of a drawing: a quarter of a doubling.
+const BIN: u32 = SHIFT + 4;
+
 /// Counts of values from 1 to [`MAX`].
 #[derive(Clone, Debug)]
 pub struct Histogram([u32; STEPS]);
@@ -37,7 +43,7 @@ impl Histogram {
     /// What was counted, in figures.
     #[inline(never)]
     pub fn summary(&self) -> Summary {
-        let count = self.0.iter().map(|&count| u64::from(count)).sum();
+        let count = self.steps().map(|(_, count)| u64::from(count)).sum();
         let mut summary = Summary {
             count,
             ..Summary::default()
@@ -66,12 +72,37 @@ impl Histogram {
         summary
     }
 
+    /// For a drawing: each quarter of a doubling that has been met, from where to where, and how often.
+    #[inline(never)]
+    pub fn each_bin(&self, show: &mut dyn FnMut([u64; 3])) {
+        let edge = |bin: u32| u64::from(f32::from_bits(bin << BIN) as u32);
+        let mut present = (0, 0);
+        let last = core::iter::once((0, 0));
+        for (value, count) in self.steps().chain(last) {
+            let bin = (value as f32).to_bits() >> BIN;
+            if bin != present.0 {
+                if present.1 != 0 {
+                    show([edge(present.0), edge(present.0 + 1), present.1]);
+                }
+                present = (bin, 0);
+            }
+            present.1 += u64::from(count);
+        }
+    }
+
     /// The middle of each step that has been met, in ascending order, and how often.
     pub fn steps(&self) -> impl Iterator<Item = (u32, u32)> {
-        (0..STEPS as u32)
-            .map(|step| step + (1f32.to_bits() >> SHIFT))
-            .map(|bits| (middle(bits), self.0[bits as usize % STEPS]))
-            .filter(|(_, count)| *count != 0)
+        // The table begins with some doubling in the middle; the scale begins with 1.
+        let (chunks, _) = self.0.as_chunks::<CHUNK>();
+        let (after, first) = chunks.split_at(step(1) / CHUNK);
+        // Most steps were never met: eight at once are passed over.
+        (1f32.to_bits() >> SHIFT..)
+            .step_by(CHUNK)
+            .zip(first.iter().chain(after))
+            .filter(|(_, [a, b, c, d, e, f, g, h])| a | b | c | d | e | f | g | h != 0)
+            .flat_map(|(bits, chunk)| (bits..).zip(chunk))
+            .filter(|(_, count)| **count != 0)
+            .map(|(bits, count)| (middle(bits), *count))
     }
 }
 

@@ -2,7 +2,9 @@
 
 use super::{
     Event, Histogram, KIND_NAMES, Latency, Mode, ONE_IN, PERCENTILES, STAGE_NAMES, STAGES, Stage,
+    Summary,
 };
+use crate::api::escape;
 use crate::http::Out;
 use crate::shell::report::{Column, Report, Value};
 use crate::status::Interface;
@@ -10,6 +12,19 @@ use crate::status::Interface;
 /// Shown as `null`; larger than any time.
 const UNKNOWN: u64 = u64::MAX;
 const TIMER_NAMES: [&str; 2] = ["asleep", "at_work"];
+
+impl Latency {
+    /// What was measured from interrupt to doorbell, by kind.
+    pub fn totals(&self) -> impl Iterator<Item = Summary> {
+        let totals = self.stages.chunks(STAGES).filter_map(<[_]>::last);
+        totals.map(Histogram::summary)
+    }
+
+    /// Cycles in microseconds.
+    pub fn micros(&self, cycles: u32) -> u64 {
+        u64::from(cycles) * 1_000_000 / self.facts.cycles_hz.max(1)
+    }
+}
 
 /// `/api/v1/latency`: one object. Times are in cycles of the core, whose rate stands with them.
 #[inline(never)]
@@ -192,6 +207,18 @@ fn summaries(out: &mut Out<'_>, names: &[&str], histograms: &[Histogram]) {
             numbers(out, &[(percentile.key, value.into())]);
         }
         numbers(out, &[("max", summary.max.into())]);
+        if *name == STAGE_NAMES[Stage::Total as usize] {
+            let mut before = ",\"bins\":[[";
+            histogram.each_bin(&mut |bin| {
+                for number in bin {
+                    out.text(before);
+                    out.decimal(number);
+                    before = ",";
+                }
+                before = "],[";
+            });
+            out.text("]]");
+        }
         out.text("}");
     }
     out.text("}");
@@ -201,14 +228,9 @@ fn summaries(out: &mut Out<'_>, names: &[&str], histograms: &[Histogram]) {
 fn worst(out: &mut Out<'_>, event: &Event, interfaces: &[Interface<'_>]) {
     let kind = KIND_NAMES.get(usize::from(event.kind));
     let interface = interfaces.get(usize::from(event.port));
-    out.texts(&[
-        "{\"kind\":\"",
-        kind.unwrap_or(&""),
-        "\",\"interface\":\"",
-        // Ours: letters and digits.
-        interface.map_or("", |interface| interface.name),
-        "\",\"uptime_seconds\":",
-    ]);
+    out.texts(&["{\"kind\":\"", kind.unwrap_or(&""), "\",\"interface\":\""]);
+    out.foreign(interface.map_or("", |interface| interface.name), escape);
+    out.text("\",\"uptime_seconds\":");
     out.seconds(event.at_us);
     numbers(
         out,

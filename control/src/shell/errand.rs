@@ -9,7 +9,9 @@
 //! Owns the command's words, its result and what it remembers. Leaves to others: who comes next, and what is sent.
 
 use super::report::{Format, Report, Value};
-use super::{Access, Bench, MAX_OUTPUT, MAX_WORDS, Memory, Progress, Refusal, Slice, find, run};
+use super::{
+    Access, Bench, Form, MAX_OUTPUT, MAX_WORDS, Memory, Progress, Refusal, Slice, find, run,
+};
 use crate::http::target::{Words, words};
 use alloc::boxed::Box;
 use alloc::vec;
@@ -33,7 +35,7 @@ pub struct Ticket {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
     /// The result is there.
-    Done,
+    Done(Form),
     /// The result is the reason.
     Refused(Refusal),
     /// It took longer than [`LIMIT_US`].
@@ -96,7 +98,7 @@ impl Errand {
         matches!(self.state, State::Running(_)) && self.memory.round > 0
     }
 
-    /// How it ended, and what is to be answered: JSON.
+    /// How it ended, and what is to be answered.
     pub fn ending(&self) -> Option<(Ending, &[u8])> {
         match self.state {
             State::Over(_, ending) => Some((ending, &self.output[..self.len])),
@@ -105,7 +107,8 @@ impl Errand {
     }
 
     /// Takes a command up; it runs when it is due, which is now. To be called when there is no other.
-    pub fn begin(&mut self, ticket: Ticket, words: &str, granted: Access, now_us: u64) {
+    pub fn begin(&mut self, ticket: Ticket, words: &str, granted: Access, via: u8, now_us: u64) {
+        self.memory.via = Some(via);
         self.words.clear();
         // As long as the longest that a target makes.
         let _ = self.words.push_str(words);
@@ -133,8 +136,10 @@ impl Errand {
         if self.resume_us <= now_us {
             let progress = self.go_on(bench);
             match progress {
-                Ok(Progress::Wait(at_us)) => self.resume_us = at_us,
-                Ok(Progress::Done) => self.state = State::Over(ticket, Ending::Done),
+                Ok(Progress::Wait(at_us) | Progress::Show(at_us)) => self.resume_us = at_us,
+                Ok(Progress::Done) => {
+                    self.state = State::Over(ticket, Ending::Done(self.memory.form))
+                }
                 Err(refusal) => {
                     self.explain(&refusal);
                     self.state = State::Over(ticket, Ending::Refused(refusal));

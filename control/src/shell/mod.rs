@@ -32,7 +32,9 @@ use core::fmt::{self, Write};
 use hal::devicetree::Tree;
 use heapless::Vec;
 
+use crate::capture::Captures;
 use crate::http::{MAX_ANSWER, SMALL_ANSWER};
+use crate::selftest::SelfTest;
 use crate::status::StatusSource;
 use hardware::Hardware;
 use line::{Event, Line};
@@ -60,8 +62,16 @@ pub trait Bench: StatusSource {
     fn log(&self, line: &mut dyn FnMut(&str));
     /// Interrupts taken, and those that nobody had asked for.
     fn interrupts(&self) -> (u64, u64);
+    /// The capture, if there can be one.
+    fn capture(&self) -> Option<&dyn Captures> {
+        None
+    }
     /// The board's buses, switch and MAC, if it is one that has them.
     fn hardware(&mut self) -> Option<&mut dyn Hardware> {
+        None
+    }
+    /// The board's self-test.
+    fn selftest(&mut self) -> Option<&mut SelfTest> {
         None
     }
     /// Source number `index` of interrupts: its INTID, and how often it interrupted.
@@ -146,10 +156,28 @@ pub struct Memory {
     pub state: u64,
     /// When the run began, in microseconds.
     pub since_us: u64,
+    /// The interface that who asks came by; `None` for the console.
+    pub via: Option<u8>,
+    /// What the result is, if nothing goes wrong.
+    pub form: Form,
     /// The counters as `stats -d` showed them last.
     stats: Vec<u64, REMEMBERED>,
     /// The counters as `doctor` saw them at its first look.
     doctor: Vec<u64, SYMPTOMS>,
+}
+
+/// What a result is, for those who have to be told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Form {
+    /// JSON, the report.
+    #[default]
+    Report,
+    /// That something was begun that goes on: a report, too.
+    Begun,
+    /// Lines of text, a document.
+    Lines,
+    /// XML, a document.
+    Xml,
 }
 
 /// How far a command came.
@@ -159,6 +187,8 @@ pub enum Progress {
     Done,
     /// Call again at this time, in microseconds, or when anything happened. What was reported is forgotten.
     Wait(u64),
+    /// The same, but what was reported is for a terminal to show now; elsewhere it is forgotten, too.
+    Show(u64),
 }
 
 /// Why a command was not run, or came to nothing.
@@ -172,6 +202,8 @@ pub enum Refusal {
     Denied(Access),
     /// The machine does not have what this is about.
     Absent(&'static str),
+    /// Not now: it would get in the way of something.
+    Conflict(&'static str),
     /// It went wrong.
     Failed(&'static str),
     /// Nobody may do this here.
@@ -197,7 +229,9 @@ impl fmt::Display for Refusal {
             }
             Refusal::Denied(_) => f.write_str("this takes the token"),
             Refusal::Absent(what) => write!(f, "this machine has no {what}"),
-            Refusal::Failed(why) | Refusal::Forbidden(why) => f.write_str(why),
+            Refusal::Conflict(why) | Refusal::Failed(why) | Refusal::Forbidden(why) => {
+                f.write_str(why)
+            }
             Refusal::Bus(error) => error.fmt(f),
             Refusal::Abort(address, syndrome) => {
                 write!(
@@ -231,6 +265,7 @@ pub fn run(
 ) -> Result<Progress, Refusal> {
     if memory.round == 0 {
         (memory.since_us, memory.state) = (bench.now_us(), 0);
+        memory.form = Form::Report;
     }
     let mut report = Report::new(out, format);
     let mut call = Call {
@@ -249,7 +284,8 @@ pub fn run(
             memory.round = 0;
             Ok(progress)
         }
-        Progress::Wait(_) => {
+        Progress::Show(_) if !whole => Err(Refusal::TooLong),
+        Progress::Wait(_) | Progress::Show(_) => {
             memory.round += 1;
             Ok(progress)
         }
@@ -363,6 +399,10 @@ impl Shell {
         };
         match result {
             Ok(Progress::Wait(at_us)) => return Some(at_us),
+            Ok(Progress::Show(at_us)) => {
+                self.waiting = 0..out.len;
+                return Some(at_us);
+            }
             Ok(Progress::Done) => {}
             Err(refusal) => {
                 self.memory.round = 0;

@@ -50,28 +50,27 @@ pub struct Report<'a> {
     format: Format,
     /// Something stands in the present object already.
     begun: bool,
+    /// It is no object.
+    document: bool,
     failed: bool,
 }
 
 impl<'a> Report<'a> {
     /// Begins a report.
     pub fn new(out: &'a mut dyn Write, format: Format) -> Self {
-        let mut report = Report {
+        Report {
             out,
             format,
             begun: false,
+            document: false,
             failed: false,
-        };
-        if format == Format::Json {
-            report.put("{");
         }
-        report
     }
 
     /// Ends it. False if not all of it found room.
     pub fn finish(mut self) -> bool {
-        if self.format == Format::Json {
-            self.put("}\n");
+        if self.format == Format::Json && !self.document {
+            self.put(if self.begun { "}\n" } else { "{}\n" });
         }
         !self.failed
     }
@@ -149,6 +148,14 @@ impl<'a> Report<'a> {
         }
     }
 
+    /// All of the report, in a format of its own, whoever reads it. Its writer takes care of what is foreign.
+    pub fn document(&mut self, write: &mut dyn FnMut(&mut dyn Write) -> fmt::Result) {
+        self.document = true;
+        if write(self.out).is_err() {
+            self.failed = true;
+        }
+    }
+
     fn row<'v>(&mut self, columns: &[Column], values: impl Iterator<Item = Value<'v>>) {
         let last = columns.len().saturating_sub(1);
         for (index, (Column(_, width), value)) in columns.iter().zip(values).enumerate() {
@@ -179,7 +186,7 @@ impl<'a> Report<'a> {
     }
 
     fn key(&mut self, name: &str) {
-        self.put(if self.begun { "," } else { "" });
+        self.put(if self.begun { "," } else { "{" });
         self.begun = true;
         self.quoted(&name);
         self.put(":");

@@ -1,6 +1,7 @@
 //! The pages with a machine of little and one of much to show; whether programs understand them.
 
 use super::*;
+use crate::capture;
 use crate::http::{Code, Connection, MAX_ANSWER, Next};
 use crate::latency::Latency;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -30,6 +31,8 @@ impl Table for Many {
     }
 }
 
+/// All of it has to be escaped, which makes it six times as long.
+const LONG_LINE: &str = "\"'\"'\"'\"'\"'\"'\"'\"'\"'\"'\"'\"'\"'\"'\"'\"'\"'\"'\"'\"'\"'\"'\"'\"'\"'\"'\"'\"'\"'\"'\"'\"'\"'\"'\"'\"'\"'\"'\"'\"'\"'\"'\"'\"'\"'\"'\"'\"'";
 const NONE: [Counter<'static>; 0] = [];
 
 const TABLE: [&str; 100] = {
@@ -83,6 +86,18 @@ impl StatusSource for Sample {
         !name.starts_with(b"evil")
     }
 
+    fn admits_to_capture(&self, query: &str) -> bool {
+        capture::order::ticket(query) == Some("good")
+    }
+
+    fn order_capture(&self, query: &str) -> Result<(), capture::Refusal> {
+        match &*capture::Order::parse(query)?.interface {
+            "absent" => Err(capture::Refusal::Interface),
+            "busy" => Err(capture::Refusal::Busy),
+            _ => Ok(()),
+        }
+    }
+
     fn with_status(&self, show: &mut dyn FnMut(&Status<'_>)) {
         let value = |index: usize| {
             if self.is_worst {
@@ -130,6 +145,7 @@ impl StatusSource for Sample {
         let link = Link::Up {
             speed_mbps: Some(1000),
             duplex: Some(Duplex::Full),
+            pause: Some("rx/tx"),
         };
         let interface = |name| Interface {
             name,
@@ -224,6 +240,7 @@ impl StatusSource for Sample {
             http_answers: &http_answers,
             urls: &["http://10.0.2.15/", "http://espressobin.local/"],
             latency: &Latency::off(),
+            log: |line| (0..50).for_each(|at| line(if at == 49 { "<last>" } else { LONG_LINE })),
             samples: None,
         });
     }
@@ -457,8 +474,13 @@ fn foreign_text_does_not_become_html() {
         body.contains("(&quot;eMMC&quot;) &lt;&amp;\\&gt;"),
         "{body}"
     );
+    assert!(body.contains("&lt;last&gt;\n</pre>"));
     assert!(body.contains("3 min 12 s") && body.contains("10.0.2.15/24"));
-    for reference in ["http:", "https:", "//", "<script", "url("] {
+    for reference in [
+        "http:", "https:", "//", "url(", "style=", "<script>", "onload",
+    ] {
         assert!(!body.contains(reference), "{reference}");
     }
+    assert_eq!(body.matches("<script").count(), 2);
+    assert_eq!(body.matches("<script defer src=/assets/").count(), 2);
 }

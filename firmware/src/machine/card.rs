@@ -1,5 +1,7 @@
 //! The network card behind an interface, whichever it is.
 
+use hal::net::capture::Tap;
+use hal::net::tag::Protocol;
 use hal::net::virtio::VirtioNic;
 use hal::net::vlan::Lane;
 use hal::net::{Coalescing, Count, Counters, Frame, Link, MacAddr, Nic, Pool};
@@ -117,5 +119,9 @@ impl Nic for Card {
 
     fn refresh_counters(&self) {
         each!(self, nic => nic.refresh_counters());
+    }
+
+    fn tap_conduit(&mut self, tap: Option<Tap>) -> Option<Protocol> {
+        each!(self, nic => nic.tap_conduit(tap))
     }
 }

@@ -4,7 +4,9 @@ use super::armada;
 use super::card::Card;
 use super::console;
 use super::raw::Raw;
+use crate::capture::Captures;
 use crate::network::Network;
+use crate::selftest::SelfTest;
 use crate::shell::hardware::Hardware;
 use crate::shell::net::Net;
 use crate::shell::{Bench, Refusal};
@@ -18,6 +20,7 @@ pub(super) struct Desk<'a> {
     pub(super) tree: &'static Tree<'static>,
     pub(super) watch: Option<&'a mut armada::Watch>,
     pub(super) raw: &'a mut Raw,
+    pub(super) tests: &'a mut SelfTest,
 }
 
 /// Runs the command that somebody on the network waits for, or goes on with it.
@@ -41,6 +44,7 @@ impl StatusSource for Desk<'_> {
             system: &self.network.system,
             access: &self.network.access,
             latency: &self.network.latency,
+            capture: self.network.capture,
             samples: &self.network.pool.samples,
             now_us: timer::now_us(),
         };
@@ -66,8 +70,16 @@ impl Bench for Desk<'_> {
         (taken.into(), unexpected.into())
     }
 
+    fn capture(&self) -> Option<&dyn Captures> {
+        Some(self.network.capture?)
+    }
+
     fn hardware(&mut self) -> Option<&mut dyn Hardware> {
         Some(self.watch.as_deref_mut()?)
+    }
+
+    fn selftest(&mut self) -> Option<&mut SelfTest> {
+        Some(self.tests)
     }
 
     fn interrupt_source(&self, index: usize) -> Option<(u32, u32)> {

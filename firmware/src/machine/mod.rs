@@ -8,6 +8,7 @@
 )]
 
 mod armada;
+mod bed;
 mod card;
 mod console;
 mod desk;
@@ -36,15 +37,18 @@ use heapless::String;
 use log::{error, info, warn};
 use smoltcp::wire::{EthernetAddress, Ipv4Cidr, Ipv6Cidr};
 
+use self::bed::Bed;
 use self::card::Card;
 use self::desk::Desk;
 use crate::addressing::{Addressing, Config, Ipv4Config, Ipv6Config};
 use crate::bootargs::{BootArgs, Method};
+use crate::capture::Capture;
 use crate::connections::{CONNECTIONS, RECEIVE_BYTES, TRANSMIT_BYTES};
 use crate::http::Access;
 use crate::latency::Latency;
 use crate::network::{Name, Network, Next, Port};
 use crate::random::Random;
+use crate::selftest::SelfTest;
 use crate::shell::Shell;
 use crate::snapshot::System;
 use crate::status::MAX_INTERFACES;
@@ -368,6 +372,7 @@ impl Machine {
             memory_bytes,
             image_bytes: image.end - image.start,
             heap_bytes: (0, 0),
+            log: Some(console::log_lines),
         };
         let feeder = watchdog::start(&mut self, args.watchdog_s);
         let mut network = Network::new(ports, pool, system);
@@ -375,7 +380,22 @@ impl Machine {
         network.services.chargen = args.chargen;
         network.access = Access::new(args.admin.clone(), args.private);
         network.latency = stamps.latency(args.latency, hz, self.tree);
-        let shell = Shell::new();
+        let counters = bed::Counters {
+            ticks_hz: hz,
+            cycles: stamps.counts(),
+        };
+        let (shell, tests) = (Shell::new(), SelfTest::new());
+        if args.admin.is_some() {
+            let ports = &mut network.ports;
+            let has_conduit = ports
+                .iter_mut()
+                .any(|port| port.nic.tap_conduit(None).is_some());
+            network.capture = Capture::new(&mut random, timer::now_ns, has_conduit)
+                .map(|c| &*Box::leak(Box::new(c)));
+            if network.capture.is_none() {
+                warn!("capture: no memory left for it");
+            }
+        }
         let (used, size) = heap::usage();
         network.system.heap_bytes = (used as u64, size as u64);
         info!("heap: {} of {} KiB used, sealed", used >> 10, size >> 10);
@@ -391,6 +411,8 @@ impl Machine {
             timer: timer_slot,
             keyboard,
             shell,
+            tests,
+            counters,
             tree: self.tree,
             raw: raw::Raw {
                 mapper: self.mapper,
@@ -410,6 +432,8 @@ struct Duties<'w> {
     /// The interrupts of the console.
     keyboard: u32,
     shell: Shell,
+    tests: SelfTest,
+    counters: bed::Counters,
     tree: &'static Tree<'static>,
     raw: raw::Raw,
 }
@@ -422,6 +446,8 @@ fn serve(network: &mut Network<Card>, duties: Duties) -> ! {
         timer: timer_slot,
         keyboard,
         mut shell,
+        mut tests,
+        counters,
         tree,
         mut raw,
     } = duties;
@@ -430,7 +456,9 @@ fn serve(network: &mut Network<Card>, duties: Duties) -> ! {
     let mut slept = false;
     // When the network wants to be polled although nothing happened.
     let mut network_us = 0;
+    // When the shell wants to be, and when that or a self-test.
     let mut shell_us = u64::MAX;
+    let mut bench_us = u64::MAX;
     let mut errand_us = u64::MAX;
     loop {
         let mut pending = irq::take();
@@ -457,17 +485,27 @@ fn serve(network: &mut Network<Card>, duties: Duties) -> ! {
                 watch_us = watch_us.min(feeder.due_us);
             }
         }
-        if pending & keyboard != 0 || shell_us <= now_us {
-            console::service();
-            let watch = watch.as_deref_mut();
-            let mut desk = Desk {
+        if pending & keyboard != 0 || bench_us <= now_us {
+            if pending & keyboard != 0 || shell_us <= now_us {
+                console::service();
+                let mut desk = Desk {
+                    network,
+                    tree,
+                    watch: watch.as_deref_mut(),
+                    raw: &mut raw,
+                    tests: &mut tests,
+                };
+                shell_us = shell.poll(&mut console::Terminal, &mut desk);
+                irq::done_mask(pending & keyboard);
+            }
+            let mut bed = Bed {
                 network,
                 tree,
-                watch,
-                raw: &mut raw,
+                watch: watch.as_deref_mut(),
+                mapper: &mut raw.mapper,
+                counters,
             };
-            shell_us = shell.poll(&mut console::Terminal, &mut desk);
-            irq::done_mask(pending & keyboard);
+            bench_us = tests.poll(&mut bed).min(shell_us);
         }
         // Of hundreds of steps on the management bus each second, the network need not know.
         if pending & !(timer_slot.mask() | keyboard) != 0 || network_us <= now_us {
@@ -485,18 +523,20 @@ fn serve(network: &mut Network<Card>, duties: Duties) -> ! {
             errand_us = network.errand_due_us();
         }
         if errand_us <= now_us {
-            let watch = watch.as_deref_mut();
             desk::run_errand(Desk {
                 network,
                 tree,
-                watch,
+                watch: watch.as_deref_mut(),
                 raw: &mut raw,
+                tests: &mut tests,
             });
             errand_us = network.errand_due_us();
+            // It may have started a self-test.
+            bench_us = 0;
             network_us = 0;
         }
         if network_us > 0 {
-            let at_us = network_us.min(watch_us).min(shell_us).min(trial_us);
+            let at_us = network_us.min(watch_us).min(bench_us).min(trial_us);
             let at_us = at_us.min(errand_us);
             slept = irq::wait(|| timer::set_alarm((at_us != u64::MAX).then_some(at_us)));
         }

@@ -1,4 +1,5 @@
-//! Tests that only the image itself can make, chosen by `test=` in bootargs and ended by powering off.
+//! Tests that only the image itself can make, chosen by `test=` in bootargs and ended by powering off: for CI. The
+//! self-test of the board's hardware, for bring-up, is [`crate::selftest`].
 
 use hal::arch::exceptions::{Attempt, attempt};
 use hal::arch::irq::Slot;

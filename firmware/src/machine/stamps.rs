@@ -25,6 +25,11 @@ pub(super) fn start() -> Started {
 }
 
 impl Started {
+    /// Whether there is a cycle counter that counts.
+    pub(super) fn counts(&self) -> bool {
+        self.counter.is_some()
+    }
+
     /// The accounts, if there is a clock for them. The core has not slept since [`start`].
     #[inline(never)]
     pub(super) fn latency(&self, mode: Mode, ticks_hz: u64, tree: &Tree<'_>) -> Latency {

@@ -44,6 +44,7 @@ impl StatusSource for FakeBench {
             http_answers: &Default::default(),
             urls: &[],
             latency: &Latency::off(),
+            log: |_| (),
         });
     }
 }

@@ -16,6 +16,7 @@
 
 mod allocation;
 mod bench;
+mod capture;
 mod card;
 mod drops;
 mod echo;

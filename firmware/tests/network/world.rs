@@ -12,7 +12,10 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use firmware::addressing::{Addressing, Config, Ipv4Config, Ipv6Config};
+use firmware::capture::Capture;
+use firmware::http::Access;
 use firmware::network::{Network, Next, Port};
+use firmware::random::Random;
 use firmware::snapshot::System;
 use hal::net::{MacAddr, Pool};
 use smoltcp::iface::{Interface, SocketHandle, SocketSet};
@@ -27,6 +30,17 @@ use crate::card::{BUFFERS, Card};
 use crate::frames::{MAC, V4, V6};
 
 pub const SECOND_US: u64 = 1_000_000;
+
+/// The time that captures tell: what matters is that it goes on.
+mod clock {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    static NOW_NS: AtomicU64 = AtomicU64::new(0);
+
+    pub fn now_ns() -> u64 {
+        NOW_NS.fetch_add(1000, Ordering::Relaxed)
+    }
+}
 
 /// SplitMix64 (Steele, Lea, Flood 2014).
 pub struct Rng(pub u64);
@@ -256,8 +270,19 @@ impl World {
         world
     }
 
+    /// Allows captures, before the world runs.
+    pub fn allow_captures(&mut self) -> &'static Capture {
+        let mut random = Random::new(Some(b"capture"));
+        let capture: &'static Capture = Box::leak(Box::new(
+            Capture::new(&mut random, clock::now_ns, false).unwrap(),
+        ));
+        self.network.capture = Some(capture);
+        self.network.access = Access::new("sesame".try_into().ok(), false);
+        capture
+    }
+
     pub fn card(&mut self) -> &mut Card {
-        &mut self.network.ports[0].nic
+        self.network.ports[0].nic.driver_mut()
     }
 
     /// Frames that the network has sent since the last call.
@@ -424,10 +449,11 @@ impl World {
     fn check(&mut self) {
         let port = &self.network.ports[0];
         assert!(port.books_balance(), "{:?}", port.counters);
-        let card = &self.network.ports[0].nic;
+        let card = self.card();
         assert!(card.is_flushed(), "frames wait for a doorbell");
+        let held = card.held();
         assert_eq!(
-            self.network.pool.available() + card.held(),
+            self.network.pool.available() + held,
             BUFFERS,
             "buffers are lost"
         );

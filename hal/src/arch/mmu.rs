@@ -89,7 +89,8 @@ impl fmt::Display for Error {
 }
 
 const PAGE: u64 = 4096;
-const BLOCK: u64 = 2 << 20;
+/// What one entry of the last level but one maps.
+pub const BLOCK: u64 = 2 << 20;
 const ENTRIES: usize = 512;
 const TABLE_COUNT: usize = 48;
 const ADDRESS: u64 = 0x0000_ffff_ffff_f000;
@@ -279,6 +280,54 @@ impl Mapper {
         // SAFETY: barriers only: the walker sees the new entries before the next access.
         unsafe { core::arch::asm!("dsb ishst", "isb", options(nostack)) };
         Ok(())
+    }
+
+    /// Whether nothing of the block at `base` is mapped, and all of it may be.
+    pub fn is_free_block(&self, base: u64) -> bool {
+        let last = base | (BLOCK - 1);
+        let apart = |&(b, l): &(u64, u64)| last < b || l < base;
+        base.is_multiple_of(BLOCK)
+            && last < 1 << physical_bits()
+            && self.forbidden.iter().all(apart)
+            && Self::block_entry(base).is_none_or(|entry| entry.load(Ordering::Relaxed) == 0)
+    }
+
+    /// Maps a free block as cached data for as long as `work` runs. Its lines are the caller's to clean and drop.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`].
+    pub fn with_block(&mut self, base: u64, work: impl FnOnce()) -> Result<(), Error> {
+        if !self.is_free_block(base) {
+            return Err(Error::Conflict { page: base });
+        }
+        self.map(base, BLOCK, Kind::Data)?;
+        work();
+        if let Some(entry) = Self::block_entry(base) {
+            entry.store(0, Ordering::Relaxed);
+        }
+        // SAFETY: no reference into the block is left, and nobody else maps it.
+        unsafe {
+            core::arch::asm!(
+                "dsb ishst", "tlbi vaae1, {page}", "dsb nsh", "isb",
+                page = in(reg) base >> 12, options(nostack)
+            );
+        }
+        Ok(())
+    }
+
+    /// The entry for the block at `base`, if there is a table for it.
+    fn block_entry(base: u64) -> Option<&'static AtomicU64> {
+        let mut table = Self::table(0);
+        for level in 0..2 {
+            let value =
+                table[(base >> (39 - 9 * level)) as usize % ENTRIES].load(Ordering::Relaxed);
+            if value & TABLE_OR_PAGE != TABLE_OR_PAGE {
+                return None;
+            }
+            table = Self::table_at(value & ADDRESS);
+        }
+        Some(&table[(base >> 21) as usize % ENTRIES])
     }
 
     /// Maps one page, or one block where a whole one fits. Returns the bytes mapped.

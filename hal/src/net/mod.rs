@@ -1,6 +1,8 @@
 //! What every network driver has in common: frames, links, counters, the [`Nic`] trait.
 
+pub mod bpf;
 pub mod bridge;
+pub mod capture;
 pub mod checksum;
 pub mod drops;
 pub mod frame;
@@ -232,4 +234,9 @@ pub trait Nic {
     }
     /// Somebody is about to look at the counters: what is quickly read is read now, what is not is read soon.
     fn refresh_counters(&self) {}
+    /// Shows the frames of the device that it shares, switch tags and all, from now on or no more: how they are tagged;
+    /// `None` if there is no such device.
+    fn tap_conduit(&mut self, _tap: Option<capture::Tap>) -> Option<tag::Protocol> {
+        None
+    }
 }

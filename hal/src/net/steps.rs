@@ -333,7 +333,7 @@ impl<R: RegisterLongName> Reg16<R> {
 }
 
 /// Gives the processor back once.
-async fn pause() {
+pub async fn pause() {
     struct Pause(bool);
     impl Future for Pause {
         type Output = ();

@@ -171,6 +171,16 @@ impl Tagger {
         }
     }
 
+    /// Bytes of a tag, on a frame without 802.1Q header.
+    pub const fn bytes(&self) -> usize {
+        self.protocol.bytes()
+    }
+
+    /// How the frames are tagged.
+    pub const fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
     /// Takes the tag off a received frame.
     ///
     /// # Errors

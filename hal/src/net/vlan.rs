@@ -20,7 +20,9 @@
 //!
 //! Spec: IEEE 802.1Q-2022, 6.9 and 9.6.
 
+use super::capture::Tap;
 use super::drops::Reason;
+use super::tag::Protocol;
 use super::{Coalescing, Count, Counters, Frame, Link, MacAddr, Nic, Pool};
 use core::cell::RefCell;
 use heapless::{Deque, Vec};
@@ -284,6 +286,10 @@ impl<N: Nic> Nic for Lane<N> {
         if self.vid == 0 {
             self.trunk.borrow().nic.refresh_counters();
         }
+    }
+
+    fn tap_conduit(&mut self, tap: Option<Tap>) -> Option<Protocol> {
+        self.trunk.borrow_mut().nic.tap_conduit(tap)
     }
 }
 

@@ -13,6 +13,10 @@ use crate::regs::{Bus, Reg, Ro, Rw};
 use core::fmt;
 use tock_registers::register_bitfields;
 
+/// Memory of the secure firmware and of OP-TEE, where trees do not always say so: whoever else touches it hangs. Spec:
+/// TF-A a3700_plat_def.h.
+pub const SECURE_MEMORY: core::ops::Range<u64> = 0x0400_0000..0x0540_0000;
+
 register_bitfields![u32,
     ClockSelect [ GBE_CORE_PLL OFFSET(8) NUMBITS(2) [] ],
     ClockDivide1 [

@@ -5,7 +5,7 @@
 //! the hardware would fail; a fault with a count goes away when it is used up. What is a state and no event (a stuck
 //! bit, a link that flaps) has no count.
 
-use crate::phy::Partner;
+use crate::phy::{Pair, Partner};
 use crate::script::SOCKETS;
 use std::fmt;
 
@@ -35,6 +35,8 @@ pub enum Form {
     Frames,
     /// A socket and a mode.
     Partner,
+    /// A socket, a pair, what is wrong with it, and where.
+    Cable,
 }
 
 const fn fault(name: &'static str, form: Form, about: &'static str) -> Fault {
@@ -128,9 +130,20 @@ pub const FAULTS: &[Fault] = &[
          does not negotiate; may stand once for each socket",
     ),
     fault(
+        "cable",
+        Form::Cable,
+        "value wan, lan0 or lan1, a pair (0 to 3), open, short or cross, and centimetres: what the cable test finds, \
+         `wan:2:open:1250`; the link does not mind; may stand once for each pair",
+    ),
+    fault(
         "link-flap",
         Form::NumberedState,
         "value port (default 0: all): the link drops for 100 ms every 5 s of virtual time",
+    ),
+    fault(
+        "id-flip",
+        Form::Numbered,
+        "value n: every n-th read of the switch's identifier (register 3 of a port) has bit 8 flipped",
     ),
     fault(
         "switch-busy",
@@ -198,6 +211,7 @@ struct Active {
     way: Option<Way>,
     value: Option<u64>,
     partner: Option<(usize, Partner)>,
+    cable: Option<(usize, usize, Pair)>,
     /// Uses left; `None` stays until cleared.
     left: Option<u64>,
     asked: u64,
@@ -218,7 +232,7 @@ impl Active {
             .map(|count| count.parse())
             .transpose()
             .map_err(|_| FaultError::BadCount(item.into()))?;
-        let states = [Form::State, Form::NumberedState, Form::Partner];
+        let states = [Form::State, Form::NumberedState, Form::Partner, Form::Cable];
         if left.is_some() && states.contains(&known.form) {
             return Err(FaultError::NotCounted(item.into()));
         }
@@ -227,6 +241,7 @@ impl Active {
             way: None,
             value: None,
             partner: None,
+            cable: None,
             left,
             asked: 0,
         };
@@ -237,6 +252,15 @@ impl Active {
             });
             return match partner {
                 Some(_) => Ok(Self { partner, ..active }),
+                None => Err(FaultError::BadValue(item.into())),
+            };
+        }
+        if known.form == Form::Cable {
+            return match parse_cable(value) {
+                Some(cable) => Ok(Self {
+                    cable: Some(cable),
+                    ..active
+                }),
                 None => Err(FaultError::BadValue(item.into())),
             };
         }
@@ -267,6 +291,22 @@ impl Active {
     fn use_up(&mut self) {
         self.left = self.left.map(|left| left - 1);
     }
+}
+
+/// A socket, a pair and its state, as `wan:2:open:1250`.
+fn parse_cable(value: &str) -> Option<(usize, usize, Pair)> {
+    let mut parts = value.split(':');
+    let name = parts.next()?;
+    let socket = SOCKETS.iter().position(|socket| *socket == name)?;
+    let pair = parts.next()?.parse().ok().filter(|pair| *pair < 4)?;
+    let (state, at) = (parts.next()?, parts.next()?.parse().ok()?);
+    let state = match state {
+        "open" => Pair::Open(at),
+        "short" => Pair::Short(at),
+        "cross" => Pair::CrossShort(at),
+        _ => return None,
+    };
+    parts.next().is_none().then_some((socket, pair, state))
 }
 
 /// The faults in force.
@@ -336,6 +376,18 @@ impl Faults {
         partners.find_map(|(at, partner)| (at == socket).then_some(partner))
     }
 
+    /// What is wrong with the pairs of a socket's cable, if anything is.
+    #[must_use]
+    pub fn cable(&self, socket: usize) -> Option<[Pair; 4]> {
+        let mut pairs = None;
+        for (at, pair, state) in self.0.iter().filter_map(|active| active.cable) {
+            if at == socket {
+                pairs.get_or_insert([Pair::Ok; 4])[pair] = state;
+            }
+        }
+        pairs
+    }
+
     /// True on every n-th call while `name=n` is in force (n = 1 if not given).
     pub fn every(&mut self, name: &'static str) -> bool {
         Self::is_turn_of(self.find(name, None))
@@ -398,12 +450,27 @@ mod tests {
             ("partner=wan:100", FaultError::BadValue),
             ("partner=eth0:100-full", FaultError::BadValue),
             ("partner=wan:100-full*2", FaultError::NotCounted),
+            ("cable=wan:4:open:100", FaultError::BadValue),
+            ("cable=wan:1:cut:100", FaultError::BadValue),
+            ("cable=wan:1:open", FaultError::BadValue),
+            ("cable=wan:1:open:100:2", FaultError::BadValue),
         ] {
             assert_eq!(faults.set_list(item), Err(error(item.into())));
         }
         assert!(faults.has("dma-error"));
         faults.set_list("").unwrap();
         assert!(faults.is_empty());
+    }
+
+    #[test]
+    fn each_pair_of_a_cable_has_its_own_fault() {
+        let mut faults = Faults::default();
+        faults
+            .set_list("cable=lan0:1:open:1250,cable=lan0:3:short:90")
+            .unwrap();
+        let pairs = [Pair::Ok, Pair::Open(1250), Pair::Ok, Pair::Short(90)];
+        assert_eq!(faults.cable(1), Some(pairs));
+        assert_eq!(faults.cable(0), None);
     }
 
     #[test]

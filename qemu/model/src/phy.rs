@@ -289,6 +289,8 @@ pub struct Phy {
     copper: Copper,
     partner: Option<Partner>,
     pairs: [Pair; 4],
+    /// Fault: what the cable test finds instead.
+    cable_fault: Option<[Pair; 4]>,
     /// Die temperature in degrees Celsius.
     degrees: i16,
     /// Fault: negotiation goes on for ever.
@@ -328,6 +330,7 @@ impl Phy {
             copper: Copper::Down,
             partner: None,
             pairs: [Pair::Ok; 4],
+            cable_fault: None,
             degrees: DEGREES_AFTER_RESET,
             never_completes: false,
             unplugged_until: 0,
@@ -340,6 +343,7 @@ impl Phy {
         *self = Self {
             partner: self.partner,
             pairs: self.pairs,
+            cable_fault: self.cable_fault,
             degrees: self.degrees,
             never_completes: self.never_completes,
             unplugged_until: self.unplugged_until,
@@ -383,6 +387,10 @@ impl Phy {
 
     pub(crate) fn set_pairs(&mut self, pairs: [Pair; 4]) {
         self.pairs = pairs;
+    }
+
+    pub(crate) fn set_cable_fault(&mut self, pairs: Option<[Pair; 4]>) {
+        self.cable_fault = pairs;
     }
 
     pub(crate) fn set_degrees(&mut self, degrees: i16) {
@@ -857,7 +865,8 @@ impl Phy {
 
     /// With no cable every pair is open where the socket is.
     fn pair(&self, pair: u8) -> Pair {
-        match (self.partner, self.pairs[usize::from(pair & 3)]) {
+        let pairs = self.cable_fault.unwrap_or(self.pairs);
+        match (self.partner, pairs[usize::from(pair & 3)]) {
             (None, Pair::Ok) => Pair::Open(0),
             (_, state) => state,
         }

@@ -63,7 +63,7 @@ pub fn cached(below: &str, name: &str) -> Result<PathBuf> {
     }
     newest.map(|(_, path)| path).ok_or_else(|| {
         Failure::Skipped(format!(
-            "no {name} in the cache: `./x run espressobin` fetches it"
+            "no {name} in the cache: `./x test --ci` fetches it"
         ))
     })
 }

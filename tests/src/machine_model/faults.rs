@@ -111,7 +111,18 @@ const CASES: &[Case] = &[
         Line("wan: link up, 10 Mb/s half duplex"),
         "wan: link up, 1000 Mb/s full duplex",
     ),
+    // What the self-test sees: its own tests have that.
+    (
+        "cable=wan:1:open:1250",
+        Seen(|seen| seen.replies.len() == REQUESTS),
+        "",
+    ),
     ("link-flap=1", Line("wan: link down"), "wan: link up"),
+    (
+        "switch-silent-reset*1,id-flip",
+        Line("switch: does not come up"),
+        "wan: link up",
+    ),
     (
         "switch-busy",
         Line("switch: all ports stopped, brought up anew"),

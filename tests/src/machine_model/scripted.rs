@@ -252,6 +252,11 @@ const CASES: &[Case] = &[
     ("partner=wan:100-full", |_, run| {
         run.says("wan: link up, 100 Mb/s full duplex")
     }),
+    // For the cable test alone: frames do not mind.
+    ("cable=wan:1:open:1250", |plain, run| {
+        run.trace == plain.trace
+    }),
+    ("id-flip", |_, run| run.says("switch: does not come up")),
     ("link-flap=1", |_, run| {
         run.console.matches("wan: link down").count() > 1
             && run.console.matches("wan: link up").count() > 1

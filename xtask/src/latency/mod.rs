@@ -13,7 +13,7 @@
 mod client;
 mod plot;
 mod record;
-mod target;
+pub mod target;
 
 use std::fmt::Write as _;
 use std::net::{SocketAddr, ToSocketAddrs};

@@ -103,7 +103,12 @@ pub fn reset(server: SocketAddr, token: &str) -> Result<()> {
     }
 }
 
-fn ask(server: SocketAddr, what: &str, field: &str) -> std::io::Result<(u16, String)> {
+/// One request, with one more field of its head, and what came of it: the status and the body.
+///
+/// # Errors
+///
+/// If nobody answers, or not in HTTP.
+pub fn ask(server: SocketAddr, what: &str, field: &str) -> std::io::Result<(u16, String)> {
     let mut stream = TcpStream::connect_timeout(&server, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     let request = format!("{what} HTTP/1.0\r\nHost: {server}\r\n{field}\r\n");

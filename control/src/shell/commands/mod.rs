@@ -2,6 +2,7 @@
 //!
 //! | file | is about |
 //! | --- | --- |
+//! | `capture` | packets as they pass |
 //! | `drops` | received frames that nobody got |
 //! | `hardware` | management bus, PHYs, switch, MAC |
 //! | `machine` | the machine itself |
@@ -9,7 +10,9 @@
 //! | `counters` | counters, latency |
 //! | `ping` | echo requests |
 //! | `doctor` | what is wrong |
+//! | `selftest` | is the hardware sound? |
 
+mod capture;
 mod counters;
 mod doctor;
 mod drops;
@@ -17,6 +20,7 @@ mod hardware;
 mod machine;
 mod network;
 mod ping;
+mod selftest;
 
 use super::{Access, Call, Command, Progress, Refusal};
 
@@ -28,7 +32,9 @@ static GROUPS: &[&[Command]] = &[
     ping::COMMANDS,
     doctor::COMMANDS,
     drops::COMMANDS,
+    capture::COMMANDS,
     hardware::COMMANDS,
+    selftest::COMMANDS,
 ];
 
 /// All commands.

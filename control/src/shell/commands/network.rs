@@ -88,7 +88,9 @@ fn link(call: &mut Call) -> Outcome {
             for interface in interfaces {
                 let (up, speed, duplex) = match interface.link {
                     Link::Down => (false, None, None),
-                    Link::Up { speed_mbps, duplex } => (true, speed_mbps, duplex),
+                    Link::Up {
+                        speed_mbps, duplex, ..
+                    } => (true, speed_mbps, duplex),
                 };
                 row(&[
                     Value::Text(interface.name),

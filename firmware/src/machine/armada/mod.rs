@@ -17,6 +17,7 @@
 //! starts them.
 
 mod bench;
+mod looped;
 mod plan;
 mod socket;
 mod watch;
@@ -272,10 +273,12 @@ fn bring_up(
         .as_ref()
         .map(|(_, config)| Tagger::new(config.protocol, config.device, config.user_ports()));
     let mut owners = [PortIndex::ZERO; PORTS];
+    let mut macs = [base; PORTS];
     for interface in &interfaces {
         let first = interface.first_port();
         for port in interface.ports.iter() {
             owners[usize::from(port.get())] = first;
+            macs[usize::from(port.get())] = interface.mac;
         }
     }
     if let Err(error) = mac.bring_up(&mut SystemClock, pool) {
@@ -294,6 +297,7 @@ fn bring_up(
     let conduit: &'static RefCell<Conduit> = Box::leak(Box::new(RefCell::new(Conduit {
         mac,
         tagger,
+        tap: None,
         owners,
         queues: Default::default(),
         flags,
@@ -308,6 +312,8 @@ fn bring_up(
         cpu: supervisor
             .as_ref()
             .map_or(PortIndex::ZERO, |(_, config)| config.cpu),
+        macs,
+        looped: None,
     })));
     let supervisor = supervisor.map(|(supervisor, _)| supervisor);
     let mut sockets = heapless::Vec::new();

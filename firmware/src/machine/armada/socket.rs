@@ -8,11 +8,14 @@ use core::cell::{Cell, RefCell};
 use boards::armada3720 as board;
 use hal::arch::{irq, timer};
 use hal::net::bridge::Stations;
+use hal::net::capture::{Direction, Tap};
 use hal::net::drops::Reason;
 use hal::net::mv88e6xxx::{Mailbox, PORTS, PortIndex, PortSet};
-use hal::net::tag::{Drop, Drops, Source, Tagger};
+use hal::net::tag::{Drop, Drops, Protocol, Source, Tagger};
 use hal::net::{Coalescing, Count, Counters, Frame, Link, MacAddr, Nic, Pool};
 use heapless::Deque;
+
+use super::looped::Looped;
 
 /// Frames that one socket keeps for another until its turn.
 pub(super) const QUEUE: usize = 64;
@@ -43,6 +46,8 @@ pub(super) struct Conduit {
     pub(super) mac: board::Port,
     /// `None` without a switch: then there is one socket.
     pub(super) tagger: Option<Tagger>,
+    /// Who is shown every frame, tag and all.
+    pub(super) tap: Option<Tap>,
     /// The interface that each port belongs to, by its first port.
     pub(super) owners: [PortIndex; PORTS],
     /// What waits for an interface, and the port it came in by.
@@ -58,6 +63,10 @@ pub(super) struct Conduit {
     pub(super) untaggable: u64,
     /// The switch's port on our side.
     pub(super) cpu: PortIndex,
+    /// The address of the interface that each port belongs to.
+    pub(super) macs: [MacAddr; PORTS],
+    /// A test of the self-test's, at work.
+    pub(super) looped: Option<Looped>,
 }
 
 impl Conduit {
@@ -110,8 +119,14 @@ impl Conduit {
             return Some(frame);
         }
         let mut frame = board::receive(&mut self.mac, pool)?;
+        if let Some(tap) = &self.tap {
+            tap.show(Direction::Received, frame.bytes());
+        }
         let Some(tagger) = self.tagger else {
-            return Some(frame);
+            return match self.looped {
+                None => Some(frame),
+                Some(_) => self.keep_looped(frame, None),
+            };
         };
         match tagger.take_off(&mut frame) {
             Ok(source) if self.owners[usize::from(source.port.get())] == port => {
@@ -151,6 +166,9 @@ impl Conduit {
         self.set_aside(frame, taken_off, pool);
         for _ in 0..HARVEST {
             let mut frame = board::receive(&mut self.mac, pool)?;
+            if let Some(tap) = &self.tap {
+                tap.show(Direction::Received, frame.bytes());
+            }
             match tagger.take_off(&mut frame) {
                 Ok(source) if self.owners[usize::from(source.port.get())] == port => {
                     self.came_by = source.port;
@@ -171,7 +189,7 @@ impl Conduit {
                 let owner = self.owners[usize::from(source.port.get())];
                 self.flags
                     .waiting
-                    .set(self.flags.waiting.get() | bit(owner));
+                    .set(self.flags.waiting.get() | self.waits(owner));
                 let queue = &mut self.queues[usize::from(owner.get())];
                 if let Err((frame, _)) = queue.push_back((frame, source.port)) {
                     self.queue_full += 1;
@@ -179,8 +197,10 @@ impl Conduit {
                 }
             }
             Err(reason) => {
-                self.drops.count(reason);
-                pool.discard(frame, reason.into());
+                if let Some(frame) = self.keep_looped(frame, Some(reason)) {
+                    self.drops.count(reason);
+                    pool.discard(frame, reason.into());
+                }
             }
         }
     }
@@ -203,6 +223,9 @@ impl Conduit {
             self.untaggable += 1;
             pool.put(frame);
             return;
+        }
+        if let Some(tap) = &self.tap {
+            tap.show(Direction::Sent, frame.bytes());
         }
         self.flags.unflushed.set(true);
         if board::send(&mut self.mac, frame, pool) {
@@ -472,6 +495,13 @@ impl Nic for Socket {
             mailbox.want_totals(self.port);
             mailbox.want_totals(self.conduit.borrow().cpu);
         }
+    }
+
+    fn tap_conduit(&mut self, tap: Option<Tap>) -> Option<Protocol> {
+        let mut conduit = self.conduit.borrow_mut();
+        let protocol = conduit.tagger.as_ref()?.protocol();
+        conduit.tap = tap;
+        Some(protocol)
     }
 }
 

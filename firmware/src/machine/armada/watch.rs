@@ -6,11 +6,12 @@ use hal::arch::timer::SystemClock;
 use hal::net::mv88e6xxx::{Event, Mailbox, PORTS, PortIndex, PortSet};
 use hal::net::neta::Fault;
 use hal::net::steps;
-use hal::net::{Link, Nic, Pool};
+use hal::net::{Frame, Link, Nic, Pool};
 use log::{error, info, warn};
 
 use super::socket::{Conduit, Flags, SOCKETS};
 use crate::network::{LinkLine, Name};
+use crate::selftest::Way;
 use crate::switch::Sequence;
 
 /// Time between two looks at the MAC.
@@ -117,6 +118,36 @@ impl Watch {
         } else {
             self.interrupt
         }
+    }
+
+    /// Has frames of the self-test come back, or no longer.
+    pub(in crate::machine) fn set_loop(&mut self, way: Option<Way>, pool: &mut Pool) {
+        let mut conduit = self.conduit.borrow_mut();
+        match way {
+            Some(way) => conduit.begin_loop(way),
+            None => conduit.end_loop(pool),
+        }
+    }
+
+    /// Sends one of them, with these bytes behind the addresses.
+    pub(in crate::machine) fn send_looped(
+        &mut self,
+        bytes: usize,
+        fill: &mut dyn FnMut(&mut [u8]),
+        pool: &mut Pool,
+    ) -> bool {
+        let mut conduit = self.conduit.borrow_mut();
+        conduit.send_looped(bytes, fill, pool)
+    }
+
+    /// One that came back.
+    pub(in crate::machine) fn take_looped(&mut self) -> Option<Frame> {
+        self.conduit.borrow_mut().take_looped()
+    }
+
+    /// Interrupts of the MAC.
+    pub(in crate::machine) fn interrupts(&self) -> u64 {
+        self.conduit.borrow().mac.driver_counters().interrupts
     }
 
     /// Does what is due. Returns interrupts to be treated as pending: somebody has to look at their interfaces.

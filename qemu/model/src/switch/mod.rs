@@ -303,6 +303,7 @@ impl Switch {
         let flap_phase = env.now % FLAP_PERIOD_NS;
         self.phy_faults = !env.faults.is_empty();
         for (port, phy) in (1..).zip(&mut self.phys) {
+            phy.set_cable_fault(env.faults.cable(port as usize - 1));
             phy.set_never_completes(hit("phy-never-completes", port), env.now, self.timing);
             if hit("link-flap", port) && flap_phase < FLAP_DOWN_NS {
                 phy.flap_until(env.now - flap_phase + FLAP_DOWN_NS, env.now, self.timing);

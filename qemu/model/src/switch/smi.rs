@@ -25,6 +25,8 @@ pub enum SmiMode {
 
 /// What the bus reads where nobody answers.
 const NOBODY: u16 = 0xffff;
+/// The register of a port with product and revision.
+const IDENTIFIER: u8 = 3;
 
 const CLAUSE_22: u16 = 1 << 12;
 const WRITE: u16 = 1;
@@ -122,6 +124,9 @@ impl Switch {
             (true, READ) => {
                 let value = self.read_device(env, device, register);
                 self.smi.data = value.unwrap_or(NOBODY);
+                if register == IDENTIFIER && device & 0x18 == 0x10 && env.faults.every("id-flip") {
+                    self.smi.data ^= 1 << 8;
+                }
                 value.is_some()
             }
             _ => {

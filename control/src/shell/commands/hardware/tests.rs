@@ -196,7 +196,7 @@ fn say(board: &mut Board, granted: Access, line: &str) -> Result<String, Refusal
             &mut out,
         )? {
             Progress::Done => return Ok(out),
-            Progress::Wait(at_us) => {
+            Progress::Wait(at_us) | Progress::Show(at_us) => {
                 assert!(at_us > board.now_us);
                 board.now_us = at_us;
             }

@@ -1,0 +1,304 @@
+//! The capture's format: pcapng, written block by block into memory that is given.
+//!
+//! ```text
+//!   | type 4 | length 4 | ... | options: code 2, length 2, value, padding | length 4 |     all little-endian, in words
+//!
+//!   section header, interface descriptions, packets ..., interface statistics
+//! ```
+//!
+//! Spec: draft-ietf-opsawg-pcapng; linktypes from tcpdump.org/linktypes.html.
+
+use hal::net::capture::Direction;
+
+const SECTION_HEADER: u32 = 0x0a0d_0d0a;
+const INTERFACE_DESCRIPTION: u32 = 1;
+const INTERFACE_STATISTICS: u32 = 5;
+const ENHANCED_PACKET: u32 = 6;
+
+const COMMENT: u16 = 1;
+const END: u16 = 0;
+
+/// What the frames of an interface begin with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkType {
+    /// Ethernet.
+    Ethernet = 1,
+    /// Ethernet with Marvell's switch tag.
+    Dsa = 284,
+    /// The same behind an EtherType.
+    EtherTypeDsa = 285,
+}
+
+/// Writes one block at the start of some memory. What does not fit is not written: [`Block::finish`] tells.
+pub struct Block<'a> {
+    out: &'a mut [u8],
+    len: usize,
+}
+
+impl<'a> Block<'a> {
+    fn new(out: &'a mut [u8], kind: u32) -> Self {
+        let mut block = Block { out, len: 0 };
+        block.word(kind);
+        block.word(0);
+        block
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        if let Some(place) = self.out.get_mut(self.len..self.len + bytes.len()) {
+            place.copy_from_slice(bytes);
+        }
+        self.len += bytes.len();
+    }
+
+    fn word(&mut self, word: u32) {
+        self.put(&word.to_le_bytes());
+    }
+
+    fn pad(&mut self) {
+        self.put(&[0; 3][..self.len.wrapping_neg() & 3]);
+    }
+
+    fn option(&mut self, code: u16, value: &[&[u8]]) {
+        let len: usize = value.iter().map(|part| part.len()).sum();
+        self.word(u32::from(code) | (len as u32) << 16);
+        value.iter().for_each(|part| self.put(part));
+        self.pad();
+    }
+
+    fn number(&mut self, code: u16, number: u64) {
+        self.option(code, &[&number.to_le_bytes()]);
+    }
+
+    /// A point in time: the upper half first.
+    fn time(&mut self, ns: u64) {
+        self.word((ns >> 32) as u32);
+        self.word(ns as u32);
+    }
+
+    /// Ends the block: its length, `None` if it did not fit.
+    fn finish(mut self) -> Option<usize> {
+        self.option(END, &[]);
+        let len = self.len + 4;
+        self.word(len as u32);
+        self.out
+            .get_mut(4..8)?
+            .copy_from_slice(&(len as u32).to_le_bytes());
+        (len <= self.out.len()).then_some(len)
+    }
+}
+
+/// The begin of a file. Returns its length; `None` if there is no room.
+pub fn section_header(out: &mut [u8], board: &str) -> Option<usize> {
+    const NAME: &str = concat!("Ristretto ", env!("CARGO_PKG_VERSION"));
+    let mut block = Block::new(out, SECTION_HEADER);
+    block.word(0x1a2b_3c4d);
+    block.word(1); // version 1.0
+    block.word(u32::MAX); // length of the section: not known
+    block.word(u32::MAX);
+    block.option(2, &[board.as_bytes()]); // shb_hardware
+    block.option(3, &[NAME.as_bytes()]); // shb_os
+    block.option(
+        COMMENT,
+        &[b"Times count from the start of the machine, which knows no date. The connection that carries this is left out."],
+    );
+    block.finish()
+}
+
+/// What an interface is. Returns its length; `None` if there is no room.
+pub fn interface(
+    out: &mut [u8],
+    name: &str,
+    link_type: LinkType,
+    snaplen: u32,
+    filter: &str,
+) -> Option<usize> {
+    let mut block = Block::new(out, INTERFACE_DESCRIPTION);
+    block.word(link_type as u32);
+    block.word(snaplen);
+    block.option(2, &[name.as_bytes()]); // if_name
+    block.option(9, &[&[9]]); // if_tsresol: nanoseconds
+    if !filter.is_empty() {
+        block.option(11, &[&[0], filter.as_bytes()]); // if_filter, as libpcap reads it
+    }
+    block.finish()
+}
+
+/// What is told of a frame beside its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// The number of its interface in this file.
+    pub interface: u32,
+    /// When, in nanoseconds since start.
+    pub at_ns: u64,
+    /// Which way it went.
+    pub direction: Direction,
+    /// Its length, however much of it is kept.
+    pub original_len: u32,
+    /// Frames of this interface that were lost since its last one.
+    pub dropped: u32,
+}
+
+/// Bytes that [`packet`] writes for so many of a frame.
+#[inline]
+pub fn packet_len(kept: usize, dropped: u32) -> usize {
+    let drops = if dropped > 0 { 12 } else { 0 };
+    28 + kept.next_multiple_of(4) + 8 + drops + 4 + 4
+}
+
+/// One frame, of which `kept` is what is kept. Returns its length; `None` if there is no room.
+///
+/// The only block of which there are many, so put together at once: nothing is written twice.
+#[inline]
+pub fn packet(out: &mut [u8], seen: Seen, kept: &[u8]) -> Option<usize> {
+    let len = packet_len(kept.len(), seen.dropped);
+    let out = out.get_mut(..len)?;
+    let (head, rest) = out.split_first_chunk_mut::<28>()?;
+    let words = [
+        ENHANCED_PACKET,
+        len as u32,
+        seen.interface,
+        (seen.at_ns >> 32) as u32,
+        seen.at_ns as u32,
+        kept.len() as u32,
+        seen.original_len,
+    ];
+    for (place, word) in head.as_chunks_mut::<4>().0.iter_mut().zip(words) {
+        *place = word.to_le_bytes();
+    }
+    let (data, tail) = rest.split_at_mut_checked(kept.len().next_multiple_of(4))?;
+    if let Some(last) = data.last_chunk_mut::<4>() {
+        *last = [0; 4];
+    }
+    data.get_mut(..kept.len())?.copy_from_slice(kept);
+    // epb_flags: the lowest two bits are the direction.
+    let (flags, mut tail) = tail.split_first_chunk_mut::<8>()?;
+    *flags = (2 | 4 << 16 | (seen.direction as u64) << 32).to_le_bytes();
+    if seen.dropped > 0 {
+        // epb_dropcount
+        let (drops, rest) = tail.split_first_chunk_mut::<12>()?;
+        drops[..4].copy_from_slice(&(4_u32 | 8 << 16).to_le_bytes());
+        drops[4..].copy_from_slice(&u64::from(seen.dropped).to_le_bytes());
+        tail = rest;
+    }
+    *tail.first_chunk_mut()? = ((len as u64) << 32).to_le_bytes();
+    Some(len)
+}
+
+/// What an interface came to. Returns its length; `None` if there is no room.
+pub fn statistics(
+    out: &mut [u8],
+    interface: u32,
+    (begin_ns, end_ns): (u64, u64),
+    counts: &super::Counts,
+) -> Option<usize> {
+    let mut block = Block::new(out, INTERFACE_STATISTICS);
+    block.word(interface);
+    block.time(end_ns);
+    for (code, ns) in [(2, begin_ns), (3, end_ns)] {
+        // isb_starttime, isb_endtime
+        block.word(code | 8 << 16);
+        block.time(ns);
+    }
+    block.number(4, counts.seen); // isb_ifrecv
+    block.number(6, counts.accepted); // isb_filteraccept
+    block.number(7, counts.dropped); // isb_osdrop
+    block.number(8, counts.accepted - counts.dropped); // isb_usrdeliv
+    block.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(bytes: &[u8]) -> std::vec::Vec<u32> {
+        let (words, rest) = bytes.as_chunks::<4>();
+        assert!(rest.is_empty());
+        words.iter().map(|word| u32::from_le_bytes(*word)).collect()
+    }
+
+    #[test]
+    fn a_packet_is_written_as_the_draft_says() {
+        let mut out = [0xee; 128];
+        let seen = Seen {
+            interface: 3,
+            at_ns: 0x1_0000_0002,
+            direction: Direction::Sent,
+            original_len: 60,
+            dropped: 0,
+        };
+        let len = packet(&mut out, seen, &[1, 2, 3, 4, 5]).unwrap();
+        assert_eq!(len, packet_len(5, 0));
+        let expected = [6, 52, 3, 1, 2, 5, 60, 0x0403_0201, 5, 0x0004_0002, 2, 0, 52];
+        assert_eq!(words(&out[..len]), expected);
+        assert_eq!(out[len], 0xee);
+
+        let seen = Seen {
+            direction: Direction::Received,
+            dropped: 9,
+            ..seen
+        };
+        let len = packet(&mut out, seen, &[1, 2, 3, 4]).unwrap();
+        let expected = [
+            6,
+            60,
+            3,
+            1,
+            2,
+            4,
+            60,
+            0x0403_0201,
+            0x0004_0002,
+            1,
+            0x0008_0004,
+            9,
+            0,
+            0,
+            60,
+        ];
+        assert_eq!(words(&out[..len]), expected);
+        for short in 0..len {
+            assert_eq!(packet(&mut out[..short], seen, &[1, 2, 3, 4]), None);
+        }
+        assert!(packet(&mut out, seen, &[]).is_some());
+    }
+
+    #[test]
+    fn the_other_blocks_are_too() {
+        let mut out = [0xee; 512];
+        let len = section_header(&mut out, "board").unwrap();
+        let all = words(&out[..len]);
+        assert_eq!(all[..4], [0x0a0d_0d0a, len as u32, 0x1a2b_3c4d, 1]);
+        assert_eq!(all[4..7], [u32::MAX, u32::MAX, 2 | 5 << 16]);
+        assert_eq!(all.last(), Some(&(len as u32)));
+        assert_eq!(section_header(&mut out[..len - 1], "board"), None);
+
+        let len = interface(&mut out, "wan", LinkType::EtherTypeDsa, 128, "arp").unwrap();
+        let expected = [
+            1,
+            48,
+            285,
+            128,
+            2 | 3 << 16,
+            u32::from_le_bytes(*b"wan\0"),
+            9 | 1 << 16,
+            9,
+            11 | 4 << 16,
+            u32::from_le_bytes(*b"\0arp"),
+            0,
+            48,
+        ];
+        assert_eq!(words(&out[..len]), expected);
+
+        let counts = crate::capture::Counts {
+            seen: 9,
+            accepted: 7,
+            dropped: 2,
+        };
+        let len = statistics(&mut out, 1, (5, 0x1_0000_0000), &counts).unwrap();
+        let expected = [
+            5, 100, 1, 1, 0, 0x8_0002, 0, 5, 0x8_0003, 1, 0, 0x8_0004, 9, 0, 0x8_0006, 7, 0,
+            0x8_0007, 2, 0, 0x8_0008, 5, 0, 0, 100,
+        ];
+        assert_eq!(words(&out[..len]), expected);
+    }
+}

@@ -1,0 +1,138 @@
+//! Blocks in the order they came, each in one piece, in memory that never grows.
+
+use alloc::vec::Vec;
+
+/// The memory, and what of it is in use: `read..write`, or, once the end was too short for a block, `read..end` and then
+/// `0..write`.
+#[derive(Debug)]
+pub struct Ring {
+    memory: Vec<u8>,
+    read: usize,
+    write: usize,
+    /// Where the older part ends, if the newer one begins at 0.
+    end: Option<usize>,
+}
+
+impl Ring {
+    /// A ring in this memory.
+    pub fn new(memory: Vec<u8>) -> Self {
+        Ring {
+            memory,
+            read: 0,
+            write: 0,
+            end: None,
+        }
+    }
+
+    /// Forgets what is in it.
+    pub fn clear(&mut self) {
+        (self.read, self.write, self.end) = (0, 0, None);
+    }
+
+    /// Room for a block of so many bytes, all of which the caller writes; `None` if there is none.
+    #[inline]
+    pub fn place(&mut self, len: usize) -> Option<&mut [u8]> {
+        let limit = match self.end {
+            None if self.memory.len() - self.write < len => {
+                if self.read < len {
+                    return None;
+                }
+                self.end = Some(self.write);
+                self.write = 0;
+                self.read
+            }
+            None => self.memory.len(),
+            Some(_) => self.read,
+        };
+        let at = self.write;
+        if limit - at < len {
+            return None;
+        }
+        self.write += len;
+        self.memory.get_mut(at..at + len)
+    }
+
+    /// The oldest bytes, as many as are in one piece.
+    pub fn oldest(&self) -> &[u8] {
+        let end = self.end.unwrap_or(self.write);
+        self.memory.get(self.read..end).unwrap_or_default()
+    }
+
+    /// Forgets so many of [`Ring::oldest`].
+    pub fn forget(&mut self, len: usize) {
+        self.read += len;
+        if self.end == Some(self.read) {
+            (self.read, self.end) = (0, None);
+        }
+        if self.end.is_none() && self.read == self.write {
+            self.clear();
+        }
+    }
+
+    /// Bytes in it.
+    pub fn len(&self) -> usize {
+        match self.end {
+            Some(end) => end - self.read + self.write,
+            None => self.write - self.read,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::Random;
+    use std::collections::VecDeque;
+    use std::vec;
+
+    #[test]
+    fn bytes_come_out_as_they_went_in() {
+        let (mut ring, mut random) = (Ring::new(vec![0; 256]), Random::new(None));
+        let (mut model, mut next, mut refused) = (VecDeque::new(), 0_u8, 0);
+        for _ in 0..100_000 {
+            let word = random.draw();
+            let len = (word >> 8) as usize % 96;
+            if word & 1 == 0 {
+                if let Some(place) = ring.place(len) {
+                    assert_eq!(place.len(), len);
+                    for byte in place {
+                        next = next.wrapping_add(1);
+                        *byte = next;
+                        model.push_back(next);
+                    }
+                } else {
+                    refused += 1;
+                    assert!(
+                        len + ring.len() > 256 - 96,
+                        "{len} refused, {} in it",
+                        ring.len()
+                    );
+                }
+            } else {
+                let len = len.min(ring.oldest().len());
+                assert!(len > 0 || ring.oldest().is_empty() || word >> 8 != 0);
+                for byte in &ring.oldest()[..len] {
+                    assert_eq!(Some(*byte), model.pop_front());
+                }
+                ring.forget(len);
+            }
+            assert_eq!(ring.len(), model.len());
+            assert_eq!(ring.oldest().is_empty(), model.is_empty());
+        }
+        assert!(refused > 100);
+    }
+
+    #[test]
+    fn a_block_is_never_torn() {
+        let mut ring = Ring::new(vec![0; 100]);
+        assert!(ring.place(101).is_none());
+        assert!(ring.place(60).is_some());
+        assert!(ring.place(41).is_none());
+        ring.forget(50);
+        assert!(ring.place(50).is_some());
+        assert!(ring.place(1).is_none(), "full to the last byte");
+        assert_eq!((ring.len(), ring.oldest().len()), (60, 10));
+        ring.forget(10);
+        assert_eq!(ring.oldest().len(), 50);
+    }
+}

@@ -1,0 +1,294 @@
+//! The board's self-test, over HTTP, on the serial console and by `./x selftest`. What has to be found is what the model
+//! of the board was told to have.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::api::{BEARER, TOKEN, curl};
+use crate::check::{During, Result, ensure, fail};
+use crate::clients::{attempt, run};
+use crate::espressobin::board::{Board, Running};
+use crate::espressobin::services::echo_udp;
+use crate::machine::Machine;
+use crate::{Context, Needs, Test, Tier};
+
+/// The tests of this file.
+pub const TESTS: &[Test] = &[
+    Test {
+        name: "selftest-virt",
+        tier: Tier::Ci,
+        needs: Needs::Qemu,
+        limit_s: 240,
+        run: virt,
+    },
+    Test {
+        name: "espressobin-selftest",
+        tier: Tier::Ci,
+        needs: Needs::Qemu,
+        limit_s: 600,
+        run: board,
+    },
+];
+
+const PATH: &str = "/api/v1/selftest";
+/// A run of all tests takes half a minute on the board.
+const RUN_LIMIT: Duration = Duration::from_secs(240);
+
+/// Starts a run, waits for its end, and returns its results in TAP.
+fn tap_of(http: SocketAddr, tests: &str) -> Result<String> {
+    let post = ["-X", "POST", "-H", BEARER];
+    let (code, answer) = curl(http, &format!("{PATH}{tests}"), &post)?;
+    ensure!(code == 202, "{tests}: {code}, {answer}");
+    let job = answer["job"].as_u64().unwrap_or(0);
+    let end = Instant::now() + RUN_LIMIT;
+    loop {
+        // A port that is under test does not answer.
+        if let Ok((200, state)) = curl(http, &format!("{PATH}/{job}"), &["--max-time", "5"])
+            && state["running"] == Value::Bool(false)
+        {
+            break;
+        }
+        ensure!(Instant::now() < end, "the self-test does not end");
+        thread::sleep(Duration::from_millis(200));
+    }
+    let url = format!("http://{http}{PATH}?job={job}&format=tap");
+    run(
+        "curl",
+        &["-sSf", "--noproxy", "*", "--max-time", "60", &url],
+    )
+}
+
+/// The line of a test, without its number.
+fn line<'t>(tap: &'t str, test: &str) -> Result<(bool, &'t str)> {
+    for line in tap.lines() {
+        let (passed, rest) = match line.strip_prefix("not ok ") {
+            Some(rest) => (false, rest),
+            None => (true, line.strip_prefix("ok ").unwrap_or_default()),
+        };
+        if let Some((_, rest)) = rest.split_once(" - ")
+            && let Some((name, detail)) = rest.split_once(" # ")
+            && name == test
+        {
+            return Ok((passed, detail));
+        }
+    }
+    fail!("no {test} in {tap}")
+}
+
+fn passes(tap: &str, test: &str, detail: &str) -> Result {
+    let (passed, found) = line(tap, test)?;
+    ensure!(
+        passed && found.contains(detail),
+        "{test}: {found}, in {tap}"
+    );
+    Ok(())
+}
+
+fn fails(tap: &str, test: &str, detail: &str) -> Result {
+    let (passed, found) = line(tap, test)?;
+    ensure!(
+        !passed && found.contains(detail),
+        "{test}: {found}, in {tap}"
+    );
+    Ok(())
+}
+
+/// Where there is no board: what needs none runs, the rest says why not. And whoever asks wrongly.
+fn virt(cx: &Context) -> Result {
+    let machine = Machine::new(cx).user()?;
+    let mut guest = machine.append(&format!("admin={TOKEN}")).boot()?;
+    guest.healthy(60)?;
+    let http = guest.services.http;
+    let post = ["-X", "POST", "-H", BEARER];
+    for (path, args, expected) in [
+        (PATH.to_owned(), &["-H", BEARER][..], 404),
+        (format!("{PATH}?job=7"), &[][..], 404),
+        (format!("{PATH}?job=x"), &[][..], 400),
+        (format!("{PATH}?format=x"), &[][..], 400),
+        (PATH.to_owned(), &["-X", "POST"][..], 401),
+        (format!("{PATH}/nonsense"), &post[..], 400),
+    ] {
+        let (code, answer) = curl(http, &path, args)?;
+        ensure!(code == expected, "{path} {args:?}: {code}, {answer}");
+    }
+    let tap = tap_of(http, "").during("a run of all tests")?;
+    ensure!(tap.starts_with("TAP version 14\nok 1 - memory # "), "{tap}");
+    ensure!(tap.ends_with("\n1..12\n"), "{tap}");
+    passes(&tap, "memory", "MiB free, 4 patterns, 0 words differ")?;
+    passes(&tap, "timer", "cycles a tick")?;
+    passes(&tap, "checksum", "0 differ")?;
+    passes(&tap, "link eth0", "up")?;
+    for test in ["mdio", "phy-id", "phy-loopback", "negotiation", "cable"] {
+        passes(&tap, test, "SKIP no switch")?;
+    }
+    for test in ["mac-loopback", "ring", "interrupts"] {
+        passes(&tap, test, "SKIP no MAC")?;
+    }
+    // Kept until the next run, in every form.
+    let url = format!("http://{http}{PATH}?format=junit");
+    let junit = run("curl", &["-sSfi", "--noproxy", "*", &url])?;
+    for part in [
+        "Content-Type: application/xml",
+        "tests=\"12\" failures=\"0\" errors=\"0\" skipped=\"8\"",
+        "<skipped message=\"no switch\"/>",
+    ] {
+        ensure!(junit.contains(part), "no {part} in {junit}");
+    }
+    Ok(())
+}
+
+fn board(cx: &Context) -> Result {
+    let mut board = Board::new(cx).append(&format!("admin={TOKEN}")).boot()?;
+    board.leases(&[0, 1, 2])?;
+    let services = board.services(0)?;
+    let http = services.http;
+    let post = ["-X", "POST", "-H", BEARER];
+    // What would cut the port is refused, and nothing begins.
+    for path in ["", "/mac-loopback", "/memory/cable?force=0"] {
+        let (code, answer) = curl(http, &format!("{PATH}{path}"), &post)?;
+        let why = answer["error"].as_str().unwrap_or_default();
+        ensure!(code == 409 && why.contains("force=1"), "{code}, {answer}");
+    }
+    // What cuts nothing is not, and the port serves meanwhile.
+    let done = AtomicBool::new(false);
+    let tap = thread::scope(|scope| {
+        let traffic = scope.spawn(|| -> Result {
+            let mut number = 0;
+            while !done.load(Ordering::Relaxed) {
+                number += 1;
+                echo_udp(services.echo_udp, number)?;
+            }
+            ensure!(number > 10, "only {number} echoes");
+            Ok(())
+        });
+        let tap = tap_of(http, "/memory/timer/checksum/mdio/phy-id/link");
+        done.store(true, Ordering::Relaxed);
+        let traffic = traffic.join();
+        let traffic = traffic.unwrap_or_else(|_| fail!("the echo client broke"));
+        traffic.during("echo beside the self-test")?;
+        tap
+    })?;
+    passes(&tap, "memory", "32 of ")?;
+    passes(&tap, "timer", "timer 12.500 MHz")?;
+    passes(&tap, "mdio", "10000 reads of 0x3410, 0 differ, 0 errors")?;
+    for port in ["wan", "lan0", "lan1"] {
+        passes(&tap, &format!("phy-id {port}"), "0x0141 0x0c00")?;
+        passes(&tap, &format!("link {port}"), "up, 1000-full")?;
+    }
+    faults(&mut board)?;
+    tool(&mut board, http)?;
+    board.sound()
+}
+
+/// Runs tests from the console, with these faults, and returns what it says.
+fn typed(board: &mut Running, faults: &str, tests: &str) -> Result<String> {
+    board.faults(faults)?;
+    let mark = board.mark();
+    board.type_in(&format!("selftest {tests}\r"))?;
+    board.line_within(mark, "1..", 240).during(tests)?;
+    board.faults("")?;
+    // The prompt comes back with every line of the log.
+    Ok(board.console()[mark..].replace("\x1b[K", "\n"))
+}
+
+/// The right test says what is wrong, with its value.
+fn faults(board: &mut Running) -> Result {
+    let said = typed(
+        board,
+        "id-flip=5000*1,cable=lan0:1:open:1250,cable=lan0:2:short:90,frame-corrupt=rx:20",
+        "mdio phy-loopback cable",
+    )?;
+    fails(
+        &said,
+        "mdio",
+        "10000 reads of 0x3410, 1 differ, 0 errors, first 0x3510",
+    )?;
+    passes(&said, "cable wan", "ok, ok, ok, ok")?;
+    fails(
+        &said,
+        "cable lan0",
+        "ok, open at 12.50 m, short at 0.90 m, ok",
+    )?;
+    for port in ["wan", "lan0", "lan1"] {
+        fails(&said, &format!("phy-loopback {port}"), "8 lost, 0 differ")?;
+    }
+    // Negotiation with less of a partner, and without one.
+    let mark = board.mark();
+    board.faults("partner=lan0:100-half,phy-never-completes=3")?;
+    board.line_from(mark, "lan0: link up, 100 Mb/s half duplex")?;
+    board.line_from(mark, "lan1: link down")?;
+    let mark = board.mark();
+    board.type_in("selftest negotiation -j\r")?;
+    let said = board.line_within(mark, "{\"job\":", 240)?;
+    for part in [
+        "\"name\":\"negotiation lan0\",\"result\":\"ok\",\"detail\":\"100-half ",
+        "\"name\":\"negotiation lan1\",\"result\":\"skip\",\"detail\":\"no link\"",
+        "\"passed\":2,\"failed\":0,\"skipped\":1",
+    ] {
+        ensure!(said.contains(part), "no {part} in {said}");
+    }
+    let mark = board.mark();
+    board.faults("")?;
+    board.line_from(mark, "lan0: link up, 1000 Mb/s full duplex")?;
+    board.line_from(mark, "lan1: link up, 1000 Mb/s full duplex")?;
+    Ok(())
+}
+
+/// `./x selftest` with everything, by way of the port that is cut.
+fn tool(board: &mut Running, http: SocketAddr) -> Result {
+    let junit = "selftest.xml";
+    let mark = board.mark();
+    let target = http.to_string();
+    let tool = [
+        "run",
+        "--quiet",
+        "--offline",
+        "--package",
+        "xtask",
+        "--",
+        "selftest",
+    ];
+    let args = [&target, "--token", TOKEN, "--junit", junit];
+    // The address comes back some time after the link.
+    let says = |more: &[&str]| attempt("cargo", &[&tool[..], &args, more].concat());
+    let (refused, _, why) = says(&[])?;
+    ensure!(
+        !refused && why.contains("force=1"),
+        "without --force: {why}"
+    );
+    let (passed, tap, why) = says(&["--force"])?;
+    ensure!(passed, "{tap}{why}");
+    passes(&tap, "mac-loopback", "256 frames, 0 lost, 0 differ")?;
+    passes(&tap, "ring", "1024 frames, 0 lost, 0 differ")?;
+    passes(&tap, "interrupts", "100 frames, 0 lost, 0 differ, ")?;
+    for port in ["wan", "lan0", "lan1"] {
+        passes(
+            &tap,
+            &format!("phy-loopback {port}"),
+            "256 frames, 0 lost, 0 differ",
+        )?;
+        let (passed, modes) = line(&tap, &format!("negotiation {port}"))?;
+        let all = [
+            "1000-full ",
+            "100-full ",
+            "100-half ",
+            "10-full ",
+            "10-half ",
+        ];
+        ensure!(
+            passed && all.iter().all(|mode| modes.contains(mode)),
+            "{modes}"
+        );
+        passes(&tap, &format!("cable {port}"), "ok, ok, ok, ok")?;
+        // As it was before.
+        board.line_from(mark, &format!("{port}: link up, 1000 Mb/s full duplex"))?;
+    }
+    ensure!(tap.ends_with("\n1..22\n"), "{tap}");
+    let xml = std::fs::read_to_string(junit)?;
+    ensure!(xml.contains("tests=\"22\" failures=\"0\""), "{xml}");
+    Ok(())
+}
