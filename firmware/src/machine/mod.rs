@@ -10,6 +10,7 @@
 mod armada;
 mod card;
 mod console;
+mod crash;
 mod desk;
 mod dma;
 mod fatal;
@@ -143,16 +144,14 @@ fn left_out(node: &Node, why: impl Display) {
 }
 
 impl Machine {
-    /// Memory that belongs to somebody else is never mapped.
+    /// Memory that belongs to somebody else is never mapped, whatever else may be done with it.
     fn forbid_reserved(&mut self) {
         for region in self.tree.reservations() {
             self.mapper.forbid(region.address, region.size);
         }
         for reserved in self.tree.reserved_memory().flatten() {
-            if reserved.no_map {
-                self.mapper
-                    .forbid(reserved.region.address, reserved.region.size);
-            }
+            self.mapper
+                .forbid(reserved.region.address, reserved.region.size);
         }
     }
 
@@ -286,6 +285,17 @@ impl Machine {
         let hz = timer::init(node.and_then(|node| node.u32("clock-frequency").ok()));
         armada::stop_ports(&mut self);
         let stamps = stamps::start();
+        let image = mmu::Image::here();
+        let mut memory_bytes = 0;
+        let mut inside = false;
+        let mut place = u64::MAX;
+        for region in self.tree.memory().flatten() {
+            memory_bytes += region.size;
+            inside |= image.start >= region.address
+                && image.end <= region.address.saturating_add(region.size);
+            place = place.min(crate::crash::place(region.address, region.size));
+        }
+        let record = crash::start(&mut self.mapper, place);
         let console = console::start(&mut self);
         let root = self.tree.root();
         let board = root
@@ -302,20 +312,13 @@ impl Machine {
             log::set_max_level(level);
         }
         fatal::configure(args.panic, args.exit_by_semihosting);
-        let image = mmu::Image::here();
         info!("Ristretto {} on {board}", env!("CARGO_PKG_VERSION"));
+        crash::report(record);
         if let Some(damage) = self.tree.damage() {
             warn!("devicetree: {damage}");
         }
         if let Some(syndrome) = self.inherited_abort {
             warn!("an asynchronous abort was pending at entry, syndrome {syndrome:#x}");
-        }
-        let mut memory_bytes = 0;
-        let mut inside = false;
-        for region in self.tree.memory().flatten() {
-            memory_bytes += region.size;
-            inside |= image.start >= region.address
-                && image.end <= region.address.saturating_add(region.size);
         }
         info!(
             "image at {:#x}..{:#x}, {} MiB of memory",

@@ -22,7 +22,9 @@ use core::fmt::{self, Write};
 use hal::devicetree::Tree;
 use heapless::Vec;
 
+use crate::crash;
 use crate::status::StatusSource;
+use crate::trace::{Event as Traced, trace};
 use line::{Event, Line};
 use report::{Format, Report};
 
@@ -43,6 +45,16 @@ pub trait Bench: StatusSource {
     fn tree(&self) -> Option<&Tree<'static>>;
     /// The last lines of the log, oldest first.
     fn log(&self, line: &mut dyn FnMut(&str));
+    /// The last start that ended badly, if memory has kept it.
+    fn crash(&self) -> Option<crash::Kept<'_>> {
+        None
+    }
+    /// Forgets it.
+    fn forget_crash(&mut self) {}
+    /// The bank that this start writes, with its events.
+    fn bank(&self) -> Option<&crash::Bank> {
+        None
+    }
     /// Interrupts taken, and those that nobody had asked for.
     fn interrupts(&self) -> (u64, u64);
     /// Starts the machine anew, once the console is empty. Returns only if there is no way.
@@ -191,6 +203,14 @@ pub fn run(
         memory,
     };
     call.needs(command.access)?;
+    if call.memory.round == 0 {
+        let mut name = *b"    ";
+        let letters = command.name.bytes();
+        name.iter_mut()
+            .zip(letters)
+            .for_each(|(to, from)| *to = from);
+        trace(Traced::Command(name));
+    }
     let progress = (command.run)(&mut call)?;
     let whole = report.finish();
     match progress {

@@ -15,6 +15,7 @@ use log::{error, info, warn};
 
 use super::socket::{Conduit, Flags, SOCKETS};
 use crate::network::{LinkLine, Name};
+use crate::trace::{Event as Traced, trace};
 
 /// Time between two looks at the MAC.
 pub(super) const CHECK_US: u64 = 1_000_000;
@@ -47,6 +48,7 @@ impl Supervisor {
                 Event::BringUpFailed(error) => error!("switch: does not come up: {error}"),
                 Event::Repair(trouble) => {
                     changed = true;
+                    trace(Traced::SwitchRepaired);
                     warn!("switch: all ports stopped, brought up anew: {trouble}");
                 }
                 Event::Link {
@@ -62,6 +64,7 @@ impl Supervisor {
                 }
                 Event::PhyFailed { port, cause } => {
                     changed = true;
+                    trace(Traced::PhyFailed(port.get()));
                     warn!("{}: PHY: {cause}", name(port));
                 }
                 Event::RequestFailed(error) => warn!("switch: {error}"),
@@ -155,6 +158,7 @@ impl Watch {
             Ok(()) if !self.down => return conduit.mac.link() != link,
             Ok(()) => None,
             Err(fault) => {
+                trace(Traced::MacFault);
                 warn!("neta: {fault}");
                 Some(fault)
             }
@@ -167,6 +171,7 @@ impl Watch {
         }
         let result = conduit.mac.restart(&mut SystemClock, pool);
         self.down = result.is_err();
+        trace(Traced::MacRestarted(!self.down));
         match result {
             Ok(()) => info!("neta: restarted"),
             Err(error) => error!("neta: {error}"),

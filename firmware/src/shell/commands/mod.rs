@@ -2,16 +2,18 @@
 //!
 //! | file | is about |
 //! | --- | --- |
+//! | `crash` | the last start that ended badly, and the last events |
 //! | `machine` | the machine itself |
 //! | `network` | interfaces, addresses, counters |
 
+mod crash;
 mod machine;
 mod network;
 
 use super::{Access, Call, Command, Progress, Refusal};
 
 /// All commands by group, in the order that `help` lists them.
-static GROUPS: &[&[Command]] = &[machine::COMMANDS, network::COMMANDS];
+static GROUPS: &[&[Command]] = &[machine::COMMANDS, network::COMMANDS, crash::COMMANDS];
 
 /// All commands.
 pub fn commands() -> impl Iterator<Item = &'static Command> {

@@ -1,0 +1,225 @@
+//! The last events, for whoever asks later: two words each, written to memory that a reset leaves alone.
+//!
+//! ```text
+//!   word 0   31..0 seal   63..32 b
+//!   word 1   7..0 event   15..8 a   63..16 microseconds since entry
+//! ```
+//!
+//! For what happens seldom: nothing here is called for a frame.
+
+use crate::crash::{self, Bank};
+use core::fmt;
+use smoltcp::wire::IpAddress;
+
+/// What happened, with what is said of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A link is there, or another: interface, Mb/s (0 if that makes no sense).
+    LinkUp(usize, u16),
+    /// It is gone: interface.
+    LinkDown(usize),
+    /// An interface has an address.
+    AddressAdded(usize, IpAddress),
+    /// It has lost it.
+    AddressRemoved(usize, IpAddress),
+    /// A client takes a place: service, peer.
+    Opened(u8, IpAddress),
+    /// The place is free: service, peer.
+    Closed(u8, IpAddress),
+    /// The board's MAC is not as it should be.
+    MacFault,
+    /// It was restarted; whether that worked.
+    MacRestarted(bool),
+    /// The switch was brought up anew.
+    SwitchRepaired,
+    /// A PHY does not answer as it should: port.
+    PhyFailed(u8),
+    /// A command runs: the first letters of its name, filled up with blanks.
+    Command([u8; 4]),
+    /// The watchdog was fed late: by milliseconds.
+    FedLate(u32),
+    /// Nobody feeds it any more.
+    Starves,
+    /// Interrupts came that nobody had asked for: how many so far.
+    Unexpected(u32),
+}
+
+/// Marks the last four bytes of an IPv6 address.
+const IPV6: u8 = 1 << 7;
+
+/// Interface or service, and what is kept of an address.
+fn with(number: u8, address: IpAddress) -> (u8, u32) {
+    let number = number & !IPV6;
+    match address {
+        IpAddress::Ipv4(address) => (number, address.to_bits()),
+        IpAddress::Ipv6(address) => (number | IPV6, address.to_bits() as u32),
+    }
+}
+
+/// Kind and `a` as the second word has them, and `b`.
+fn pack(event: Event) -> (u64, u32) {
+    let (kind, (a, b)) = match event {
+        Event::LinkUp(interface, mbps) => (0, (interface as u8, mbps.into())),
+        Event::LinkDown(interface) => (1, (interface as u8, 0)),
+        Event::AddressAdded(interface, address) => (2, with(interface as u8, address)),
+        Event::AddressRemoved(interface, address) => (3, with(interface as u8, address)),
+        Event::Opened(service, peer) => (4, with(service, peer)),
+        Event::Closed(service, peer) => (5, with(service, peer)),
+        Event::MacFault => (6, (0, 0)),
+        Event::MacRestarted(well) => (7, (well.into(), 0)),
+        Event::SwitchRepaired => (8, (0, 0)),
+        Event::PhyFailed(port) => (9, (port, 0)),
+        Event::Command(name) => (10, (0, u32::from_be_bytes(name))),
+        Event::FedLate(ms) => (11, (0, ms)),
+        Event::Starves => (12, (0, 0)),
+        Event::Unexpected(count) => (13, (0, count)),
+    };
+    (u64::from(a) << 8 | kind, b)
+}
+
+/// Writes an event.
+pub fn trace(event: Event) {
+    let (head, b) = pack(event);
+    let cell = [u64::from(b) << 32, now_us() << 16 | head];
+    crash::live().events().push(&cell);
+}
+
+#[cfg(target_os = "none")]
+fn now_us() -> u64 {
+    hal::arch::timer::now_us()
+}
+
+/// The host has no such clock, and its tests want to know what they get.
+#[cfg(not(target_os = "none"))]
+fn now_us() -> u64 {
+    0
+}
+
+/// The kinds, in words.
+const WORDS: [&str; 14] = [
+    "link up",
+    "link down",
+    "address added",
+    "address removed",
+    "connection opened",
+    "connection closed",
+    "mac fault",
+    "mac restarted",
+    "switch repaired",
+    "phy failed",
+    "command",
+    "watchdog fed late",
+    "watchdog starves",
+    "unexpected interrupts",
+];
+/// The services, as [`crate::connections::Service`] numbers them.
+const SERVICES: [&str; 5] = ["echo", "http", "iperf3", "discard", "chargen"];
+
+/// An event as it was kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// When, in microseconds since entry.
+    pub at_us: u64,
+    kind: u8,
+    a: u8,
+    b: u32,
+}
+
+impl Entry {
+    fn from_cell(cell: &[u64]) -> Option<Self> {
+        let [first, second] = *cell else {
+            return None;
+        };
+        let [kind, a, ..] = second.to_le_bytes();
+        Some(Entry {
+            at_us: second >> 16,
+            kind,
+            a,
+            b: (first >> 32) as u32,
+        })
+    }
+
+    /// What happened. A later image's events may have no words here.
+    pub fn name(&self) -> &'static str {
+        WORDS.get(usize::from(self.kind)).copied().unwrap_or("?")
+    }
+}
+
+/// What is said of it.
+impl fmt::Display for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (a, b) = (self.a & !IPV6, self.b);
+        match self.kind {
+            0..=3 => write!(f, "interface {a}")?,
+            4 | 5 => f.write_str(SERVICES.get(usize::from(a)).unwrap_or(&"?"))?,
+            7 => f.write_str(if a == 1 { "well" } else { "in vain" })?,
+            9 => write!(f, "port {a}")?,
+            _ => {}
+        }
+        match self.kind {
+            0 => write!(f, ", {b} Mb/s"),
+            2..=5 if self.a & IPV6 != 0 => write!(f, ", ...:{:x}:{:x}", b >> 16, b & 0xffff),
+            2..=5 => write!(f, ", {}", core::net::Ipv4Addr::from_bits(b)),
+            10 => f.write_str(str::from_utf8(&b.to_be_bytes()).unwrap_or("?").trim_end()),
+            11 => write!(f, "{b} ms"),
+            13 => write!(f, "{b}"),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The last events of a bank, at most `most`, oldest first.
+pub fn each(bank: &Bank, most: usize, each: &mut dyn FnMut(&Entry)) {
+    bank.events().each(most, &mut |cell| {
+        if let Some(entry) = cell.and_then(Entry::from_cell) {
+            each(&entry);
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connections::Service;
+
+    #[test]
+    fn services_have_their_names() {
+        for port in [7, 9, 19, 80, 5201] {
+            let service = Service::at(port).unwrap();
+            let name = SERVICES[service as usize];
+            assert_eq!(name, format!("{service:?}").to_lowercase());
+        }
+    }
+
+    #[test]
+    fn events_come_back_in_words() {
+        let v6 = IpAddress::v6(0xfe80, 0, 0, 0, 0, 0, 0x12, 0x3456);
+        let all = [
+            (Event::LinkUp(2, 1000), "link up: interface 2, 1000 Mb/s"),
+            (Event::LinkDown(1), "link down: interface 1"),
+            (
+                Event::AddressAdded(0, IpAddress::v4(10, 0, 2, 15)),
+                "address added: interface 0, 10.0.2.15",
+            ),
+            (
+                Event::Opened(Service::Http as u8, v6),
+                "connection opened: http, ...:12:3456",
+            ),
+            (Event::MacRestarted(false), "mac restarted: in vain"),
+            (Event::Command(*b"stat"), "command: stat"),
+            (Event::Command(*b"ip  "), "command: ip"),
+            (Event::FedLate(700), "watchdog fed late: 700 ms"),
+        ];
+        for (event, expected) in all {
+            assert_eq!(words(event), expected);
+        }
+    }
+
+    fn words(event: Event) -> std::string::String {
+        let (head, b) = pack(event);
+        let cell = [u64::from(b) << 32, 5 << 16 | head];
+        let entry = Entry::from_cell(&cell).unwrap();
+        assert_eq!(entry.at_us, 5);
+        format!("{}: {entry}", entry.name())
+    }
+}
