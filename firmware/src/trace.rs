@@ -34,7 +34,7 @@ pub enum Event {
     SwitchRepaired,
     /// A PHY does not answer as it should: port.
     PhyFailed(u8),
-    /// A command runs: the first letters of its name, filled up with blanks.
+    /// A command runs: the first letters of its name.
     Command([u8; 4]),
     /// The watchdog was fed late: by milliseconds.
     FedLate(u32),
@@ -160,7 +160,11 @@ impl fmt::Display for Entry {
             0 => write!(f, ", {b} Mb/s"),
             2..=5 if self.a & IPV6 != 0 => write!(f, ", ...:{:x}:{:x}", b >> 16, b & 0xffff),
             2..=5 => write!(f, ", {}", core::net::Ipv4Addr::from_bits(b)),
-            10 => f.write_str(str::from_utf8(&b.to_be_bytes()).unwrap_or("?").trim_end()),
+            10 => {
+                let letters = b.to_be_bytes();
+                let len = letters.iter().position(|letter| *letter == 0).unwrap_or(4);
+                f.write_str(str::from_utf8(&letters[..len]).unwrap_or("?"))
+            }
             11 => write!(f, "{b} ms"),
             13 => write!(f, "{b}"),
             _ => Ok(()),
@@ -207,7 +211,7 @@ mod tests {
             ),
             (Event::MacRestarted(false), "mac restarted: in vain"),
             (Event::Command(*b"stat"), "command: stat"),
-            (Event::Command(*b"ip  "), "command: ip"),
+            (Event::Command(*b"ip\0\0"), "command: ip"),
             (Event::FedLate(700), "watchdog fed late: 700 ms"),
         ];
         for (event, expected) in all {

@@ -125,17 +125,20 @@ impl Bank {
                 whole = false;
                 return;
             };
-            let bytes = cell.iter().flat_map(|word| word.to_le_bytes()).skip(4);
-            for byte in bytes.take_while(|byte| *byte != 0) {
-                if byte != b'\n' {
+            for at in 4..4 + TEXT {
+                let byte = cell[at / 8].to_le_bytes()[at % 8];
+                match byte {
+                    0 => break,
+                    b'\n' if core::mem::replace(&mut whole, true) => {
+                        line(str::from_utf8(&text).unwrap_or("?"));
+                        text.clear();
+                    }
+                    b'\n' => text.clear(),
                     // What is longer is cut.
-                    let _ = text.push(byte);
-                    continue;
+                    _ => {
+                        let _ = text.push(byte);
+                    }
                 }
-                if core::mem::replace(&mut whole, true) {
-                    line(str::from_utf8(&text).unwrap_or("?"));
-                }
-                text.clear();
             }
         });
     }
@@ -245,7 +248,7 @@ pub fn kept() -> Option<Kept<'static>> {
 /// Forgets the start that ended badly.
 pub fn forget() {
     if let Some(Kept { mut record, bank }) = kept() {
-        record.end(Ending::Asked, record.ended_us());
+        record.end(Ending::Asked, 0);
         bank.set_record(&record);
     }
 }

@@ -30,12 +30,18 @@ pub const WORDS: usize = 128;
 const MAGIC: u64 = u64::from_le_bytes(*b"RSTcrsh1");
 
 // Where things are, in words.
+/// The number of the start, counted since memory was lost.
 pub(super) const START: usize = 1;
 const ENDING: usize = 2;
+/// Seconds without life after which the watchdog bites, 0 without one.
 const WATCHDOG_S: usize = 3;
+/// When it ended, in microseconds since entry, if somebody could tell.
 const ENDED_US: usize = 4;
+/// Where the image was.
 const IMAGE_START: usize = 5;
+/// Length of the image's code: the first bytes of its file.
 const CODE_BYTES: usize = 6;
+/// CRC-32 of these.
 const CODE_CRC: usize = 7;
 const VERSION: Range<usize> = 8..10;
 const REGISTER: usize = 10;
@@ -66,6 +72,7 @@ impl Record {
         record.words[START] = start;
         record.words[IMAGE_START] = image_start;
         record.set_text(VERSION, format_args!("{version}"));
+        record.set_message(format_args!("reset without a word"));
         record
     }
 
@@ -111,24 +118,28 @@ impl Record {
         }
     }
 
-    /// When it ended, in microseconds since entry.
-    pub fn ended_us(&self) -> u64 {
-        self.words[ENDED_US]
+    /// What is said in numbers: name, number, digits if these are hexadecimal.
+    pub fn numbers(&self) -> impl Iterator<Item = (&'static str, u64, usize)> {
+        const NUMBERS: [(&str, usize, usize); 6] = [
+            ("start", START, 0),
+            ("ended_us", ENDED_US, 0),
+            ("watchdog_s", WATCHDOG_S, 0),
+            ("image_start", IMAGE_START, 1),
+            ("code_bytes", CODE_BYTES, 0),
+            ("code_crc32", CODE_CRC, 8),
+        ];
+        let number = |(name, word, digits): (_, usize, _)| (name, self.words[word], digits);
+        NUMBERS.into_iter().map(number)
     }
 
-    /// Seconds without life after which the watchdog bites, 0 without one.
-    pub fn watchdog_s(&self) -> u64 {
-        self.words[WATCHDOG_S]
-    }
-
-    /// Where the image was.
-    pub fn image_start(&self) -> u64 {
-        self.words[IMAGE_START]
-    }
-
-    /// Length and CRC-32 of the image's code: the first bytes of its file.
-    pub fn code(&self) -> (u64, u64) {
-        (self.words[CODE_BYTES], self.words[CODE_CRC])
+    /// How it ended, in a word.
+    pub fn word(&self) -> &'static str {
+        match self.ending() {
+            Ending::Panic => "panic",
+            Ending::Exception => "exception",
+            _ if self.words[WATCHDOG_S] > 0 => "watchdog",
+            _ => "reset",
+        }
     }
 
     /// The image's version.
@@ -159,9 +170,10 @@ impl Record {
         self.words[ENDED_US] = ended_us;
     }
 
-    /// Notes that the watchdog is armed.
+    /// Notes that the watchdog is armed, which is likely to be what resets then. Nothing tells it from a hand.
     pub fn arm(&mut self, watchdog_s: u64) {
         self.words[WATCHDOG_S] = watchdog_s;
+        self.set_message(format_args!("bitten by the watchdog, or reset by hand"));
     }
 
     /// Notes where it was. What finds no room is left out.

@@ -4,7 +4,7 @@ use hal::arch::cache;
 use hal::arch::mmu::{Error, Image, Kind, Mapper};
 use log::{info, warn};
 
-use crate::crash::{self, Area, Ending};
+use crate::crash::{self, Area, Ending, Kept};
 
 /// Finds its place and what was left there. From here on everything that is logged outlives a reset. Whether something
 /// there was damaged.
@@ -30,27 +30,15 @@ pub(super) fn start(mapper: &mut Mapper, place: u64) -> Result<bool, Error> {
 /// Says how the last start ended, if it did badly.
 pub(super) fn report(found: Result<bool, Error>) {
     match found {
-        Err(why) => return info!("crash record: none: {why}"),
+        Err(why) => info!("crash record: none: {why}"),
         Ok(true) => warn!("crash record: damaged, ignored"),
         Ok(false) => {}
     }
-    let Some(kept) = crash::kept() else {
-        return;
-    };
-    let record = &kept.record;
-    let ago = crash::live().start() - record.start();
-    let (seconds, us) = (record.ended_us() / 1_000_000, record.ended_us() % 1_000_000);
-    match (record.ending(), record.watchdog_s()) {
-        (Ending::None, 0) => warn!("crash record: {ago} start(s) ago: reset without a word"),
-        (Ending::None, limit) => {
-            warn!("crash record: {ago} start(s) ago: watchdog bite ({limit} s), or reset by hand")
-        }
-        _ => warn!(
-            "crash record: {ago} start(s) ago, after {seconds}.{us:06} s: {}",
-            record.message()
-        ),
+    if let Some(Kept { record, .. }) = crash::kept() {
+        let ago = crash::live().start() - record.start();
+        let message = record.message();
+        warn!("crash record: {ago} start(s) ago: {message} (`crash` shows more)");
     }
-    info!("crash record: `crash` shows it, `crash clear` forgets it");
 }
 
 /// Writes how this start ends, before anybody is told.

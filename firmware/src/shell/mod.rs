@@ -204,7 +204,7 @@ pub fn run(
     };
     call.needs(command.access)?;
     if call.memory.round == 0 {
-        let mut name = *b"    ";
+        let mut name = [0; 4];
         let letters = command.name.bytes();
         name.iter_mut()
             .zip(letters)

@@ -4,7 +4,7 @@
 
 use super::{Access, Call, Command, Outcome, none};
 use crate::crash::record::{SPECIAL, X};
-use crate::crash::{Bank, Ending, Kept};
+use crate::crash::{Bank, Ending, Record};
 use crate::shell::report::{Column, Report, Value};
 use crate::shell::{Progress, Refusal};
 use crate::trace;
@@ -31,16 +31,6 @@ pub static COMMANDS: &[Command] = &[
 const TAIL_CELLS: usize = 40;
 const TAIL_EVENTS: usize = 16;
 
-/// How a start ended, in a word.
-pub fn word(kept: &Kept) -> &'static str {
-    match kept.record.ending() {
-        Ending::Panic => "panic",
-        Ending::Exception => "exception",
-        _ if kept.record.watchdog_s() > 0 => "watchdog",
-        _ => "reset",
-    }
-}
-
 fn events(report: &mut Report, bank: &Bank, most: usize) {
     let columns = [Column("at_us", 14), Column("event", 24), Column("what", 0)];
     report.table("events", &columns, &mut |row| {
@@ -55,64 +45,66 @@ fn events(report: &mut Report, bank: &Bank, most: usize) {
 }
 
 fn crash(call: &mut Call) -> Outcome {
-    let report = &mut *call.report;
-    match *call.words {
+    let (cells, most) = match *call.words {
+        [] => (TAIL_CELLS, TAIL_EVENTS),
+        ["log"] => (usize::MAX, 0),
+        ["trace"] => (0, usize::MAX),
         ["clear"] => {
             call.needs(Access::Change)?;
             call.bench.forget_crash();
             return Ok(Progress::Done);
         }
-        [] | ["log"] | ["trace"] => {}
         _ => return Err(Refusal::Usage("crash")),
-    }
+    };
+    let report = &mut *call.report;
     let Some(kept) = call.bench.crash() else {
         report.field("ended", Value::None);
         return Ok(Progress::Done);
     };
     let (record, bank) = (&kept.record, kept.bank);
-    match *call.words {
-        ["log"] => report.lines("lines", &mut |line| bank.log_lines(usize::MAX, line)),
-        ["trace"] => events(report, bank, usize::MAX),
-        _ => {
-            let now = call.bench.bank().map_or(0, Bank::start);
-            let (code_bytes, code_crc32) = record.code();
-            for (name, value) in [
-                ("ended", Value::Text(word(&kept))),
-                ("message", Value::Shown(&record.message())),
-                ("ended_us", Value::Number(record.ended_us())),
-                ("start", Value::Number(record.start())),
-                ("starts_ago", Value::Number(now - record.start().min(now))),
-                ("watchdog_s", Value::Number(record.watchdog_s())),
-                ("version", Value::Shown(&record.version())),
-                ("image_start", Value::Hex(record.image_start(), 1)),
-                ("code_bytes", Value::Number(code_bytes)),
-                ("code_crc32", Value::Hex(code_crc32, 8)),
-            ] {
-                report.field(name, value);
-            }
-            if record.ending() == Ending::Exception {
-                let columns = [Column("register", 9), Column("value", 0)];
-                report.table("registers", &columns, &mut |row| {
-                    for (number, value) in record.registers().iter().enumerate() {
-                        let name = format_args!("x{number}");
-                        let name = match SPECIAL.get(number.wrapping_sub(X)) {
-                            Some(name) => Value::Text(name),
-                            None => Value::Shown(&name),
-                        };
-                        row(&[name, Value::Hex(*value, 16)]);
-                    }
-                });
-            }
-            report.table("backtrace", &[Column("backtrace", 0)], &mut |row| {
-                for address in record.backtrace() {
-                    row(&[Value::Hex(*address, 1)]);
-                }
-            });
-            events(report, bank, TAIL_EVENTS);
-            report.lines("log", &mut |line| bank.log_lines(TAIL_CELLS, line));
-        }
+    if cells > 0 && most > 0 {
+        facts(report, record, call.bench.bank().map_or(0, Bank::start));
+    }
+    if most > 0 {
+        events(report, bank, most);
+    }
+    if cells > 0 {
+        report.lines("log", &mut |line| bank.log_lines(cells, line));
     }
     Ok(Progress::Done)
+}
+
+/// What the record says; `now` is the number of this start.
+fn facts(report: &mut Report, record: &Record, now: u64) {
+    report.field("ended", Value::Text(record.word()));
+    report.field("message", Value::Shown(&record.message()));
+    report.field("starts_ago", Value::Number(now - record.start().min(now)));
+    for (name, number, digits) in record.numbers() {
+        let value = match digits {
+            0 => Value::Number(number),
+            _ => Value::Hex(number, digits),
+        };
+        report.field(name, value);
+    }
+    report.field("version", Value::Shown(&record.version()));
+    if record.ending() == Ending::Exception {
+        let columns = [Column("register", 9), Column("value", 0)];
+        report.table("registers", &columns, &mut |row| {
+            for (number, value) in record.registers().iter().enumerate() {
+                let name = format_args!("x{number}");
+                let name = match SPECIAL.get(number.wrapping_sub(X)) {
+                    Some(name) => Value::Text(name),
+                    None => Value::Shown(&name),
+                };
+                row(&[name, Value::Hex(*value, 16)]);
+            }
+        });
+    }
+    report.table("backtrace", &[Column("backtrace", 0)], &mut |row| {
+        for address in record.backtrace() {
+            row(&[Value::Hex(*address, 1)]);
+        }
+    });
 }
 
 fn trace(call: &mut Call) -> Outcome {
