@@ -12,6 +12,7 @@
 //! | `panic=reset`, `halt`, `off` | what follows a panic |
 //! | `latency=off`, `on`, `full` | how much is measured, see [`crate::latency`] |
 //! | `admin=TOKEN` | the token that opens what changes something, see [`crate::http::Access`] |
+//! | `public=on`, `off` | whether reading by HTTP takes no token |
 //! | `exit=semihosting` | hand the exit status to the debugger or emulator |
 //! | `services=NAME,...` | services answer on these interfaces only, see [`Interfaces`] |
 //! | `reflect=NAME,...` | frames of EtherType 0x88b5 are sent back on these interfaces |
@@ -52,6 +53,7 @@ const ITEMS: &[(&str, Reader)] = &[
     ("panic", BootArgs::read_panic),
     ("latency", BootArgs::read_latency),
     ("admin", BootArgs::read_admin),
+    ("public", BootArgs::read_public),
     ("exit", BootArgs::read_exit),
     ("services", BootArgs::read_services),
     ("reflect", BootArgs::read_reflect),
@@ -80,6 +82,8 @@ pub struct BootArgs {
     pub latency: latency::Mode,
     /// The token that opens what changes something; without one nothing does.
     pub admin: Option<String<MAX_TOKEN>>,
+    /// Reading by HTTP takes the token, too.
+    pub private: bool,
     /// The exit status goes out by semihosting. Without a debugger or emulator, that is an exception.
     pub exit_by_semihosting: bool,
     /// The self test to run.
@@ -368,6 +372,19 @@ impl BootArgs {
             });
         }
         self.admin = Some(copied(value)?);
+        Ok(())
+    }
+
+    fn read_public(&mut self, value: &str) -> Result<(), Reason> {
+        self.private = match value {
+            "on" => false,
+            "off" => true,
+            _ => {
+                return Err(Reason::UnknownValue {
+                    expected: "on or off",
+                });
+            }
+        };
         Ok(())
     }
 

@@ -78,6 +78,17 @@ impl Service {
             _ => None,
         }
     }
+
+    /// Its name.
+    pub fn word(self) -> &'static str {
+        match self {
+            Service::Echo => "echo",
+            Service::Http => "http",
+            Service::Iperf3 => "iperf3",
+            Service::Discard => "discard",
+            Service::Chargen => "chargen",
+        }
+    }
 }
 
 /// What identifies a connection.
@@ -224,12 +235,16 @@ pub struct Connection {
     pub iperf3: iperf3::Role,
     /// Where the characters of the chargen service go on.
     pub chargen_at: u32,
+    /// When it was opened, in microseconds.
+    opened_us: u64,
     /// When the connection last made progress, in microseconds: data moved, or its state changed.
     pub active_us: u64,
     /// State and bytes under way when it was last looked at: what tells progress.
     seen: (State, usize),
     /// When the request that is still incomplete began, in microseconds.
     pub request_since_us: Option<u64>,
+    /// Since when it waits for the result of a command, in microseconds.
+    pub errand_since_us: Option<u64>,
     /// When to look at it next; `u64::MAX` for never.
     deadline_us: u64,
 }
@@ -313,9 +328,11 @@ impl Connections {
                 http: http::Connection::default(),
                 iperf3: iperf3::Role::Fresh,
                 chargen_at: 0,
+                opened_us: 0,
                 active_us: 0,
                 seen: (State::Closed, 0),
                 request_since_us: None,
+                errand_since_us: None,
                 deadline_us: u64::MAX,
             }
         };
@@ -332,6 +349,14 @@ impl Connections {
     /// The place with this number.
     pub fn get(&mut self, index: usize) -> &mut Connection {
         &mut self.places[index]
+    }
+
+    /// Those that are open: their interface, service, socket, and when they were opened, in microseconds.
+    pub fn each(&self) -> impl Iterator<Item = (usize, Service, &Socket<'static>, u64)> {
+        self.places.iter().filter_map(|place| {
+            let socket = place.sockets.get::<Socket>(place.handle);
+            Some((place.interface(), place.service?, socket, place.opened_us))
+        })
     }
 
     /// Connections that each service has now.
@@ -402,8 +427,10 @@ impl Connections {
         place.http = http::Connection::default();
         place.iperf3 = iperf3::Role::Fresh;
         place.chargen_at = 0;
+        place.opened_us = now_us;
         place.active_us = now_us;
         place.request_since_us = None;
+        place.errand_since_us = None;
         place.deadline_us = u64::MAX;
         let bucket = segment.key.bucket();
         place.next = self.buckets[bucket];
@@ -521,6 +548,16 @@ impl Connections {
             from = (from / 64 + 1) * 64;
         }
         None
+    }
+
+    /// Notes the connection that has waited longest for a command to be run.
+    pub fn touch_longest_waiting(&mut self) {
+        let waiting = self.places.iter().enumerate();
+        let waiting = waiting.filter(|(_, place)| place.service.is_some());
+        let since = waiting.filter_map(|(index, place)| Some((place.errand_since_us?, index)));
+        if let Some((_, index)) = since.min() {
+            self.touch(index);
+        }
     }
 
     /// Sets when a connection must be looked at again.

@@ -11,6 +11,8 @@
 //!    swap MACs           swap addresses    swap ports or type 8 -> 0
 //! ```
 
+use core::net::Ipv4Addr;
+
 use hal::net::MacAddr;
 use hal::net::checksum::{fold, sum};
 use hal::net::smoltcp::{MAX_FRAME, Observer};
@@ -69,6 +71,18 @@ impl Flows {
     /// Forgets everything: addresses, routes or the link changed.
     pub fn clear(&mut self) {
         self.flows = [Flow::default(); FLOWS];
+    }
+
+    /// Those that are still of use: the peer's address, its next hop, and for how many microseconds it is known.
+    pub fn each(&self, now_us: u64) -> impl Iterator<Item = (Ipv4Addr, MacAddr, u64)> {
+        self.flows.iter().filter_map(move |flow| {
+            let left_us = flow.expires_us.checked_sub(now_us + 1)?;
+            Some((
+                flow.remote.into(),
+                flow.mac,
+                LIFETIME_US.saturating_sub(left_us),
+            ))
+        })
     }
 
     fn slot(remote: u32) -> usize {

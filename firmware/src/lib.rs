@@ -16,8 +16,10 @@ pub mod latency;
 #[cfg(target_os = "none")]
 pub mod machine;
 pub mod metrics;
+pub mod neighbours;
 pub mod network;
 pub mod page;
+pub mod ping;
 pub mod random;
 pub mod services;
 pub mod shell;

@@ -13,6 +13,8 @@
 //!  nothing left ──► sleep until the earliest deadline
 //! ```
 
+mod tools;
+
 use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -37,7 +39,10 @@ use crate::echo;
 use crate::fast_path::{self, Flows, Verdict};
 use crate::http;
 use crate::latency::{Answers, InPlace, Kind, Latency, clock};
+use crate::neighbours::Neighbours;
+use crate::ping;
 use crate::services::{self, Outcome, Services};
+use crate::shell::errand::{Ending, Errand, Ticket};
 use crate::snapshot::{Snapshot, System};
 
 /// Frames one interface may have handled before the others, the timers and the services get their turn.
@@ -60,6 +65,8 @@ const REQUEST_LIMIT_US: u64 = 10_000_000;
 /// A connection without a request is closed after this long. Less than the 60 s after which the stack forgets the MAC
 /// address of a silent peer: the farewell is to be a FIN that arrives.
 const IDLE_LIMIT_US: u64 = 50_000_000;
+/// Who waits longer for commands of others to be done is told to come again.
+const ERRAND_LIMIT_US: u64 = 10_000_000;
 /// A neighbour that has not answered for this long is given up: on a LAN, one that exists takes a millisecond.
 const NEIGHBOUR_LIMIT_US: u64 = 500_000;
 /// Datagrams that wait for the UDP echo service, of interfaces where the fast path does not know the way.
@@ -138,6 +145,7 @@ pub struct Port<N: Nic> {
     /// Since when the UDP echo service has an answer that cannot leave, in microseconds.
     udp_stuck_us: Option<u64>,
     flows: Flows,
+    neighbours: Neighbours,
     /// Whether services answer here; pings and addresses are no service.
     serves: bool,
     /// Whether frames of the experimental EtherType are sent back.
@@ -206,6 +214,7 @@ impl<N: Nic> Port<N> {
             udp_echo,
             udp_stuck_us: None,
             flows,
+            neighbours: Neighbours::default(),
             serves: true,
             reflects: false,
             link: None,
@@ -275,6 +284,9 @@ pub struct Network<N: Nic> {
     pub access: http::Access,
     /// How long answers take.
     pub latency: Latency,
+    ping: Option<ping::Run>,
+    /// The command being run for a connection. Taken while it runs.
+    pub errand: Option<Box<Errand>>,
     input: Box<[u8; RECEIVE_BYTES]>,
     output: Box<[u8; TRANSMIT_BYTES]>,
 }
@@ -295,6 +307,8 @@ impl<N: Nic> Network<N> {
             services: Services::default(),
             access: http::Access::default(),
             latency: Latency::off(),
+            ping: None,
+            errand: Some(Errand::new()),
             input: Box::new([0; RECEIVE_BYTES]),
             output: Box::new([0; TRANSMIT_BYTES]),
         }
@@ -403,6 +417,7 @@ impl<N: Nic> Network<N> {
                 info!("{}: {}", port.name, LinkLine(link));
                 port.link = Some(link);
                 port.flows.clear();
+                port.neighbours.clear();
                 port.touched = true;
             }
         }
@@ -568,6 +583,17 @@ impl<N: Nic> Network<N> {
         }
         if !admission::admits(frame.bytes(), port.nic.mac(), &port.iface) {
             port.counters.refused += 1;
+            return false;
+        }
+        if addressing::concerns(frame.bytes()) || is_neighbour_answer(frame.bytes()) {
+            let Port {
+                neighbours, iface, ..
+            } = port;
+            neighbours.hear(frame.bytes(), now_us, &|address| iface.has_ip_addr(address));
+        }
+        if let Some(ping) = &mut self.ping
+            && ping.hear(index, frame.bytes(), self.services.now_us(now_us))
+        {
             return false;
         }
         match class {
@@ -792,9 +818,106 @@ impl<N: Nic> Network<N> {
         iperf3.datagrams_due_us()
     }
 
+    /// When the command that somebody waits for is to be run, in microseconds.
+    #[inline]
+    pub fn errand_due_us(&self) -> u64 {
+        self.errand.as_ref().map_or(u64::MAX, |it| it.due_us())
+    }
+
+    /// The command that is due, to be run and given to [`Network::put_errand`].
+    #[cold]
+    pub fn take_errand(&mut self) -> Option<Box<Errand>> {
+        let mut errand = self.errand.take()?;
+        if let Some(ticket) = errand.ticket() {
+            let connection = self.connections.get(ticket.place);
+            let holds = connection.errand_since_us == Some(ticket.since_us);
+            if !holds || connection.socket().state() != State::Established {
+                // Nobody waits for it any more.
+                if holds {
+                    connection.errand_since_us = None;
+                    connection.socket().close();
+                    self.connections.touch(ticket.place);
+                }
+                errand.free();
+                self.connections.touch_longest_waiting();
+            }
+        }
+        Some(errand)
+    }
+
+    /// Takes back a command that ran, and tells who waits for it if it is over.
+    #[cold]
+    pub fn put_errand(&mut self, errand: Box<Errand>) {
+        if let (Some(ticket), Some(_)) = (errand.ticket(), errand.ending()) {
+            self.connections.touch(ticket.place);
+        }
+        self.errand = Some(errand);
+    }
+
+    /// Has the command of a connection run, or answers it. Returns when patience ends, in microseconds, if it is not
+    /// answered yet.
+    #[cold]
+    fn attend(&mut self, index: usize, now_us: u64) -> Option<u64> {
+        let (open, counters) = Snapshot::<N>::counts(&self.connections);
+        let connection = self.connections.get(index);
+        let since_us = connection.errand_since_us?;
+        let errand = self.errand.as_mut()?;
+        let ticket = Ticket {
+            place: index,
+            since_us,
+        };
+        let (ending, result) = match errand.ticket() {
+            None => {
+                if let Some((words, granted)) = connection.http.errand() {
+                    errand.begin(ticket, words, granted, now_us);
+                }
+                return Some(u64::MAX);
+            }
+            Some(holder) if holder == ticket => match errand.ending() {
+                Some(ending) => ending,
+                None => return Some(u64::MAX),
+            },
+            Some(_) if now_us >= since_us + ERRAND_LIMIT_US => (Ending::Busy, &[][..]),
+            Some(_) => return Some(since_us + ERRAND_LIMIT_US),
+        };
+        let source = Snapshot {
+            ports: &self.ports,
+            open,
+            connections: counters,
+            answers: &self.answers,
+            services: &self.services,
+            system: &self.system,
+            access: &self.access,
+            latency: &self.latency,
+            now_us,
+        };
+        connection.errand_since_us = None;
+        connection.active_us = now_us;
+        let (socket, http) = connection.http_parts();
+        let room = (socket.send_capacity() - socket.send_queue()).min(self.output.len());
+        let step = http.finish_errand(ending, result, &mut self.output[..room], &source);
+        let _ = socket.send_slice(&self.output[..step.written]);
+        if step.next == http::Next::Close {
+            socket.close();
+        }
+        if let Some(code) = step.answered {
+            self.answers.count(code);
+        }
+        if errand.ticket() == Some(ticket) {
+            errand.free();
+            self.connections.touch_longest_waiting();
+        }
+        None
+    }
+
     /// Answers the requests that have arrived. Returns when patience with the peer ends, in microseconds.
     #[inline(never)]
     fn serve_http(&mut self, index: usize, now_us: u64) -> u64 {
+        if self.connections.get(index).errand_since_us.is_some()
+            && let Some(limit_us) = self.attend(index, now_us)
+        {
+            return limit_us;
+        }
         let (open, counters) = Snapshot::<N>::counts(&self.connections);
         let connection = self.connections.get(index);
         if connection.socket().state() == State::SynReceived {
@@ -864,7 +987,12 @@ impl<N: Nic> Network<N> {
             }
             match step.next {
                 http::Next::Step => {}
-                http::Next::Input => break,
+                http::Next::Input | http::Next::Stream => break,
+                http::Next::Errand => {
+                    connection.errand_since_us = Some(now_us);
+                    self.latency.forget(index);
+                    return self.attend(index, now_us).unwrap_or(u64::MAX);
+                }
                 http::Next::Room(_) => {
                     waits_for_room = true;
                     break;

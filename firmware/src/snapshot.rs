@@ -1,6 +1,7 @@
 //! Shows the running network as a [`Status`]: the facts behind the pages, collected when one is asked for.
 
 use core::fmt::Write;
+use core::iter;
 
 use hal::net::{Count, Nic};
 use heapless::{String, Vec};
@@ -239,6 +240,18 @@ impl<N: Nic> StatusSource for Snapshot<'_, N> {
             urls: &urls,
             latency: self.latency,
         });
+    }
+
+    fn is_public(&self) -> bool {
+        self.access.is_public()
+    }
+
+    fn is_own_name(&self, name: &str) -> bool {
+        // An interface on whose network somebody else had the name has another.
+        let names = self.ports.iter().map(|port| port.addressing.hostname());
+        names
+            .chain(iter::once(self.system.hostname.as_str()))
+            .any(|own| own.eq_ignore_ascii_case(name))
     }
 
     fn judge(&self, authorization: Option<&[u8]>) -> Verdict {

@@ -21,7 +21,17 @@ pub trait StatusSource {
     /// Collects the facts and hands them to `show`, once.
     fn with_status(&self, show: &mut dyn FnMut(&Status<'_>));
 
-    /// Whether a request with this `Authorization` field may change something.
+    /// Whether everybody may read.
+    fn is_public(&self) -> bool {
+        true
+    }
+
+    /// Whether this is a name of the machine, without `.local`, in any case.
+    fn is_own_name(&self, _name: &str) -> bool {
+        false
+    }
+
+    /// What the `Authorization` field of a request is worth.
     fn judge(&self, _authorization: Option<&[u8]>) -> Verdict {
         Verdict::NotConfigured
     }
@@ -170,6 +180,12 @@ pub trait Table {
 impl Table for [Counter<'_>] {
     fn get(&self, index: usize) -> Option<Counter<'_>> {
         <[Counter<'_>]>::get(self, index).copied()
+    }
+}
+
+impl<T: Table + ?Sized> Table for &T {
+    fn get(&self, index: usize) -> Option<Counter<'_>> {
+        T::get(self, index)
     }
 }
 

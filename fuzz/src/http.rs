@@ -1,6 +1,7 @@
 //! HTTP requests, in pieces.
 
-use firmware::http::{AnswerCounters, Connection, MAX_ANSWER, Next};
+use firmware::http::{AnswerCounters, Connection, MAX_ANSWER, Next, target};
+use firmware::shell::errand::Ending;
 use firmware::status::{Status, StatusSource};
 
 use crate::Target;
@@ -17,10 +18,11 @@ pub const TARGET: Target = Target {
         b"\x10\x08HEAD http://[::1]:80/metrics?x HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
         b"\x03\x10POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabcGET /nope HTTP/1.1\r\nHost: a\r\n\r\n",
         b"\x21\x40GET /%68ello HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3;x\r\nabc\r\n0\r\nT: x\r\n\r\n",
+        b"\x09\xffGET /api/v1/stats/wan?d&x=%41+b HTTP/1.1\r\nHost: a\r\n\r\nGET /hello HTTP/1.1\r\nHost: a\r\n\r\n",
         b"\x05\x05PUT / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\nx",
     ],
     words: &[
-        b"\r\n", b"\n", b"\r", b"\0", b" ", b"\t", b":", b",", b"%2f", b"GET ", b"HEAD ", b"OPTIONS * ", b"/", b"/hello",
+        b"\r\n", b"\n", b"\r", b"\0", b" ", b"\t", b":", b",", b"%2f", b"%00", b"%", b"?", b"&", b"=", b"+", b"/api/v1/", b"link", b"help", b"GET ", b"HEAD ", b"OPTIONS * ", b"/", b"/hello",
         b" HTTP/1.1\r\n", b" HTTP/1.0\r\n", b" HTTP/2.0\r\n", b"Host: b\r\n", b"Content-Length: 1\r\n",
         b"Content-Length: 99999\r\n", b"Transfer-Encoding: chunked\r\n", b"Connection: close\r\n",
         b"Expect: 100-continue\r\n", b"1\r\nx\r\n", b"0\r\n\r\n", b"ffff\r\n",
@@ -50,6 +52,10 @@ fn mutate(input: &mut Vec<u8>, rng: &mut Rng) {
 struct Nothing;
 
 impl StatusSource for Nothing {
+    fn is_own_name(&self, name: &str) -> bool {
+        name == "a"
+    }
+
     fn with_status(&self, show: &mut dyn FnMut(&Status<'_>)) {
         show(&Status {
             hostname: "fuzz",
@@ -108,9 +114,26 @@ fn play(stream: &[u8], piece: usize, room: usize) -> Vec<&'static str> {
             codes.extend(step.answered.map(|code| code.number()));
             match step.next {
                 Next::Step => {}
+                Next::Errand => {
+                    let Some((words, _)) = connection.errand() else {
+                        panic!("an errand without a command");
+                    };
+                    let name = target::words(words).next();
+                    assert!(name.and_then(firmware::shell::find).is_some(), "{words:?}");
+                    assert!(
+                        words.chars().all(|c| c == '\0' || !c.is_ascii_control()),
+                        "{words:?}"
+                    );
+                    let out = &mut out[..room];
+                    let step = connection.finish_errand(Ending::Done, b"{}", out, &Nothing);
+                    codes.extend(step.answered.map(|code| code.number()));
+                    if step.next == Next::Close {
+                        return codes;
+                    }
+                }
                 Next::Room(wanted) => room = wanted,
                 Next::Close => return codes,
-                Next::Input => break,
+                Next::Input | Next::Stream => break,
             }
         }
         assert!(

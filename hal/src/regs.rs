@@ -108,6 +108,13 @@ impl<F: RegisterLongName, A> Reg<F, A> {
     }
 }
 
+impl<F: RegisterLongName, A> Reg<F, A> {
+    /// Its offset, for whoever shows it.
+    pub const fn offset(&self) -> u32 {
+        self.offset
+    }
+}
+
 impl<F: RegisterLongName, A: Readable> Reg<F, A> {
     /// Reads it.
     #[inline]

@@ -4,13 +4,15 @@
 
 use espressobin_model::prng::Prng;
 use hal::net::mdio::{self, PhyAddr, RegAddr};
-use hal::net::mv88e6xxx::{Config, Event, Mailbox, PortIndex, Request, Smi, Switch, supervise};
+use hal::net::mv88e6xxx::errand::{Place, Request, Step};
+use hal::net::mv88e6xxx::{Config, Event, Mailbox, PortIndex, Smi, Switch, supervise};
 use hal::net::phy::Setting;
 use hal::net::steps::{Line, Stepper, step};
 use hal::net::tag::Protocol;
 use hal::time::Clock;
 use std::cell::Cell;
 use std::pin::pin;
+use std::task::Poll;
 
 /// Answers each read with one of: the right product number, an idle register, random bits, nothing.
 struct Noise(Prng);
@@ -57,6 +59,7 @@ impl Clock for Ticks<'_> {
 fn nonsense_from_the_bus_is_survived() {
     let mut attempts = 0;
     let mut ready = 0;
+    let mut answers = 0;
     for seed in 0..20 {
         let (now, due) = (Cell::new(0), Cell::new(0));
         let noise = Noise(Prng::new(seed + 1));
@@ -72,14 +75,23 @@ fn nonsense_from_the_bus_is_survived() {
         let mailbox = Mailbox::default();
         let regs = Smi::new(Stepper::new(noise, Ticks(&now), &due), PhyAddr(1));
         let mut task = pin!(supervise(Switch::new(regs, config), &mailbox));
+        let mut ticket = 0;
         for round in 0..50_000u32 {
             let _ = step(task.as_mut());
             now.set(now.get().max(due.get()));
-            mailbox.ask(match round % 3 {
-                0 => Request::Counters(port(1)),
-                1 => Request::Addresses { fid: 1 },
+            let mut steps = [
+                Step::Hold(port(1)),
+                Step::Read(Place::Phy(port(1)), RegAddr(1)),
+                Step::Release(port(1)),
+            ]
+            .into_iter();
+            let request = match round % 3 {
+                0 => Request::Steps(&mut steps),
+                1 => Request::Addresses(0, 2),
                 _ => Request::Vlans,
-            });
+            };
+            ticket = mailbox.ask(request, now.get()).unwrap_or(ticket);
+            answers += u32::from(matches!(mailbox.answer(ticket), Poll::Ready(Some(_))));
             while let Some(event) = mailbox.take_event() {
                 match event {
                     Event::BringUpFailed(_) => attempts += 1,
@@ -91,7 +103,7 @@ fn nonsense_from_the_bus_is_survived() {
         assert!(mailbox.rounds() > 0, "seed {seed}: no sign of life");
     }
     assert!(
-        attempts > 20 && ready > 0,
-        "{attempts} failed, {ready} came up"
+        attempts > 20 && ready > 0 && answers > 20,
+        "{attempts} failed, {ready} came up, {answers} errands answered"
     );
 }

@@ -10,11 +10,14 @@ use espressobin_model::doubts::{self, Doubts};
 use espressobin_model::phy::{Modes, Partner, Speed as ModelSpeed};
 use espressobin_model::switch::{PortId, Timing};
 use hal::net::frame::{Frame, Pool};
-use hal::net::mv88e6xxx::{Error, Event, PORTS, PortSet, Request, Stage, Trouble, atu};
+use hal::net::mdio::{PhyAddr, RegAddr};
+use hal::net::mv88e6xxx::errand::{MAX_ENTRIES, Place, Request, Step};
+use hal::net::mv88e6xxx::{Error, Event, PORTS, PortSet, ROUND_US, Stage, Trouble};
 use hal::net::phy::{self, Pause, Setting, Speed, Up};
 use hal::net::steps;
 use hal::net::tag::{Origin, Protocol};
 use rig::*;
+use std::task::Poll;
 
 const GIGABIT: Up = Up {
     speed: Speed::Mbps1000,
@@ -186,7 +189,6 @@ fn the_first_writes_after_start_and_after_the_reset_stop_every_port() {
 
 /// What the worst of boot loaders would leave behind: all ports forward to all, all PHYs on.
 fn open_everything(rig: &Rig) {
-    use hal::net::mdio::{PhyAddr, RegAddr};
     use hal::net::mv88e6xxx::Phys;
     use hal::net::steps::{Registers, run};
     // Without a scheduler: every look at the clock lets a microsecond pass.
@@ -280,7 +282,6 @@ fn every_flap_is_told_once_and_the_link_comes_back() {
 
 #[test]
 fn a_link_is_noticed_without_its_interrupt_too() {
-    use hal::net::mdio::{PhyAddr, RegAddr};
     use hal::net::mv88e6xxx::Phys;
     use hal::net::steps::Registers;
     let rig = Rig::plugged();
@@ -641,20 +642,14 @@ fn tables_can_be_walked_and_end() {
     for last in 0..100 {
         rig.send(2, &frame(HOST, [0x02, 1, 2, 3, 4, last]));
     }
-    run.events.clear();
-    assert!(rig.mailbox.ask(Request::Addresses { fid: 1 }));
-    assert!(!rig.mailbox.ask(Request::Vlans), "one at a time");
-    let ended = |run: &Run| run.has(|event| *event == Event::EndOfTable);
-    assert!(run.until(2_000_000, ended));
-    let entries: Vec<atu::Entry> = run
-        .events
-        .iter()
-        .filter_map(|event| match event {
-            Event::Address(entry) => Some(*entry),
-            _ => None,
-        })
-        .collect();
-    assert_eq!(entries.len(), 102, "100 stations, we, broadcast");
+    let now = rig.now_us();
+    let ticket = rig.mailbox.ask(Request::Addresses(0, 2), now).unwrap();
+    assert_eq!(rig.mailbox.ask(Request::Vlans, now), None, "one at a time");
+    let entries = run.answer(ticket, |answer| {
+        assert_eq!((answer.more, answer.error), (false, None));
+        answer.addresses.clone()
+    });
+    assert_eq!(entries.len(), 103, "100 stations, we, broadcast twice");
     assert!(
         entries.iter().any(|entry| entry.mac == HOST
             && entry.ports == PortSet::of(port(0))
@@ -662,17 +657,20 @@ fn tables_can_be_walked_and_end() {
     );
     assert!(entries.iter().any(|entry| entry.mac == [0x02, 1, 2, 3, 4, 99]
         && entry.ports == PortSet::of(port(2))));
-    run.pass(1_000_000);
-    run.events.clear();
-    assert!(rig.mailbox.ask(Request::Vlans));
-    assert!(run.until(2_000_000, ended));
-    assert!(!run.has(|event| matches!(event, Event::Vlan(_))));
+    for last in 100..140 {
+        rig.send(2, &frame(HOST, [0x02, 1, 2, 3, 4, last]));
+    }
+    let (len, more) = run.errand(Request::Addresses(0, 255), |answer| {
+        (answer.addresses.len(), answer.more)
+    });
+    assert_eq!((len, more), (MAX_ENTRIES, true));
+    let vlans = run.errand(Request::Vlans, |answer| answer.vlans.len());
+    assert_eq!(vlans, 0);
     rig.machine.expect_no_guest_errors();
 }
 
 #[test]
 fn vlans_that_somebody_left_are_shown_and_gone_after_bring_up() {
-    use hal::net::mdio::{PhyAddr, RegAddr};
     use hal::net::mv88e6xxx::vtu::{Entry, Walk};
     use hal::net::steps::{Registers, run as finish};
     const GLOBAL_1: PhyAddr = PhyAddr(0x1b);
@@ -723,19 +721,159 @@ fn counters_are_those_of_the_port() {
     }
     rig.send(1, &frame(HOST, A));
     for number in 0..PORTS as u8 {
-        run.events.clear();
-        assert!(rig.mailbox.ask(Request::Counters(port(number))));
-        let done = |run: &Run| run.has(|event| matches!(event, Event::Counters(_)));
-        assert!(run.until(2_000_000, done));
-        run.pass(500_000);
+        rig.mailbox.want_totals(port(number));
     }
-    let counters = rig.mailbox.counters(port(1));
-    assert_eq!(counters.get("in_broadcasts"), Some(5));
-    assert_eq!(counters.get("in_unicast"), Some(1));
-    assert_eq!(counters.get("in_good_octets"), Some(6 * 64));
-    assert_eq!(counters.get("hist_64bytes"), Some(6));
-    let conduit = rig.mailbox.counters(port(0));
-    assert_eq!(conduit.get("out_octets"), Some(6 * 72));
-    assert_eq!(rig.mailbox.counters(port(2)).get("in_unicast"), Some(0));
+    run.pass(3_000_000);
+    let counter = |number, name| {
+        let mut all = (0..).map_while(|index| rig.mailbox.total(port(number), index));
+        all.find(|counter| counter.0 == name)
+            .map(|counter| counter.1)
+    };
+    assert_eq!(counter(1, "in_broadcasts"), Some(5));
+    assert_eq!(counter(1, "in_unicast"), Some(1));
+    assert_eq!(counter(1, "in_good_octets"), Some(6 * 64));
+    assert_eq!(counter(1, "hist_64bytes"), Some(6));
+    assert_eq!(counter(0, "out_octets"), Some(6 * 72));
+    assert_eq!(counter(2, "in_unicast"), Some(0));
     rig.machine.expect_no_guest_errors();
+}
+
+// Errands.
+
+const fn read(place: Place, reg: u8) -> Step {
+    Step::Read(place, RegAddr(reg))
+}
+
+const fn write(place: Place, reg: u8, value: u16) -> Step {
+    Step::Write(place, RegAddr(reg), value)
+}
+
+/// The values that steps come to.
+#[track_caller]
+fn values(run: &mut Run, steps: &[Step]) -> Vec<u16> {
+    let request = Request::Steps(&mut steps.iter().copied());
+    run.errand(request, |answer| answer.whole().unwrap().collect())
+}
+
+#[test]
+fn registers_everywhere_can_be_read_and_written_beside_the_supervision() {
+    let rig = Rig::plugged();
+    let mut run = rig.start(config(Protocol::EtherTypeDsa));
+    run.expect_links([1, 2, 3]);
+    let phy = Place::Phy(port(2));
+    let port_2 = Place::Switch(PhyAddr(0x12));
+    let found = values(
+        &mut run,
+        &[
+            read(Place::Wire(PhyAddr(1)), 1),
+            read(Place::Switch(PhyAddr(0x10)), 3),
+            read(phy, 2),
+            write(phy, 22, 3),
+            write(phy, 16, 0x1234),
+            read(phy, 16),
+            write(phy, 22, 0),
+            read(phy, 16),
+            write(port_2, 7, 0x0123),
+            read(port_2, 7),
+            // To be undone at the end.
+            write(phy, 22, 3),
+        ],
+    );
+    assert_eq!(found[1] & 0xfff0, 0x3410);
+    let expected = [0x0141, 0, 0, 0x1234, 0, 0x3060, 0, 0x0123];
+    assert_eq!(found[2..10], expected);
+    assert_eq!(values(&mut run, &[read(phy, 22)]), [0]);
+    // Nobody at any other address, and that ends nothing.
+    let mut scan = (0..32).map(|addr| read(Place::Wire(PhyAddr(addr)), 0));
+    let found = run.errand(Request::Steps(&mut scan), |answer| {
+        assert_eq!(answer.values.len(), 32);
+        let present = |value: &Result<u16, _>| value.is_ok_and(|value| value != 0xffff);
+        answer.values.iter().map(present).collect::<Vec<_>>()
+    });
+    assert_eq!((0..32).filter(|n| found[*n]).collect::<Vec<_>>(), [1]);
+    run.pass(3_000_000);
+    assert!([1, 2, 3].iter().all(|port| run.is_up(*port)));
+    assert!(!run.has(|event| matches!(event, Event::Repair(_) | Event::PhyFailed { .. })));
+    rig.machine.expect_no_guest_errors();
+}
+
+#[test]
+fn a_drop_that_an_errand_reads_is_not_lost_for_the_supervision() {
+    let rig = Rig::plugged();
+    let mut run = rig.start(config(Protocol::EtherTypeDsa));
+    run.expect_links([1, 2, 3]);
+    run.pass(1_000_000);
+    run.events.clear();
+    // Short, and the status is read before the supervision comes by; so are the interrupts that would have it look.
+    rig.cable(2, None);
+    rig.cable(2, Some(Partner::GIGABIT));
+    let status = read(Place::Phy(port(2)), 1);
+    let interrupts = read(Place::Phy(port(2)), 19);
+    let found = values(&mut run, &[interrupts, status]);
+    assert_eq!(found[1] & 1 << 2, 0, "the drop");
+    let down = |event: &Event| matches!(event, Event::Link { port: p, event: phy::Event::Down } if *p == port(2));
+    assert!(run.has(down));
+    run.expect_links([2]);
+    // The interrupts alone: the next round looks all the same.
+    run.pass(1_000_000);
+    run.events.clear();
+    rig.cable(2, None);
+    values(&mut run, &[interrupts]);
+    assert!(run.until(ROUND_US + 100_000, |run| run.has(down)));
+    rig.machine.expect_no_guest_errors();
+}
+
+#[test]
+fn a_phy_in_loopback_is_left_alone_until_it_is_released() {
+    let rig = Rig::plugged();
+    let mut run = rig.start(config(Protocol::EtherTypeDsa));
+    run.expect_links([1, 2, 3]);
+    let phy = Place::Phy(port(2));
+    let loopback = [
+        Step::Hold(port(2)),
+        write(phy, 0, 0x8140),
+        Step::Sleep { us: 10_000 },
+        write(phy, 0, 0x4140),
+    ];
+    values(&mut run, &loopback);
+    assert!(rig.mailbox.held().has(port(2)));
+    run.events.clear();
+    run.pass(5_000_000);
+    assert!(run.events.is_empty(), "{:?}", run.events);
+    assert!(!run.is_up(2) && run.is_up(1) && run.is_up(3));
+    assert_eq!(values(&mut run, &[read(phy, 0)])[0] & 0x4000, 0x4000);
+    // What goes out comes back.
+    let mut pool = Pool::new(1);
+    let tagger = tagger(&config(Protocol::EtherTypeDsa));
+    let mut tagged = as_frame(&mut pool, &frame(B, HOST));
+    assert!(tagger.put_on(&mut tagged, port(2)));
+    assert_eq!(rig.send(0, tagged.bytes())[0].0, 0);
+    values(&mut run, &[Step::Release(port(2))]);
+    run.expect_links([1, 2, 3]);
+    assert!(rig.mailbox.held().is_empty());
+    rig.machine.expect_no_guest_errors();
+}
+
+#[test]
+fn errands_are_run_while_no_switch_answers_and_forgotten_when_nobody_fetches_them() {
+    let rig = Rig::plugged();
+    rig.board(|board| board.env.faults.set_list("mdio-no-answer*1000000").unwrap());
+    let mut run = rig.start(config(Protocol::EtherTypeDsa));
+    run.pass(500_000);
+    let step = read(Place::Wire(PhyAddr(1)), 2);
+    let ask = |run: &Run| {
+        let mut steps = [step].into_iter();
+        let now = run.now_us();
+        rig.due_us.set(now);
+        rig.mailbox.ask(Request::Steps(&mut steps), now)
+    };
+    let first = ask(&run).unwrap();
+    run.answer(first, |answer| assert_eq!(answer.values.len(), 1));
+    let second = ask(&run).unwrap();
+    run.pass(500_000);
+    assert_eq!(ask(&run), None, "the answer waits");
+    run.pass(1_500_000);
+    let third = ask(&run).unwrap();
+    assert!(matches!(rig.mailbox.answer(second), Poll::Ready(None)));
+    run.answer(third, |_| ());
 }

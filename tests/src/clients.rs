@@ -198,7 +198,7 @@ pub fn read_answer(stream: &mut impl Read, to_head: bool) -> Result<Answer> {
 /// One GET on a connection of its own, which this side closes: the guest is left without a trace of it.
 pub fn get(address: SocketAddr, path: &str) -> Result<Answer> {
     let mut stream = connect(address)?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
     stream.write_all(request.as_bytes())?;
     read_answer(&mut stream, false)
 }

@@ -129,7 +129,7 @@ fn head(cx: &Context) -> Result {
     for path in ["/", "/hello", "/healthz", "/api/v1/status", "/nothing"] {
         let mut stream = connect(guest.services.http)?;
         let request = format!(
-            "HEAD {path} HTTP/1.1\r\nHost: x\r\n\r\nGET /hello HTTP/1.1\r\nHost: x\r\n\r\n"
+            "HEAD {path} HTTP/1.1\r\nHost: localhost\r\n\r\nGET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n"
         );
         stream.write_all(request.as_bytes())?;
         let answer = read_answer(&mut stream, true)?;
@@ -151,14 +151,14 @@ fn keep_alive(cx: &Context) -> Result {
     let guest = boot(cx)?;
     let mut stream = connect(guest.services.http)?;
     for number in 0..200 {
-        stream.write_all(b"GET /hello HTTP/1.1\r\nHost: x\r\n\r\n")?;
+        stream.write_all(b"GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
         let answer = read_answer(&mut stream, false).during(format!("request {number}"))?;
         ensure!(
             answer.code == 200 && answer.body == b"Hello, world!",
             "{answer:?}"
         );
     }
-    stream.write_all(b"GET /hello HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")?;
+    stream.write_all(b"GET /hello HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
     read_answer(&mut stream, false)?;
     ensure!(
         is_closed(&mut stream)?,
@@ -192,7 +192,7 @@ fn pipelining(cx: &Context) -> Result {
     let codes = [200, 200, 200, 404, 200, 200, 200];
     let requests: String = paths
         .iter()
-        .map(|path| format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"))
+        .map(|path| format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"))
         .collect();
     let mut stream = connect(guest.services.http)?;
     for _ in 0..10 {
@@ -209,27 +209,32 @@ fn pipelining(cx: &Context) -> Result {
 const REFUSALS: &[(&str, &str, u16, bool)] = &[
     (
         "unknown path",
-        "GET /x HTTP/1.1\r\nHost: x\r\n\r\n",
+        "GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n",
         404,
         false,
     ),
     (
         "known path, other method",
-        "POST /hello HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n",
+        "POST /hello HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n",
         405,
         false,
     ),
-    ("DELETE", "DELETE / HTTP/1.1\r\nHost: x\r\n\r\n", 405, false),
+    (
+        "DELETE",
+        "DELETE / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        405,
+        false,
+    ),
     (
         "unknown method",
-        "BREW /hello HTTP/1.1\r\nHost: x\r\n\r\n",
+        "BREW /hello HTTP/1.1\r\nHost: localhost\r\n\r\n",
         501,
         true,
     ),
     ("no Host", "GET /hello HTTP/1.1\r\n\r\n", 400, true),
     (
         "two Hosts",
-        "GET /hello HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n",
+        "GET /hello HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n",
         400,
         true,
     ),
@@ -241,52 +246,57 @@ const REFUSALS: &[(&str, &str, u16, bool)] = &[
     ),
     (
         "HTTP/2.0",
-        "GET /hello HTTP/2.0\r\nHost: x\r\n\r\n",
+        "GET /hello HTTP/2.0\r\nHost: localhost\r\n\r\n",
         505,
         true,
     ),
-    ("no version", "GET /hello\r\nHost: x\r\n\r\n", 400, true),
+    (
+        "no version",
+        "GET /hello\r\nHost: localhost\r\n\r\n",
+        400,
+        true,
+    ),
     ("rubbish", "\x16\x03\x01\x02\r\n\r\n", 400, true),
     (
         "conflicting lengths",
-        "POST /hello HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd",
+        "POST /hello HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd",
         400,
         true,
     ),
     (
         "length and chunks",
-        "POST /hello HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "POST /hello HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         400,
         true,
     ),
     (
         "negative length",
-        "POST /hello HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+        "POST /hello HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
         400,
         true,
     ),
     (
         "length with a plus",
-        "POST /hello HTTP/1.1\r\nHost: x\r\nContent-Length: +1\r\n\r\na",
+        "POST /hello HTTP/1.1\r\nHost: localhost\r\nContent-Length: +1\r\n\r\na",
         400,
         true,
     ),
     (
         "length beyond numbers",
-        "POST /hello HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999999\r\n\r\n",
+        "POST /hello HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999999999999999\r\n\r\n",
         400,
         true,
     ),
     (
         "bare CR",
-        "GET /hello HTTP/1.1\r\nHost: x\rX: y\r\n\r\n",
+        "GET /hello HTTP/1.1\r\nHost: localhost\rX: y\r\n\r\n",
         400,
         true,
     ),
     ("bare LF", "GET /hello HTTP/1.1\nHost: x\n\n", 400, true),
     (
         "folded field",
-        "GET /hello HTTP/1.1\r\nHost: x\r\nA: b\r\n c\r\n\r\n",
+        "GET /hello HTTP/1.1\r\nHost: localhost\r\nA: b\r\n c\r\n\r\n",
         400,
         true,
     ),
@@ -298,31 +308,31 @@ const REFUSALS: &[(&str, &str, u16, bool)] = &[
     ),
     (
         "NUL in a field",
-        "GET /hello HTTP/1.1\r\nHost: x\r\nA: \0\r\n\r\n",
+        "GET /hello HTTP/1.1\r\nHost: localhost\r\nA: \0\r\n\r\n",
         400,
         true,
     ),
     (
         "chunked is not last",
-        "POST /hello HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked, gzip\r\n\r\n",
+        "POST /hello HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked, gzip\r\n\r\n",
         400,
         true,
     ),
     (
         "unknown coding",
-        "POST /hello HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+        "POST /hello HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
         501,
         true,
     ),
     (
         "bad chunk",
-        "POST /hello HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n\r\n",
+        "POST /hello HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n\r\n",
         400,
         true,
     ),
     (
         "too much content",
-        "POST /hello HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n",
+        "POST /hello HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n",
         413,
         true,
     ),
@@ -340,7 +350,7 @@ fn refusals(cx: &Context) -> Result {
         )?;
     }
     let long = |len: usize| "a".repeat(len);
-    let request = format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", long(5000));
+    let request = format!("GET /{} HTTP/1.1\r\nHost: localhost\r\n\r\n", long(5000));
     refused(
         guest.services.http,
         "long target",
@@ -348,7 +358,10 @@ fn refusals(cx: &Context) -> Result {
         414,
         true,
     )?;
-    let request = format!("GET / HTTP/1.1\r\nHost: x\r\nA: {}\r\n\r\n", long(7000));
+    let request = format!(
+        "GET / HTTP/1.1\r\nHost: localhost\r\nA: {}\r\n\r\n",
+        long(7000)
+    );
     refused(
         guest.services.http,
         "long field",
@@ -357,7 +370,7 @@ fn refusals(cx: &Context) -> Result {
         true,
     )?;
     let fields: String = (0..100).map(|number| format!("A{number}: b\r\n")).collect();
-    let request = format!("GET / HTTP/1.1\r\nHost: x\r\n{fields}\r\n");
+    let request = format!("GET / HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n");
     refused(
         guest.services.http,
         "many fields",
@@ -367,7 +380,7 @@ fn refusals(cx: &Context) -> Result {
     )?;
     let allow = {
         let mut stream = connect(guest.services.http)?;
-        stream.write_all(b"PUT /hello HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")?;
+        stream.write_all(b"PUT /hello HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n")?;
         read_answer(&mut stream, false)?
     };
     let methods = allow.field("Allow").unwrap_or_default();
@@ -402,7 +415,7 @@ fn refused(service: SocketAddr, what: &str, request: &[u8], code: u16, closes: b
             Err(format!("{what}: still open after {code}").into())
         };
     }
-    stream.write_all(b"GET /hello HTTP/1.1\r\nHost: x\r\n\r\n")?;
+    stream.write_all(b"GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
     let next = read_answer(&mut stream, false).during(format!("after {what}"))?;
     ensure!(next.body == b"Hello, world!", "after {what}: {next:?}");
     Ok(())
@@ -414,21 +427,23 @@ fn bodies(cx: &Context) -> Result {
     let mut stream = connect(guest.services.http)?;
     let content = "x".repeat(20_000);
     let requests = [
-        format!("POST /hello HTTP/1.1\r\nHost: x\r\nContent-Length: 20000\r\n\r\n{content}"),
         format!(
-            "POST /hello HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n4e20\r\n{content}\r\n3;a=b\r\nabc\r\n0\r\nT: u\r\n\r\n"
+            "POST /hello HTTP/1.1\r\nHost: localhost\r\nContent-Length: 20000\r\n\r\n{content}"
+        ),
+        format!(
+            "POST /hello HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n4e20\r\n{content}\r\n3;a=b\r\nabc\r\n0\r\nT: u\r\n\r\n"
         ),
     ];
     for request in requests {
         stream.write_all(request.as_bytes())?;
         let answer = read_answer(&mut stream, false)?;
         ensure!(answer.code == 405, "{answer:?}");
-        stream.write_all(b"GET /hello HTTP/1.1\r\nHost: x\r\n\r\n")?;
+        stream.write_all(b"GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
         let next = read_answer(&mut stream, false).during("after content")?;
         ensure!(next.body == b"Hello, world!", "after content: {next:?}");
     }
     stream.write_all(
-        b"POST /hello HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n",
+        b"POST /hello HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n",
     )?;
     let first = read_answer(&mut stream, false)?;
     if first.code == 100 {
@@ -455,7 +470,7 @@ fn slow_header(cx: &Context) -> Result {
 fn byte_by_byte(cx: &Context) -> Result {
     let guest = boot(cx)?;
     let mut stream = connect(guest.services.http)?;
-    for byte in b"GET /hello HTTP/1.1\r\nHost: x\r\n\r\n" {
+    for byte in b"GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n" {
         stream.write_all(&[*byte])?;
         std::thread::sleep(Duration::from_millis(2));
     }

@@ -18,6 +18,8 @@ use crate::{Context, Needs, Test, Tier};
 
 /// QEMUs are heavy, and tests wait most of the time: two at once keep two cores busy.
 const WORKERS: usize = 2;
+/// Tests that may have a second run: where more fail, it is not for want of time.
+const SECOND_RUNS: usize = 3;
 /// Lines of the console shown when a test fails.
 const TAIL: usize = 15;
 
@@ -59,6 +61,9 @@ pub fn inside(test: &Test, context: &Context) -> ExitCode {
 }
 
 /// Runs the tests and prints a line for each, and the sum.
+///
+/// Tests run side by side on machines that do other things, too. One that fails is run once more, alone, unless its image
+/// broke down: the sum counts what came of that, and the line before it names who needed it.
 pub fn all(tests: &[&Test], context: &Context) -> ExitCode {
     if let Err(error) = fs::create_dir_all(&context.out) {
         eprintln!("{}: {error}", context.out.display());
@@ -67,35 +72,39 @@ pub fn all(tests: &[&Test], context: &Context) -> ExitCode {
     let isolated = can_isolate();
     let queue = Mutex::new(tests.iter().copied().collect::<VecDeque<_>>());
     let tally = Mutex::new(Tally::default());
+    let failed = Mutex::new(Vec::new());
     let take = || queue.lock().ok().and_then(|mut queue| queue.pop_front());
     thread::scope(|scope| {
         for _ in 0..WORKERS {
             scope.spawn(|| {
                 while let Some(test) = take() {
-                    let start = Instant::now();
-                    let outcome = run(test, context, isolated);
-                    let Ok(mut tally) = tally.lock() else { return };
-                    match outcome {
-                        Ok(()) => {
-                            tally.passed += 1;
-                            println!("ok {} ({:.1} s)", test.name, start.elapsed().as_secs_f32());
-                        }
-                        Err(Failure::Skipped(reason)) => {
-                            tally.skipped += 1;
-                            println!("skipped {}: {reason}", test.name);
-                        }
-                        Err(Failure::Failed(reason)) => {
-                            tally.failed += 1;
-                            println!("FAILED {}: {reason}", test.name);
-                            for log in serial_logs(&context.out, test.name) {
-                                print_tail(&log);
-                            }
-                        }
+                    let passed = tell(test, context, isolated, &tally);
+                    if !passed && let Ok(mut failed) = failed.lock() {
+                        failed.push(test);
                     }
                 }
             });
         }
     });
+    let mut failed = failed.into_inner().unwrap_or_default();
+    if context.tier == Tier::Quick || failed.len() > SECOND_RUNS {
+        failed.clear();
+    }
+    failed.retain(|test| broke_down(test, context).is_none());
+    let mut again = Vec::new();
+    for test in failed {
+        println!("once more, alone: {}", test.name);
+        if tell(test, context, isolated, &tally) {
+            again.push(test.name);
+        }
+        // It was counted before.
+        if let Ok(mut tally) = tally.lock() {
+            tally.failed -= 1;
+        }
+    }
+    if !again.is_empty() {
+        println!("passed at the second run only: {}", again.join(" "));
+    }
     let Ok(tally) = tally.into_inner() else {
         return ExitCode::from(2);
     };
@@ -104,6 +113,34 @@ pub fn all(tests: &[&Test], context: &Context) -> ExitCode {
         tally.passed, tally.failed, tally.skipped
     );
     ExitCode::from(u8::from(tally.failed > 0 || tally.passed == 0))
+}
+
+/// Runs a test, prints its line, counts it. False if it failed.
+fn tell(test: &Test, context: &Context, isolated: bool, tally: &Mutex<Tally>) -> bool {
+    let start = Instant::now();
+    let outcome = run(test, context, isolated);
+    let Ok(mut tally) = tally.lock() else {
+        return false;
+    };
+    match outcome {
+        Ok(()) => {
+            tally.passed += 1;
+            println!("ok {} ({:.1} s)", test.name, start.elapsed().as_secs_f32());
+        }
+        Err(Failure::Skipped(reason)) => {
+            tally.skipped += 1;
+            println!("skipped {}: {reason}", test.name);
+        }
+        Err(Failure::Failed(reason)) => {
+            tally.failed += 1;
+            println!("FAILED {}: {reason}", test.name);
+            for log in serial_logs(&context.out, test.name) {
+                print_tail(&log);
+            }
+            return false;
+        }
+    }
+    true
 }
 
 /// Whether this machine lets us have namespaces of our own, with interfaces in them.
@@ -149,23 +186,29 @@ fn run(test: &Test, context: &Context, isolated: bool) -> Result<(), Failure> {
 
 /// Whatever a test was about: an image that panics has failed it, except where it was told to.
 fn sound(test: &Test, context: &Context) -> Result<(), Failure> {
-    if test.name.starts_with("faults") {
-        return Ok(());
+    match broke_down(test, context) {
+        Some(line) => Err(format!("passed, but the image said: {line}").into()),
+        None => Ok(()),
     }
-    for log in serial_logs(&context.out, test.name) {
-        let text = String::from_utf8_lossy(&fs::read(&log)?).into_owned();
+}
+
+/// The line with which an image of this test broke down although nobody told it to.
+fn broke_down(test: &Test, context: &Context) -> Option<String> {
+    if test.name.starts_with("faults") {
+        return None;
+    }
+    serial_logs(&context.out, test.name).iter().find_map(|log| {
+        let text = fs::read(log).ok()?;
+        let text = String::from_utf8_lossy(&text);
         // A devicetree that lies about an address ends like this, and has to.
         if test.name.starts_with("boot") && text.contains("external abort: nothing answers there") {
-            continue;
+            return None;
         }
-        if let Some(line) = text
+        let line = text
             .lines()
-            .find(|line| line.contains("PANIC") || line.contains("EXCEPTION"))
-        {
-            return Err(format!("passed, but the image said: {line}").into());
-        }
-    }
-    Ok(())
+            .find(|line| line.contains("PANIC") || line.contains("EXCEPTION"))?;
+        Some(line.to_owned())
+    })
 }
 
 fn spawn(test: &Test, context: &Context, isolated: bool, log: &Path) -> Result<Child, Failure> {

@@ -68,7 +68,7 @@ fn at_once(service: SocketAddr, count: usize) -> Result<Vec<TcpStream>> {
 
 fn works(stream: &mut TcpStream, is_http: bool, number: usize) -> Result {
     if is_http {
-        stream.write_all(b"GET /hello HTTP/1.1\r\nHost: x\r\n\r\n")?;
+        stream.write_all(b"GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
         let answer = read_answer(stream, false)?;
         ensure!(answer.body == b"Hello, world!", "{answer:?}");
         return Ok(());

@@ -264,7 +264,7 @@ pub fn http_get(wire: &mut Wire, path: &str) -> Result<String> {
     })?;
     let mut next = first.wrapping_add(1);
     sequence += 1;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     wire.send(&segment(sequence, next, ACK, request.as_bytes()))?;
     sequence += request.len() as u32;
     let mut text = Vec::new();

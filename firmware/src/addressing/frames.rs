@@ -29,6 +29,16 @@ pub(super) enum Frame {
     RouterSolicit { from: Ipv6Address },
     /// The answer to somebody else's duplicate address detection for our address (RFC 4862, 5.4.3).
     NeighborDefend(Ipv6Address),
+    /// "Who has this address?" (RFC 826).
+    ArpAsk {
+        ours: Ipv4Address,
+        whom: Ipv4Address,
+    },
+    /// The same of an IPv6 address (RFC 4861, 4.3).
+    NeighborAsk {
+        ours: Ipv6Address,
+        whom: Ipv6Address,
+    },
 }
 
 impl Frame {
@@ -76,6 +86,23 @@ impl Frame {
                     lladdr: Some(mac.into()),
                 };
                 emit_ndisc(mac, target_addr, ALL_NODES, advert, out)
+            }
+            Self::ArpAsk { ours, whom } => emit_arp(
+                mac,
+                EthernetAddress::BROADCAST,
+                request(mac, ours, whom),
+                out,
+            ),
+            Self::NeighborAsk { ours, whom } => {
+                let solicit = NdiscRepr::NeighborSolicit {
+                    target_addr: whom,
+                    lladdr: Some(mac.into()),
+                };
+                // Its solicited-node group: RFC 4291, 2.7.1.
+                let [.., a, b, c] = whom.octets();
+                let low = [u16::from(a) | 0xff00, u16::from_be_bytes([b, c])];
+                let group = Ipv6Address::new(0xff02, 0, 0, 0, 0, 1, low[0], low[1]);
+                emit_ndisc(mac, ours, group, solicit, out)
             }
         }
     }

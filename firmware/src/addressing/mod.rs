@@ -40,6 +40,8 @@ mod slaac;
 #[cfg(test)]
 mod tests;
 
+use core::net::IpAddr;
+
 use heapless::{Deque, Vec};
 use smoltcp::iface::{Interface, SocketSet};
 use smoltcp::time::{Duration, Instant};
@@ -79,6 +81,22 @@ pub fn concerns(frame: &[u8]) -> bool {
         }
         _ => false,
     }
+}
+
+/// Writes the frame that asks where `whom` is, by ARP or neighbour solicitation, from an address of ours of the same
+/// family. Returns its length, which may be less than that of the shortest Ethernet frame.
+pub fn solicitation(
+    mac: EthernetAddress,
+    ours: IpAddr,
+    whom: IpAddr,
+    out: &mut [u8],
+) -> Option<usize> {
+    let frame = match (ours, whom) {
+        (IpAddr::V4(ours), IpAddr::V4(whom)) => Frame::ArpAsk { ours, whom },
+        (IpAddr::V6(ours), IpAddr::V6(whom)) => Frame::NeighborAsk { ours, whom },
+        _ => return None,
+    };
+    frame.emit(mac, out)
 }
 
 /// The interface and the listener, as every step needs them.
@@ -252,6 +270,28 @@ impl Addressing {
             IpCidr::Ipv6(_) if self.ipv6 == Ipv6Config::Automatic => Origin::Slaac,
             _ => Origin::Static,
         }
+    }
+
+    /// Where a default route of the interface came from.
+    pub fn origin_of_router(&self, router: &IpAddr) -> Origin {
+        match router {
+            IpAddr::V4(_) if self.ipv4 == Ipv4Config::Automatic => Origin::Dhcp,
+            IpAddr::V6(_) if self.ipv6 == Ipv6Config::Automatic => Origin::Slaac,
+            _ => Origin::Static,
+        }
+    }
+
+    /// Whether there is a socket for DHCP, and one for mDNS.
+    pub fn sockets(&self) -> (bool, bool) {
+        (self.dhcp.is_some(), self.mdns.is_some())
+    }
+
+    /// Whether addresses are to come by themselves: by DHCP, and from router advertisements.
+    pub fn is_automatic(&self) -> (bool, bool) {
+        (
+            self.ipv4 == Ipv4Config::Automatic,
+            self.ipv6 == Ipv6Config::Automatic,
+        )
     }
 
     /// The lease's first name server.

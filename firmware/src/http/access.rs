@@ -5,6 +5,7 @@
 //! (RFC 6454, 7), and is turned away whatever it knows.
 
 use core::cell::Cell;
+use core::net::Ipv4Addr;
 
 use heapless::String;
 
@@ -28,21 +29,29 @@ pub enum Verdict {
     TooOften,
 }
 
-/// The token, and how often it was guessed wrong.
+/// Who may read, the token, and how often it was guessed wrong.
 #[derive(Debug, Default)]
 pub struct Access {
     token: String<MAX_TOKEN>,
+    /// Reading takes the token, too.
+    is_private: bool,
     /// When the last of the wrong ones so far will be forgotten, in microseconds.
     forgotten_us: Cell<u64>,
 }
 
 impl Access {
-    /// Access for who knows this token; for nobody if it is `None`.
-    pub fn new(token: Option<String<MAX_TOKEN>>) -> Self {
+    /// Access for who knows this token; for nobody if it is `None`. Everybody may read unless it `is_private`.
+    pub fn new(token: Option<String<MAX_TOKEN>>, is_private: bool) -> Self {
         Self {
             token: token.unwrap_or_default(),
+            is_private,
             forgotten_us: Cell::new(0),
         }
+    }
+
+    /// Whether everybody may read.
+    pub fn is_public(&self) -> bool {
+        !self.is_private
     }
 
     /// Judges the value of an `Authorization` field, or its absence.
@@ -92,12 +101,37 @@ pub(super) fn is_own_origin(origin: &[u8], host: Option<&[u8]>) -> bool {
     }
 }
 
+/// Whether a request for this host, perhaps with a port, is for us: any IP address, `localhost`, and the names that
+/// `is_own_name` knows, with or without `.local`.
+///
+/// A page of another site whose name was made to resolve to our address (DNS rebinding) is read by the browser as our own
+/// page: its name in the `Host` field is all that tells it from one.
+pub(super) fn is_served(host: &[u8], is_own_name: impl Fn(&str) -> bool) -> bool {
+    // Only an IPv6 address may stand in brackets.
+    if host.starts_with(b"[") {
+        return true;
+    }
+    let name = host.split(|&byte| byte == b':').next().unwrap_or_default();
+    let Ok(name) = str::from_utf8(name) else {
+        return false;
+    };
+    if name.parse::<Ipv4Addr>().is_ok() {
+        return true;
+    }
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let label = match name.rsplit_once('.') {
+        Some((label, domain)) if domain.eq_ignore_ascii_case("local") => label,
+        _ => name,
+    };
+    name.eq_ignore_ascii_case("localhost") || is_own_name(label)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn access() -> Access {
-        Access::new(Some(String::try_from("s3cret").unwrap()))
+        Access::new(Some(String::try_from("s3cret").unwrap()), false)
     }
 
     #[test]
@@ -147,6 +181,46 @@ mod tests {
         let in_a_burst =
             (0..1000).filter(|_| access.judge(wrong, later + 60 * REST_US) == Verdict::Unknown);
         assert!(in_a_burst.count() <= BURST as usize);
+    }
+
+    #[test]
+    fn other_names_than_ours_are_not_served() {
+        let is_own = |name: &str| name.eq_ignore_ascii_case("ristretto");
+        for ours in [
+            "10.0.0.2",
+            "10.0.0.2:8080",
+            "255.255.255.255:",
+            "[fe80::1]",
+            "[::1]:80",
+            "localhost",
+            "LocalHost:1234",
+            "ristretto",
+            "RISTRETTO:80",
+            "ristretto.local",
+            "ristretto.LOCAL.:80",
+            "localhost.",
+        ] {
+            assert!(is_served(ours.as_bytes(), is_own), "{ours}");
+        }
+        for foreign in [
+            "evil.example",
+            "ristretto.evil.example",
+            "ristretto.local.evil.example",
+            "localhost.evil.example",
+            "10.0.0.2.evil.example",
+            "10.0.0",
+            "010.0.0.2",
+            "0x7f000001",
+            "10.0.0.2.",
+            "xristretto",
+            "local",
+            "%31%30.0.0.2",
+            "localhost.localdomain",
+            ".local",
+            "evil.local",
+        ] {
+            assert!(!is_served(foreign.as_bytes(), is_own), "{foreign}");
+        }
     }
 
     #[test]

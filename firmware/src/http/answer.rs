@@ -3,6 +3,8 @@
 use super::out::{Out, Written};
 use super::refusal::{Code, Refusal};
 use super::request::{Persistence, Resource};
+use crate::shell::errand::Ending;
+use crate::shell::{self, Access};
 use crate::status::{Status, StatusSource};
 use crate::{api, latency, metrics, page};
 use core::ops::Range;
@@ -70,6 +72,9 @@ const DONE: Ready = ready!(
     "Content-Type: application/json\r\nCache-Control: no-store\r\nContent-Length: 14\r\n",
     "{\"done\":true}\n"
 );
+
+const ALLOW_POST: &str = "Allow: POST\r\n";
+const AUTHENTICATE: &str = "WWW-Authenticate: Bearer realm=\"ristretto\"\r\n";
 
 /// What is to be answered, once the request is whole.
 #[derive(Clone, Copy, Debug)]
@@ -157,7 +162,7 @@ impl Answer {
             match resource {
                 Resource::Metrics => "Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n",
                 Resource::Api | Resource::Latency => "Content-Type: application/json\r\n",
-                Resource::Page | Resource::Hello | Resource::Health | Resource::ResetLatency => {
+                _ => {
                     "Content-Type: text/html; charset=utf-8\r\n\
                      Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'\r\n"
                 }
@@ -219,6 +224,57 @@ impl Answer {
         Some(whole)
     }
 
+    /// Writes the head of an answer of unknown length.
+    #[cold]
+    pub fn write_stream_head(&mut self, out: &mut [u8], content_type: &str) -> usize {
+        let coding = match self.persistence {
+            Persistence::Keep => "Transfer-Encoding: chunked\r\n",
+            // As above; and a client of HTTP/1.1 that wants it closed needs no chunks either.
+            _ => {
+                self.persistence = Persistence::Close;
+                ""
+            }
+        };
+        let mut out = Out::new(out);
+        out.texts(&[
+            "HTTP/1.1 200 OK\r\n",
+            common_fields!(),
+            "Cache-Control: no-store\r\nContent-Type: ",
+            content_type,
+            "\r\n",
+            coding,
+            self.connection_field(),
+            "\r\n",
+        ]);
+        out.finish().unwrap_or_default()
+    }
+
+    /// Writes what `fill` has of it: how many bytes, and whether that was the end.
+    #[cold]
+    pub fn write_stream(
+        &self,
+        out: &mut [u8],
+        fill: &mut dyn FnMut(&mut [u8]) -> Option<usize>,
+    ) -> (usize, bool) {
+        let chunked = self.persistence == Persistence::Keep;
+        // Four digits tell the length of a chunk.
+        let end = out.len().min(0xffff).saturating_sub(LAST_CHUNK.len());
+        let Some(room) = out.get_mut(CHUNK_HEAD..end).filter(|room| !room.is_empty()) else {
+            return (0, false);
+        };
+        let (len, tail) = match fill(room) {
+            // An empty chunk would be the last one.
+            Some(0) => return (0, false),
+            Some(len) => (len.min(room.len()), CHUNK_END),
+            None if !chunked => return (0, true),
+            None => (0, CHUNK_END),
+        };
+        let piece = self.frame(out, 0, len, tail);
+        let whole = piece.len();
+        out.copy_within(piece, 0);
+        (whole, len == 0)
+    }
+
     /// Makes a chunk of a piece that [`write_body`] wrote at `at`, if this connection has chunks. Where it now stands.
     fn frame(&self, out: &mut [u8], at: usize, len: usize, end: &str) -> Range<usize> {
         let start = at + CHUNK_HEAD;
@@ -241,28 +297,66 @@ impl Answer {
         if !matches!(code, Code::NotFound | Code::MethodNotAllowed) {
             self.persistence = Persistence::Close;
         }
-        let body = [code.text(), ": ", refusal.reason(), "\n"];
+        let body = ["{\"error\":\"", refusal.reason(), "\"}\n"];
+        let more = match refusal {
+            Refusal::MethodNotAllowed => "Allow: GET, HEAD\r\n",
+            Refusal::OnlyPost => ALLOW_POST,
+            Refusal::CommandMethod => "Allow: GET, HEAD, POST\r\n",
+            Refusal::Unauthorized => AUTHENTICATE,
+            Refusal::TooManyGuesses | Refusal::Busy => "Retry-After: 1\r\n",
+            _ => "",
+        };
+        (code, self.write_json(out, code, more, &body))
+    }
+
+    /// Writes what became of a command. `granted` is what who asked for it may do.
+    #[cold]
+    #[inline(never)]
+    pub fn write_ending(
+        &mut self,
+        out: &mut [u8],
+        ending: Ending,
+        granted: Access,
+        has_token: impl FnOnce() -> bool,
+        result: &[u8],
+    ) -> (Code, usize) {
+        use shell::Refusal::*;
+        let (code, more) = match ending {
+            Ending::Done => (Code::Ok, ""),
+            Ending::Busy => return self.write_refusal(out, Refusal::Busy),
+            Ending::TooSlow => return self.write_refusal(out, Refusal::CommandTooSlow),
+            Ending::Refused(Usage(_)) => (Code::BadRequest, ""),
+            Ending::Refused(Unknown | Absent(_)) => (Code::NotFound, ""),
+            Ending::Refused(Failed(_) | TooLong) => (Code::InternalServerError, ""),
+            Ending::Refused(Denied(_)) if granted == Access::Admin => {
+                (Code::MethodNotAllowed, ALLOW_POST)
+            }
+            Ending::Refused(Denied(_)) if has_token() => (Code::Unauthorized, AUTHENTICATE),
+            Ending::Refused(Denied(_)) => (Code::Forbidden, ""),
+        };
+        let result = str::from_utf8(result).unwrap_or_default();
+        (code, self.write_json(out, code, more, &[result]))
+    }
+
+    /// Writes an answer of this body, with `more` fields.
+    fn write_json(&self, out: &mut [u8], code: Code, more: &str, body: &[&str]) -> usize {
         let mut out = Out::new(out);
         out.texts(&[
             "HTTP/1.1 ",
             code.text(),
             "\r\n",
             common_fields!(),
-            "Content-Type: text/plain\r\nContent-Length: ",
+            "Content-Type: application/json\r\nCache-Control: no-store\r\n",
+            more,
+            self.connection_field(),
+            "Content-Length: ",
         ]);
         out.decimal(body.iter().map(|piece| piece.len() as u64).sum());
-        let more = match refusal {
-            Refusal::MethodNotAllowed => "\r\nAllow: GET, HEAD\r\n",
-            Refusal::OnlyPost => "\r\nAllow: POST\r\n",
-            Refusal::Unauthorized => "\r\nWWW-Authenticate: Bearer realm=\"ristretto\"\r\n",
-            Refusal::TooManyGuesses => "\r\nRetry-After: 1\r\n",
-            _ => "\r\n",
-        };
-        out.texts(&[more, self.connection_field(), "\r\n"]);
+        out.text("\r\n\r\n");
         if !self.is_head_only {
-            out.texts(&body);
+            out.texts(body);
         }
-        (code, out.finish().unwrap_or_default())
+        out.finish().unwrap_or_default()
     }
 
     fn connection_field(&self) -> &'static str {
@@ -293,9 +387,7 @@ fn write_body(out: &mut [u8], resource: Resource, part: u16, status: &Status) ->
             status.interfaces,
             status.uptime_us,
         ),
-        Resource::Page | Resource::Hello | Resource::Health | Resource::ResetLatency => {
-            page::write(&mut body, status);
-        }
+        _ => page::write(&mut body, status),
     }
     body.finish_parts()
 }

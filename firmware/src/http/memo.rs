@@ -1,12 +1,15 @@
-//! The previous request of a connection, so that the same one again need not be parsed again.
+//! What is kept of a request: of most the head, so that the same one again need not be parsed again; of a command its
+//! words, until it can be run.
 //!
 //! What a head means depends on its bytes alone, and clients that ask often (health checks, scrapers, benchmarks) send
 //! the same bytes each time. Comparing them is many times cheaper than reading them, and exactly as strict.
 
 use super::request::Request;
+use super::target::{MAX_COMMAND, Words};
 
 /// Longest head that is remembered; those of browsers are longer.
 const MAX_REMEMBERED: usize = 256;
+const _: () = assert!(MAX_COMMAND <= MAX_REMEMBERED);
 
 /// A head that was understood, and what it asks.
 #[derive(Clone, Debug)]
@@ -35,6 +38,23 @@ impl Memo {
             self.len = head.len();
             self.request = Some(request);
         }
+    }
+
+    /// Keeps the words of a command, instead of a head.
+    #[cold]
+    pub fn keep_words(&mut self, words: &Words) {
+        self.request = None;
+        self.len = words.len();
+        // Fits, see above.
+        if let Some(room) = self.head.get_mut(..words.len()) {
+            room.copy_from_slice(words.as_bytes());
+        }
+    }
+
+    /// The words that were kept.
+    pub fn words(&self) -> &str {
+        let words = self.head.get(..self.len).unwrap_or_default();
+        str::from_utf8(words).unwrap_or_default()
     }
 
     /// The length of the remembered head and what it asks, if `input` starts with it.

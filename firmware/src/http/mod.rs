@@ -6,8 +6,10 @@
 //! ```text
 //!            head whole            body skipped
 //!   Head ───────────────▶ Body ───────────────▶ Answer ──▶ Head, or Closed
-//!    │ refused                │ refused             ▲
-//!    └────────────────────────┴─────────────────────┘
+//!    │ refused                │ refused            ▲ ▲
+//!    └────────────────────────┼────────────────────┘ │ finish_errand
+//!                             └──────▶ Errand ───────┤
+//!                                        └▶ Stream ──┘ stream, at its end
 //! ```
 //!
 //! One request gets one final answer, after its body has been skipped. There is no `Date` field, on purpose: the machine
@@ -19,7 +21,8 @@
 //! | `request` | request line, fields, targets |
 //! | `body` | skipping bodies, chunked or not |
 //! | `answer` | what is sent |
-//! | `access` | who may change something |
+//! | `target` | path and query, and the command that they stand for |
+//! | `access` | for whom a request is, and who may do what |
 //! | `refusal` | status codes and the reasons for them |
 //! | `memo` | not parsing what was parsed before |
 //! | `out` | writing text into a fixed buffer |
@@ -32,9 +35,12 @@ mod memo;
 mod out;
 mod refusal;
 mod request;
+pub mod target;
 #[cfg(test)]
 mod tests;
 
+use crate::shell;
+use crate::shell::errand::Ending;
 use crate::status::StatusSource;
 use answer::{Answer, CONTINUE};
 use body::Body;
@@ -83,6 +89,11 @@ pub enum Next {
     /// The same step again with at least this much room for the answer, never more than [`MAX_ANSWER`]. Nothing was
     /// consumed; what was written is to be sent: a long page goes out piece by piece.
     Room(usize),
+    /// Somebody else runs the command that [`Connection::errand`] tells, and then calls
+    /// [`Connection::finish_errand`]; until then every step ends like this.
+    Errand,
+    /// Somebody else feeds [`Connection::stream`]; until its end every step ends like this.
+    Stream,
     /// Close once everything is sent; whatever else arrives is of no interest.
     Close,
 }
@@ -100,6 +111,10 @@ enum Phase {
     #[default]
     Head,
     Body(Body, Answer),
+    /// A command is to be run by somebody who may do this.
+    Errand(Answer, shell::Access),
+    /// The head of an answer of unknown length is out.
+    Stream(Answer),
     Closed,
 }
 
@@ -121,6 +136,11 @@ impl Connection {
         out: &mut [u8],
         status: &impl StatusSource,
     ) -> Step {
+        match self.phase {
+            Phase::Errand(..) => return Step::without_answer(0, 0, Next::Errand),
+            Phase::Stream(_) => return Step::without_answer(0, 0, Next::Stream),
+            _ => {}
+        }
         let before = (self.phase, self.scan);
         let mut consumed = 0;
         if let Phase::Head = self.phase {
@@ -157,6 +177,10 @@ impl Connection {
             // The input stays where it is: as long as some waits, the caller knows that there is something to do.
             (self.phase, self.scan) = before;
             return Step::without_answer(0, 0, Next::Room(room));
+        }
+        if let Ok(Resource::Command(granted)) = answer.content {
+            self.phase = Phase::Errand(*answer, granted);
+            return Step::without_answer(consumed, 0, Next::Errand);
         }
         let is_begin = answer.part == 0;
         let (code, written) = answer.write(out, status);
@@ -197,14 +221,88 @@ impl Connection {
         }
     }
 
+    /// The words of the command that is to be run, as [`target::words`] reads them, and what who asks may do.
+    pub fn errand(&self) -> Option<(&str, shell::Access)> {
+        match self.phase {
+            Phase::Errand(_, granted) => Some((self.memo.words(), granted)),
+            _ => None,
+        }
+    }
+
+    /// Answers the command: with `result`, which is JSON, or with what its ending says. `out` holds as much room as there
+    /// was when the command began: [`MAX_ANSWER`] bytes.
+    pub fn finish_errand(
+        &mut self,
+        ending: Ending,
+        result: &[u8],
+        out: &mut [u8],
+        source: &impl StatusSource,
+    ) -> Step {
+        let Phase::Errand(mut answer, granted) = self.phase else {
+            return Step::without_answer(0, 0, Next::Step);
+        };
+        let has_token = || source.judge(None) != Verdict::NotConfigured;
+        let (code, written) = answer.write_ending(out, ending, granted, has_token, result);
+        Step {
+            answered: Some(code),
+            ..self.end(&answer, written)
+        }
+    }
+
+    /// Answers the command with something of unknown length instead of [`Connection::finish_errand`]: with its head, for
+    /// which there are [`SMALL_ANSWER`] bytes of room, now; with the rest by [`Connection::stream`].
+    #[cold]
+    pub fn begin_stream(&mut self, content_type: &str, out: &mut [u8]) -> Step {
+        let Phase::Errand(mut answer, _) = self.phase else {
+            return Step::without_answer(0, 0, Next::Step);
+        };
+        let written = answer.write_stream_head(out, content_type);
+        let step = match answer.is_head_only {
+            true => self.end(&answer, written),
+            false => {
+                self.phase = Phase::Stream(answer);
+                Step::without_answer(0, written, Next::Stream)
+            }
+        };
+        Step {
+            answered: Some(Code::Ok),
+            ..step
+        }
+    }
+
+    /// Goes on with such an answer: `fill` writes as much as it has and says how much that was, or `None` at the end. It
+    /// is not asked if there is no room worth it.
+    #[cold]
+    pub fn stream(
+        &mut self,
+        out: &mut [u8],
+        fill: &mut dyn FnMut(&mut [u8]) -> Option<usize>,
+    ) -> Step {
+        let Phase::Stream(answer) = self.phase else {
+            return Step::without_answer(0, 0, Next::Step);
+        };
+        match answer.write_stream(out, fill) {
+            (written, false) => Step::without_answer(0, written, Next::Stream),
+            (written, true) => self.end(&answer, written),
+        }
+    }
+
+    /// An answer is out that no step wrote.
+    fn end(&mut self, answer: &Answer, written: usize) -> Step {
+        let closes = answer.persistence == Persistence::Close;
+        self.phase = if closes { Phase::Closed } else { Phase::Head };
+        let next = if closes { Next::Close } else { Next::Step };
+        Step::without_answer(0, written, next)
+    }
+
     /// The answer when the caller's time limit has passed: how many bytes of `out` to send (408, if a request had begun
     /// and [`SMALL_ANSWER`] bytes fit) before the connection is closed.
     pub fn timeout(&mut self, out: &mut [u8]) -> usize {
         let was_idle = self.is_idle();
         let had_its_answer = match &self.phase {
-            Phase::Head => false,
+            Phase::Head | Phase::Errand(..) => false,
             Phase::Body(_, answer) => answer.part > 0,
-            Phase::Closed => true,
+            Phase::Stream(_) | Phase::Closed => true,
         };
         self.phase = Phase::Closed;
         if was_idle || had_its_answer || out.len() < SMALL_ANSWER {
@@ -251,10 +349,14 @@ impl Connection {
             return Ok(None);
         };
         let line = early.map_or_else(|| RequestLine::parse(line), Ok)?;
-        let request = Request::parse(line, self.scan.fields(input, end), |authorization| {
-            status.judge(authorization)
-        })?;
-        self.memo.remember(&input[..end], request);
+        let request = Request::parse(line, self.scan.fields(input, end), status)?;
+        match request.answer.content {
+            Ok(Resource::Command(_)) => {
+                let words = line.command()?.ok_or(Refusal::NotFound)?;
+                self.memo.keep_words(&words);
+            }
+            _ => self.memo.remember(&input[..end], request),
+        }
         Ok(Some((end, request)))
     }
 

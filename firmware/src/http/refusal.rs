@@ -14,16 +14,19 @@ pub enum Code {
     ContentTooLarge,
     UriTooLong,
     ExpectationFailed,
+    MisdirectedRequest,
     TooManyRequests,
     RequestHeaderFieldsTooLarge,
     InternalServerError,
     NotImplemented,
+    ServiceUnavailable,
+    GatewayTimeout,
     VersionNotSupported,
 }
 
 impl Code {
     /// All of them, in numerical order.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 18] = [
         Self::Ok,
         Self::BadRequest,
         Self::Unauthorized,
@@ -34,10 +37,13 @@ impl Code {
         Self::ContentTooLarge,
         Self::UriTooLong,
         Self::ExpectationFailed,
+        Self::MisdirectedRequest,
         Self::TooManyRequests,
         Self::RequestHeaderFieldsTooLarge,
         Self::InternalServerError,
         Self::NotImplemented,
+        Self::ServiceUnavailable,
+        Self::GatewayTimeout,
         Self::VersionNotSupported,
     ];
 
@@ -54,10 +60,13 @@ impl Code {
             Self::ContentTooLarge => "413 Content Too Large",
             Self::UriTooLong => "414 URI Too Long",
             Self::ExpectationFailed => "417 Expectation Failed",
+            Self::MisdirectedRequest => "421 Misdirected Request",
             Self::TooManyRequests => "429 Too Many Requests",
             Self::RequestHeaderFieldsTooLarge => "431 Request Header Fields Too Large",
             Self::InternalServerError => "500 Internal Server Error",
             Self::NotImplemented => "501 Not Implemented",
+            Self::ServiceUnavailable => "503 Service Unavailable",
+            Self::GatewayTimeout => "504 Gateway Timeout",
             Self::VersionNotSupported => "505 HTTP Version Not Supported",
         }
     }
@@ -110,19 +119,24 @@ pub(super) enum Refusal {
     NotFound,
     MethodNotAllowed,
     OnlyPost,
+    CommandMethod,
     NoToken,
     ForeignOrigin,
     Unauthorized,
     TooManyGuesses,
+    ForeignHost,
     Timeout,
     BodyTooLong,
     RequestLineTooLong,
+    CommandTooLong,
     Expectation,
     HeadTooLong,
     TooManyFields,
     AnswerTooLong,
     UnknownMethod,
     UnknownTransferEncoding,
+    Busy,
+    CommandTooSlow,
     UnsupportedVersion,
 }
 
@@ -150,17 +164,20 @@ impl Refusal {
             | Self::Trailer
             | Self::Incomplete => Code::BadRequest,
             Self::NotFound => Code::NotFound,
-            Self::MethodNotAllowed | Self::OnlyPost => Code::MethodNotAllowed,
+            Self::MethodNotAllowed | Self::OnlyPost | Self::CommandMethod => Code::MethodNotAllowed,
             Self::NoToken | Self::ForeignOrigin => Code::Forbidden,
             Self::Unauthorized => Code::Unauthorized,
             Self::TooManyGuesses => Code::TooManyRequests,
+            Self::ForeignHost => Code::MisdirectedRequest,
             Self::Timeout => Code::RequestTimeout,
             Self::BodyTooLong => Code::ContentTooLarge,
-            Self::RequestLineTooLong => Code::UriTooLong,
+            Self::RequestLineTooLong | Self::CommandTooLong => Code::UriTooLong,
             Self::Expectation => Code::ExpectationFailed,
             Self::HeadTooLong | Self::TooManyFields => Code::RequestHeaderFieldsTooLarge,
             Self::AnswerTooLong => Code::InternalServerError,
             Self::UnknownMethod | Self::UnknownTransferEncoding => Code::NotImplemented,
+            Self::Busy => Code::ServiceUnavailable,
+            Self::CommandTooSlow => Code::GatewayTimeout,
             Self::UnsupportedVersion => Code::VersionNotSupported,
         }
     }
@@ -187,24 +204,27 @@ impl Refusal {
             Self::Chunk => "a chunk is malformed",
             Self::Trailer => "a trailer field is malformed",
             Self::Incomplete => "the request ends early",
-            Self::NotFound => {
-                "try /, /hello, /healthz, /metrics, /api/v1/status or /api/v1/latency"
-            }
+            Self::NotFound => "nothing is here; try / or /api/v1/",
             Self::MethodNotAllowed => "only GET and HEAD",
             Self::OnlyPost => "only POST",
+            Self::CommandMethod => "only GET, HEAD and POST",
             Self::NoToken => "nobody may: there is no admin= in the bootargs",
             Self::ForeignOrigin => "sent by the page of another site",
             Self::Unauthorized => "this needs the token of admin=, as a bearer token",
             Self::TooManyGuesses => "too many wrong tokens lately",
+            Self::ForeignHost => "the Host field names another machine",
             Self::Timeout => "the request took too long to arrive",
             Self::BodyTooLong => "the body is longer than 65536 bytes",
             Self::RequestLineTooLong => "the request line is longer than 4096 bytes",
+            Self::CommandTooLong => "the command is longer than 248 bytes",
             Self::Expectation => "only 100-continue can be expected",
             Self::HeadTooLong => "the head is longer than 6144 bytes",
             Self::TooManyFields => "more than 32 header fields",
             Self::AnswerTooLong => "the answer does not fit its buffer",
             Self::UnknownMethod => "an unknown method",
             Self::UnknownTransferEncoding => "a transfer coding other than chunked",
+            Self::Busy => "other commands are being run",
+            Self::CommandTooSlow => "the command took longer than 30 s, and was ended",
             Self::UnsupportedVersion => "HTTP/1.1 is spoken here",
         }
     }

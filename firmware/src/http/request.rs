@@ -1,9 +1,12 @@
 //! What a request asks for: the request line and the fields that matter, as strictly as RFC 9110 and 9112 allow.
 
-use super::access::{Verdict, is_own_origin};
+use super::access::{Verdict, is_own_origin, is_served};
 use super::answer::Answer;
 use super::body::{Body, MAX_BODY};
 use super::refusal::Refusal;
+use super::target::{Target, Words, words};
+use crate::shell::{self, Access};
+use crate::status::StatusSource;
 
 /// Most header fields in one head.
 pub const MAX_FIELDS: usize = 32;
@@ -18,6 +21,8 @@ pub(super) enum Resource {
     Api,
     Latency,
     ResetLatency,
+    /// A command: what its table entry asks of who may run it; once that was judged, what who asks may do.
+    Command(Access),
 }
 
 impl Resource {
@@ -34,16 +39,24 @@ impl Resource {
         })
     }
 
-    /// Whether asking for it changes something: then it wants POST, and somebody who may.
-    fn changes(self) -> bool {
-        self == Self::ResetLatency
+    fn by(self, method: Method) -> Result<Self, Refusal> {
+        match (self, method) {
+            (Self::ResetLatency | Self::Command(_), Method::Post) => Ok(self),
+            (Self::ResetLatency | Self::Command(Access::Change), _) => Err(Refusal::OnlyPost),
+            (_, Method::Get | Method::Head) => Ok(self),
+            // With some operands it may change something.
+            (Self::Command(_), _) => Err(Refusal::CommandMethod),
+            _ => Err(Refusal::MethodNotAllowed),
+        }
     }
 
-    fn by(self, method: Method) -> Result<Self, Refusal> {
-        match (self.changes(), method) {
-            (false, Method::Get | Method::Head) | (true, Method::Post) => Ok(self),
-            (false, _) => Err(Refusal::MethodNotAllowed),
-            (true, _) => Err(Refusal::OnlyPost),
+    /// Whether nobody has to be asked who wants it.
+    #[inline]
+    fn is_free(self, source: &impl StatusSource) -> bool {
+        match self {
+            Self::Hello | Self::Health => true,
+            Self::Page | Self::Metrics | Self::Api | Self::Latency => source.is_public(),
+            Self::ResetLatency | Self::Command(_) => false,
         }
     }
 }
@@ -70,22 +83,27 @@ enum Method {
     Unknown,
 }
 
+/// A resource or why there is none, and the target if it was taken apart.
+type Sought<'l> = (Result<Resource, Refusal>, Option<Target<'l>>);
+
 /// A whole request line.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct RequestLine {
+pub(super) struct RequestLine<'l> {
     resource: Result<Resource, Refusal>,
+    target: Option<Target<'l>>,
     is_head: bool,
+    is_post: bool,
     is_old: bool,
 }
 
-impl RequestLine {
+impl<'l> RequestLine<'l> {
     /// Reads a line without its CR LF.
     ///
     /// # Errors
     ///
     /// What makes the request unintelligible or not to be answered on this connection. A missing resource and a method
     /// that is not allowed are not errors here: the rest of the request can still be followed.
-    pub fn parse(line: &[u8]) -> Result<Self, Refusal> {
+    pub fn parse(line: &'l [u8]) -> Result<Self, Refusal> {
         let method_len = line
             .iter()
             .position(|&byte| byte == b' ')
@@ -117,73 +135,49 @@ impl RequestLine {
             Some([b'2'..=b'9', b'.', b'0'..=b'9']) => return Err(Refusal::UnsupportedVersion),
             _ => return Err(Refusal::Version),
         };
-        let resource = match (method, Resource::at(target)) {
+        let (resource, target) = match (method, Resource::at(target)) {
             (Method::Unknown, _) => return Err(Refusal::UnknownMethod),
-            (method, Some(resource)) => resource.by(method),
+            (method, Some(resource)) => (resource.by(method), None),
             (method, None) => look_closer(method, target)?,
         };
-        let is_head = method == Method::Head;
         Ok(Self {
             resource,
-            is_head,
+            target,
+            is_head: method == Method::Head,
+            is_post: method == Method::Post,
             is_old,
         })
     }
+
+    /// The words of the command that it asks for.
+    #[cold]
+    pub fn command(&self) -> Result<Option<Words>, Refusal> {
+        self.target.map_or(Ok(None), |target| target.command())
+    }
 }
 
-/// Targets that are not simply the path of a resource. The query is ignored; escaped unreserved characters in the path
-/// are the characters (RFC 3986 section 2.3), other escapes are a different path.
+/// Targets that are not simply the path of a resource: the resource, and whom the target is for. The query matters to
+/// commands only.
 #[cold]
-fn look_closer(method: Method, target: &[u8]) -> Result<Result<Resource, Refusal>, Refusal> {
-    if !target.iter().all(|&byte| is_target(byte)) {
-        return Err(Refusal::Target);
-    }
+fn look_closer(method: Method, target: &[u8]) -> Result<Sought<'_>, Refusal> {
+    let not_allowed = Ok((Err(Refusal::MethodNotAllowed), None));
     match method {
-        Method::Connect => return Ok(Err(Refusal::MethodNotAllowed)),
-        Method::Options if target == b"*" => return Ok(Err(Refusal::MethodNotAllowed)),
+        Method::Connect if target.iter().all(|&byte| is_target(byte)) => return not_allowed,
+        Method::Options if target == b"*" => return not_allowed,
         _ => {}
     }
-    let local = match target.split_at_checked(7) {
-        _ if target.starts_with(b"/") => target,
-        Some((scheme, rest)) if scheme.eq_ignore_ascii_case(b"http://") => {
-            let len = rest
-                .iter()
-                .position(|&byte| matches!(byte, b'/' | b'?'))
-                .unwrap_or(rest.len());
-            let (authority, local) = rest.split_at(len);
-            if !is_host(authority) {
-                return Err(Refusal::Target);
-            }
-            local
-        }
-        _ => return Err(Refusal::Target),
-    };
-    let path = local.split(|&byte| byte == b'?').next().unwrap_or_default();
+    let target = Target::parse(target)?;
     // One byte longer than the longest resource, so that a longer path cannot match.
     let mut plain = [0; 22];
-    let mut len = 0;
-    let mut rest = if path.is_empty() { b"/" } else { path };
-    while let Some((&first, after)) = rest.split_first() {
-        let mut byte = first;
-        rest = after;
-        if byte == b'%' {
-            let (digits, after) = rest.split_first_chunk::<2>().ok_or(Refusal::Target)?;
-            let value = |digit: u8| char::from(digit).to_digit(16).ok_or(Refusal::Target);
-            let escaped = (value(digits[0])? * 16 + value(digits[1])?) as u8;
-            if is_unreserved(escaped) {
-                byte = escaped;
-                rest = after;
-            }
-        }
-        if let Some(slot) = plain.get_mut(len) {
-            *slot = byte;
-            len += 1;
-        }
-    }
-    Ok(match Resource::at(&plain[..len]) {
-        None => Err(Refusal::NotFound),
-        Some(resource) => resource.by(method),
-    })
+    let resource = match Resource::at(target.plain_path(&mut plain)?) {
+        Some(resource) => Some(resource),
+        None => target
+            .command()?
+            .and_then(|command| shell::find(words(&command).next()?))
+            .map(|command| Resource::Command(command.access)),
+    };
+    let resource = resource.map_or(Err(Refusal::NotFound), |it| it.by(method));
+    Ok((resource, Some(target)))
 }
 
 /// A whole head, judged.
@@ -196,8 +190,8 @@ pub(super) struct Request {
 }
 
 #[derive(Default)]
-struct Fields {
-    has_host: bool,
+struct Fields<'h> {
+    host: Option<&'h [u8]>,
     content_length: Option<u64>,
     is_chunked: bool,
     is_encoded: bool,
@@ -206,13 +200,10 @@ struct Fields {
     says_keep_alive: bool,
     expects_continue: bool,
     expects_other: bool,
-    /// Why the request may not change what it asks to change.
-    refused: Option<Refusal>,
 }
 
 impl Request {
-    /// Reads the field lines after `line`, up to and with the empty line. `judge` is asked about the `Authorization`
-    /// field, if one is needed.
+    /// Reads the field lines after `line`, up to and with the empty line. `source` is asked who we are, and who may what.
     ///
     /// # Errors
     ///
@@ -220,11 +211,16 @@ impl Request {
     pub fn parse(
         line: RequestLine,
         lines: &[u8],
-        judge: impl FnOnce(Option<&[u8]>) -> Verdict,
+        source: &impl StatusSource,
     ) -> Result<Self, Refusal> {
-        let changes = line.resource.is_ok_and(Resource::changes);
-        let fields = Fields::parse(lines, changes.then_some(judge))?;
-        if !fields.has_host && !line.is_old {
+        let mut headers = [httparse::EMPTY_HEADER; MAX_FIELDS];
+        let headers = match httparse::parse_headers(lines, &mut headers) {
+            Ok(httparse::Status::Complete((len, headers))) if len == lines.len() => headers,
+            Err(httparse::Error::TooManyHeaders) => return Err(Refusal::TooManyFields),
+            _ => return Err(Refusal::Field),
+        };
+        let fields = Fields::read(headers)?;
+        if fields.host.is_none() && !line.is_old {
             return Err(Refusal::NoHost);
         }
         let body = fields.body(line.is_old)?;
@@ -240,9 +236,18 @@ impl Request {
             () if fields.says_keep_alive => Persistence::KeepAndSay,
             () => Persistence::Close,
         };
-        let resource = match fields.refused {
-            Some(refusal) => Err(refusal),
-            None => line.resource,
+        // What an absolute target says counts more: RFC 9112 section 3.2.2.
+        let host = line.target.and_then(|target| target.authority);
+        if let Some(host) = host.or(fields.host)
+            && !is_served(host, |name| source.is_own_name(name))
+        {
+            return Err(Refusal::ForeignHost);
+        }
+        let resource = match line.resource {
+            Ok(resource) if !resource.is_free(source) => {
+                authorize(resource, line.is_post, headers, source)
+            }
+            resource => resource,
         };
         match resource {
             // The client may send the body or not, now that it has its answer: nobody knows what the next byte is.
@@ -265,17 +270,8 @@ impl Request {
     }
 }
 
-impl Fields {
-    fn parse(
-        lines: &[u8],
-        judge: Option<impl FnOnce(Option<&[u8]>) -> Verdict>,
-    ) -> Result<Self, Refusal> {
-        let mut headers = [httparse::EMPTY_HEADER; MAX_FIELDS];
-        let headers = match httparse::parse_headers(lines, &mut headers) {
-            Ok(httparse::Status::Complete((len, headers))) if len == lines.len() => headers,
-            Err(httparse::Error::TooManyHeaders) => return Err(Refusal::TooManyFields),
-            _ => return Err(Refusal::Field),
-        };
+impl<'h> Fields<'h> {
+    fn read(headers: &[httparse::Header<'h>]) -> Result<Self, Refusal> {
         let mut fields = Self::default();
         for header in headers {
             let name = header.name.as_bytes();
@@ -293,17 +289,14 @@ impl Fields {
                 _ => {}
             }
         }
-        if let Some(judge) = judge {
-            fields.refused = refused(headers, judge);
-        }
         Ok(fields)
     }
 
-    fn host(&mut self, value: &[u8]) -> Result<(), Refusal> {
-        if self.has_host {
+    fn host(&mut self, value: &'h [u8]) -> Result<(), Refusal> {
+        if self.host.is_some() {
             return Err(Refusal::RepeatedHost);
         }
-        self.has_host = true;
+        self.host = Some(value);
         if is_host(value) {
             Ok(())
         } else {
@@ -371,13 +364,15 @@ impl Fields {
     }
 }
 
-/// Why a request that changes something is refused: a page of another site sent it, or nobody who may. One field too many
-/// counts as none.
+/// Whether who asks may have the resource, and what they may do if it is a command. A request that changes something is
+/// refused if a page of another site sent it. One field too many counts as none.
 #[cold]
-fn refused(
+fn authorize(
+    resource: Resource,
+    is_post: bool,
     headers: &[httparse::Header<'_>],
-    judge: impl FnOnce(Option<&[u8]>) -> Verdict,
-) -> Option<Refusal> {
+    source: &impl StatusSource,
+) -> Result<Resource, Refusal> {
     let [mut host, mut origin, mut authorization] = [None; 3];
     for header in headers {
         let field = match header.name {
@@ -391,15 +386,23 @@ fn refused(
             Some(_) => Some(b"".as_slice()),
         };
     }
-    if origin.is_some_and(|origin| !is_own_origin(origin, host)) {
-        return Some(Refusal::ForeignOrigin);
+    if is_post && origin.is_some_and(|origin| !is_own_origin(origin, host)) {
+        return Err(Refusal::ForeignOrigin);
     }
-    match judge(authorization) {
-        Verdict::Allowed => None,
-        Verdict::NotConfigured => Some(Refusal::NoToken),
-        Verdict::Unknown => Some(Refusal::Unauthorized),
-        Verdict::TooOften => Some(Refusal::TooManyGuesses),
-    }
+    let is_open = resource == Resource::Command(Access::Read) && !is_post && source.is_public();
+    let granted = match source.judge(authorization) {
+        Verdict::Allowed if is_post => Access::Change,
+        Verdict::Allowed => Access::Admin,
+        Verdict::NotConfigured if is_open => Access::Read,
+        Verdict::Unknown if is_open && authorization.is_none() => Access::Read,
+        Verdict::NotConfigured => return Err(Refusal::NoToken),
+        Verdict::Unknown => return Err(Refusal::Unauthorized),
+        Verdict::TooOften => return Err(Refusal::TooManyGuesses),
+    };
+    Ok(match resource {
+        Resource::Command(_) => Resource::Command(granted),
+        other => other,
+    })
 }
 
 /// The members of a comma-separated list, without the empty ones (RFC 9110 section 5.6.1).
@@ -415,18 +418,18 @@ pub(super) fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-const fn is_unreserved(byte: u8) -> bool {
+pub(super) const fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
 }
 
 /// What RFC 3986 allows in a target, and what browsers leave bare in a query all the same. Bytes beyond ASCII, quotes,
 /// angle brackets, backslashes and fragments are refused.
-fn is_target(byte: u8) -> bool {
+pub(super) fn is_target(byte: u8) -> bool {
     byte.is_ascii_graphic() && !matches!(byte, b'"' | b'<' | b'>' | b'\\' | b'#')
 }
 
 /// `uri-host [":" port]` of RFC 9110 section 7.2. An empty host identifies no server (section 4.2.1) and is refused.
-fn is_host(value: &[u8]) -> bool {
+pub(super) fn is_host(value: &[u8]) -> bool {
     let (host, port) = if let Some(rest) = value.strip_prefix(b"[") {
         let len = len_of(rest, |byte| {
             byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.')

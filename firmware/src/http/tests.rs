@@ -34,8 +34,21 @@ fn play<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, eof: bool, room: usize) 
             outcome.sent.extend_from_slice(&out[..step.written]);
             outcome.codes.extend(step.answered);
             match step.next {
-                Next::Input => break,
+                Next::Input | Next::Stream => break,
                 Next::Step => {}
+                Next::Errand => {
+                    let (words, granted) = connection.errand().unwrap();
+                    let result =
+                        format!("{{\"ran\":\"{} {granted:?}\"}}\n", words.replace('\0', " "));
+                    let (ending, out) = (Ending::Done, &mut out[..room]);
+                    let step = connection.finish_errand(ending, result.as_bytes(), out, &TYPICAL);
+                    outcome.sent.extend_from_slice(&out[..step.written]);
+                    outcome.codes.extend(step.answered);
+                    if step.next == Next::Close {
+                        outcome.closed = true;
+                        return outcome;
+                    }
+                }
                 Next::Room(wanted) => {
                     assert!(wanted > room && wanted <= MAX_ANSWER);
                     assert_eq!((step.consumed, step.written), (0, 0));
@@ -124,6 +137,19 @@ fn cases() -> Vec<(&'static str, Vec<u8>, Vec<u16>, bool)> {
     add("400 for an escaped first slash", b"GET %2Fhello HTTP/1.1\r\nHost: a\r\n\r\n", &[400], true);
     add("404 for a reserved escape", b"GET /api%2Fv1/status HTTP/1.1\r\nHost: a\r\n\r\n", &[404], false);
     add("404 for a long path", b"GET /api/v1/statusx HTTP/1.1\r\nHost: a\r\n\r\n", &[404], false);
+    // Commands.
+    add("command", b"GET /api/v1/link/wan?x HTTP/1.1\r\nHost: a\r\n\r\nHEAD /api/v1/ HTTP/1.1\r\nHost: a\r\n\r\n", &[200, 200], false);
+    add("command after a body", b"GET /api/v1/link HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabcGET /hello HTTP/1.1\r\nHost: a\r\n\r\n", &[200, 200], false);
+    add("command of 1.0", b"GET /api/v1/link HTTP/1.0\r\n\r\n", &[200], true);
+    add("no such command", b"GET /api/v1/nope HTTP/1.1\r\nHost: a\r\n\r\n", &[404], false);
+    add("not a command", b"GET /api/v1/link/ HTTP/1.1\r\nHost: a\r\n\r\n", &[404], false);
+    add("a command with a hole", b"GET /api/v1/link/%00 HTTP/1.1\r\nHost: a\r\n\r\n", &[400], true);
+    add("a long command", format!("GET /api/v1/link/{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(300)).as_bytes(), &[414], true);
+    add("a command that nobody may", b"GET /api/v1/dt HTTP/1.1\r\nHost: a\r\n\r\n", &[403], true);
+    add("a foreign host", b"GET /hello HTTP/1.1\r\nHost: evil\r\n\r\n", &[421], true);
+    add("a foreign host, in 1.0", b"GET /nope HTTP/1.0\r\nHost: evil.example:80\r\n\r\n", &[421], true);
+    add("a foreign authority", b"GET http://evil/hello HTTP/1.1\r\nHost: a\r\n\r\n", &[421], true);
+    add("a host that does not count", b"GET http://a/hello HTTP/1.1\r\nHost: evil\r\n\r\n", &[200], false);
     for method in ["POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH"] {
         add("405", format!("{method} /hello?x HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes(), &[405], false);
     }
@@ -262,7 +288,7 @@ fn answers_are_well_formed_and_say_what_happens_next() {
             if *code != 200 {
                 assert!(
                     head.len() + body.len() <= SMALL_ANSWER
-                        && text(body).starts_with(&code.to_string()),
+                        && text(body).starts_with("{\"error\":\""),
                     "{what}"
                 );
             }
@@ -399,6 +425,54 @@ fn head_is_get_without_the_body() {
     }
     let refused = answer(b"HEAD / HTTP/1.1\r\nContent-Length: x\r\n\r\n");
     assert!(refused.sent.ends_with(b"\r\n\r\n") && refused.closed);
+}
+
+/// What a stream of these pieces looks like, and what the connection wants after it.
+fn streamed(head: &str, pieces: &[&str]) -> (String, Next) {
+    let mut connection = Connection::default();
+    let mut out = vec![0; MAX_ANSWER];
+    let request = format!("GET /api/v1/link HTTP/{head}\r\n\r\n");
+    let step = connection.step(request.as_bytes(), false, &mut out, &TYPICAL);
+    assert_eq!((step.consumed, step.next), (request.len(), Next::Errand));
+    let mut step = connection.begin_stream("text/plain", &mut out);
+    assert_eq!(step.answered, Some(Code::Ok));
+    let mut sent = text(&out[..step.written]).to_string();
+    let mut pieces = pieces.iter();
+    while step.next == Next::Stream {
+        let again = connection.step(b"GET / HTTP/1.1\r\n", false, &mut [], &TYPICAL);
+        assert_eq!((again.consumed, again.next), (0, Next::Stream));
+        step = connection.stream(&mut out, &mut |room| {
+            let piece = pieces.next()?;
+            room[..piece.len()].copy_from_slice(piece.as_bytes());
+            Some(piece.len())
+        });
+        sent += text(&out[..step.written]);
+    }
+    (sent, step.next)
+}
+
+#[test]
+fn an_answer_of_unknown_length_is_sent_as_it_comes() {
+    let (sent, next) = streamed("1.1\r\nHost: a", &["abc", "", "0123456789abcdefg"]);
+    let (head, body) = sent.split_once("\r\n\r\n").unwrap();
+    assert_eq!(field(head, "Transfer-Encoding"), Some("chunked"));
+    assert_eq!(field(head, "Content-Length"), None);
+    assert_eq!(
+        body,
+        "0003\r\nabc\r\n0011\r\n0123456789abcdefg\r\n0000\r\n\r\n"
+    );
+    assert_eq!(next, Next::Step);
+    for version in [
+        "1.1\r\nHost: a\r\nConnection: close",
+        "1.0",
+        "1.0\r\nConnection: keep-alive",
+    ] {
+        let (sent, next) = streamed(version, &["abc", "de"]);
+        let (head, body) = sent.split_once("\r\n\r\n").unwrap();
+        assert_eq!(field(head, "Transfer-Encoding"), None);
+        assert_eq!(field(head, "Connection"), Some("close"));
+        assert_eq!((body, next), ("abcde", Next::Close));
+    }
 }
 
 #[test]

@@ -29,7 +29,7 @@ use hal::net::{Nic, Pool};
 use crate::connections::CONNECTIONS;
 
 pub use histogram::{Histogram, MAX, PERCENTILES, Percentile, Summary};
-pub use report::{json, prometheus};
+pub use report::{json, prometheus, show};
 
 /// Of so many rounds one is stamped, chosen by the low bits of the time it begins at.
 pub const ONE_IN: u32 = 16;

@@ -1,9 +1,10 @@
-//! The accounts as JSON and for Prometheus.
+//! The accounts as JSON, for Prometheus, and for people.
 
 use super::{
     Event, Histogram, KIND_NAMES, Latency, Mode, ONE_IN, PERCENTILES, STAGE_NAMES, STAGES, Stage,
 };
 use crate::http::Out;
+use crate::shell::report::{Column, Report, Value};
 use crate::status::Interface;
 
 /// Shown as `null`; larger than any time.
@@ -13,17 +14,8 @@ const TIMER_NAMES: [&str; 2] = ["asleep", "at_work"];
 /// `/api/v1/latency`: one object. Times are in cycles of the core, whose rate stands with them.
 #[inline(never)]
 pub fn json(out: &mut Out<'_>, latency: &Latency, interfaces: &[Interface<'_>], uptime_us: u64) {
-    let mode = match latency.mode {
-        Mode::Off => "off",
-        Mode::On => "on",
-        Mode::Full => "full",
-    };
     let facts = &latency.facts;
-    let (time, why) = match facts.emulated {
-        why if latency.mode == Mode::Off => ("none", why.unwrap_or("latency=off")),
-        Some(why) => ("emulated", why),
-        None => ("silicon", "the core's monitors count its caches"),
-    };
+    let [mode, time, why] = meaning(latency);
     out.texts(&["{\"latency\":\"", mode, "\",\"time\":\"", time, "\""]);
     out.texts(&[",\"why\":\"", why, "\",\"unit\":\"cycles\""]);
     out.text(",\"source\":\"PMCCNTR_EL0\",\"resolution\":\"1 cycle\"");
@@ -65,6 +57,109 @@ pub fn json(out: &mut Out<'_>, latency: &Latency, interfaces: &[Interface<'_>], 
         comma = ",";
     }
     out.text("]}\n");
+}
+
+/// How much is measured, what its time is, and why.
+fn meaning(latency: &Latency) -> [&'static str; 3] {
+    let mode = match latency.mode {
+        Mode::Off => "off",
+        Mode::On => "on",
+        Mode::Full => "full",
+    };
+    let (time, why) = match latency.facts.emulated {
+        why if latency.mode == Mode::Off => ("none", why.unwrap_or("latency=off")),
+        Some(why) => ("emulated", why),
+        None => ("silicon", "the core's monitors count its caches"),
+    };
+    [mode, time, why]
+}
+
+/// Columns of a histogram's figures, with those that tell which histogram it is in front.
+const FIGURES: [Column; 10] = [
+    Column("of", 10),
+    Column("stage", 9),
+    Column("count", 9),
+    Column("min", 9),
+    Column("p50", 9),
+    Column("p90", 9),
+    Column("p99", 9),
+    Column("p99_9", 9),
+    Column("p99_99", 9),
+    Column("max", 0),
+];
+
+/// The command `latency`: the same, for people, in nanoseconds.
+#[inline(never)]
+pub fn show(
+    report: &mut Report<'_>,
+    latency: &Latency,
+    interfaces: &[Interface<'_>],
+    uptime_us: u64,
+) {
+    let [mode, time, why] = meaning(latency);
+    for (name, text) in [
+        ("latency", mode),
+        ("time", time),
+        ("why", why),
+        ("unit", "ns"),
+    ] {
+        report.field(name, Value::Text(text));
+    }
+    let for_us = uptime_us.saturating_sub(latency.since_us);
+    report.field("measured_for_s", Value::Number(for_us / 1_000_000));
+    let hz = latency.facts.cycles_hz.max(1);
+    // Less than 2^32 cycles, and nanoseconds in a second less than 2^30.
+    let ns = |cycles: u32| Value::Number(u64::from(cycles) * 1_000_000_000 / hz);
+    report.table("figures", &FIGURES, &mut |row| {
+        let mut figures = |of: &str, names: &[&str], histograms: &[Histogram]| {
+            for (stage, histogram) in names.iter().zip(histograms) {
+                let summary = histogram.summary();
+                if summary.count == 0 {
+                    continue;
+                }
+                let mut values = [Value::None; FIGURES.len()];
+                values[..4].copy_from_slice(&[
+                    Value::Text(of),
+                    Value::Text(stage),
+                    Value::Number(summary.count),
+                    ns(summary.min),
+                ]);
+                for (value, cycles) in values[4..].iter_mut().zip(summary.percentiles) {
+                    *value = ns(cycles);
+                }
+                values[FIGURES.len() - 1] = ns(summary.max);
+                row(&values);
+            }
+        };
+        figures("timer", &TIMER_NAMES, &latency.timer);
+        for (kind, stages) in KIND_NAMES.iter().zip(latency.stages.chunks(STAGES)) {
+            figures(kind, &STAGE_NAMES, stages);
+        }
+    });
+    let columns = [
+        Column("kind", 10),
+        Column("interface", 10),
+        Column("uptime_us", 14),
+        Column("total", 9),
+        Column("batch", 6),
+        Column("interrupts", 11),
+        Column("transmit_ring", 0),
+    ];
+    report.table("worst", &columns, &mut |row| {
+        for event in latency.worst.iter().filter(|event| event.total != 0) {
+            let interface = interfaces.get(usize::from(event.port));
+            let ring = event.transmit_ring.map(u64::from);
+            row(&[
+                Value::Text(KIND_NAMES.get(usize::from(event.kind)).unwrap_or(&"")),
+                interface.map_or(Value::None, |interface| Value::Text(interface.name)),
+                Value::Number(event.at_us),
+                ns(event.total),
+                Value::Number(event.batch.into()),
+                Value::Number(event.interrupts.into()),
+                ring.map_or(Value::None, Value::Number),
+            ]);
+        }
+    });
 }
 
 /// `,"name":value` for each.

@@ -1,10 +1,13 @@
 //! The machine as the commands of the bench see it.
 
+use super::armada;
 use super::card::Card;
 use super::console;
 use crate::crash;
 use crate::network::Network;
 use crate::shell::Bench;
+use crate::shell::hardware::Hardware;
+use crate::shell::net::Net;
 use crate::snapshot::Snapshot;
 use crate::status::{Status, StatusSource};
 use hal::arch::{irq, timer};
@@ -13,6 +16,16 @@ use hal::devicetree::Tree;
 pub(super) struct Desk<'a> {
     pub(super) network: &'a mut Network<Card>,
     pub(super) tree: &'static Tree<'static>,
+    pub(super) watch: Option<&'a mut armada::Watch>,
+}
+
+/// Runs the command that somebody on the network waits for, or goes on with it.
+#[cold]
+pub(super) fn run_errand(mut desk: Desk) {
+    if let Some(mut errand) = desk.network.take_errand() {
+        errand.run(&mut desk);
+        desk.network.put_errand(errand);
+    }
 }
 
 impl StatusSource for Desk<'_> {
@@ -63,11 +76,19 @@ impl Bench for Desk<'_> {
         (taken.into(), unexpected.into())
     }
 
+    fn hardware(&mut self) -> Option<&mut dyn Hardware> {
+        Some(self.watch.as_deref_mut()?)
+    }
+
     fn reboot(&mut self) {
         log::warn!("reboot: asked for");
         console::drain();
         crash::ends(true, timer::now_us());
         super::watchdog::reset();
         crash::ends(false, 0);
+    }
+
+    fn net(&mut self) -> Option<&mut dyn Net> {
+        Some(self.network)
     }
 }

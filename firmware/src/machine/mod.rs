@@ -375,7 +375,7 @@ impl Machine {
         let mut network = Network::new(ports, pool, system);
         network.services.configure(random.draw(), timer::now_ns);
         network.services.chargen = args.chargen;
-        network.access = Access::new(args.admin.clone());
+        network.access = Access::new(args.admin.clone(), args.private);
         network.latency = stamps.latency(args.latency, hz, self.tree);
         let shell = Shell::new();
         let (used, size) = heap::usage();
@@ -426,6 +426,7 @@ fn serve(network: &mut Network<Card>, duties: Duties) -> ! {
     // When the network wants to be polled although nothing happened.
     let mut network_us = 0;
     let mut shell_us = u64::MAX;
+    let mut errand_us = u64::MAX;
     loop {
         let mut pending = irq::take();
         if pending & timer_slot.mask() != 0 {
@@ -453,7 +454,13 @@ fn serve(network: &mut Network<Card>, duties: Duties) -> ! {
         }
         if pending & keyboard != 0 || shell_us <= now_us {
             console::service();
-            shell_us = shell.poll(&mut console::Terminal, &mut Desk { network, tree });
+            let watch = watch.as_deref_mut();
+            let mut desk = Desk {
+                network,
+                tree,
+                watch,
+            };
+            shell_us = shell.poll(&mut console::Terminal, &mut desk);
             irq::done_mask(pending & keyboard);
         }
         // Of hundreds of steps on the management bus each second, the network need not know.
@@ -469,9 +476,21 @@ fn serve(network: &mut Network<Card>, duties: Duties) -> ! {
                 Next::At(at_us) => at_us,
                 Next::Idle => u64::MAX,
             };
+            errand_us = network.errand_due_us();
+        }
+        if errand_us <= now_us {
+            let watch = watch.as_deref_mut();
+            desk::run_errand(Desk {
+                network,
+                tree,
+                watch,
+            });
+            errand_us = network.errand_due_us();
+            network_us = 0;
         }
         if network_us > 0 {
             let at_us = network_us.min(watch_us).min(shell_us).min(trial_us);
+            let at_us = at_us.min(errand_us);
             slept = irq::wait(|| timer::set_alarm((at_us != u64::MAX).then_some(at_us)));
         }
     }

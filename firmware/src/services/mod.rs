@@ -79,6 +79,11 @@ impl Services {
         self.clock_ns = Some(clock_ns);
     }
 
+    /// The time since start in microseconds, `round_us` being that at which the round began.
+    pub fn now_us(&self, round_us: u64) -> u64 {
+        self.clock_ns.map_or(round_us, |clock| clock() / 1000)
+    }
+
     /// Serves a datagram, if the frame has one for a service here.
     pub fn datagram(
         &mut self,

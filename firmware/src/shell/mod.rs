@@ -6,12 +6,18 @@
 //! | file | is about |
 //! | --- | --- |
 //! | `line` | editing a line of a terminal |
+//! | `hardware` | what commands see of the board: buses, switch, MAC |
 //! | `report` | results, for people and for programs |
 //! | `commands` | the table |
+//! | `net` | what they see of the network beside its status |
+//! | `errand` | a command for somebody on the network |
 //! | `mod` | running one command at a time, without ever waiting |
 
 mod commands;
+pub mod errand;
+pub mod hardware;
 pub mod line;
+pub mod net;
 pub mod report;
 #[cfg(test)]
 mod tests;
@@ -23,15 +29,17 @@ use hal::devicetree::Tree;
 use heapless::Vec;
 
 use crate::crash;
+use crate::http::{MAX_ANSWER, SMALL_ANSWER};
 use crate::status::StatusSource;
 use crate::trace::{Event as Traced, trace};
+use hardware::Hardware;
 use line::{Event, Line};
 use report::{Format, Report};
 
 pub use commands::commands;
 
-/// Longest result, in bytes.
-pub const MAX_OUTPUT: usize = 16 * 1024;
+/// Longest result, in bytes: with the head of an HTTP answer it fits the transmit buffer of a connection.
+pub const MAX_OUTPUT: usize = MAX_ANSWER - SMALL_ANSWER;
 /// Most words of a line.
 const MAX_WORDS: usize = 16;
 /// Counters whose last values `stats -d` remembers.
@@ -57,8 +65,16 @@ pub trait Bench: StatusSource {
     }
     /// Interrupts taken, and those that nobody had asked for.
     fn interrupts(&self) -> (u64, u64);
+    /// The board's buses, switch and MAC, if it is one that has them.
+    fn hardware(&mut self) -> Option<&mut dyn Hardware> {
+        None
+    }
     /// Starts the machine anew, once the console is empty. Returns only if there is no way.
     fn reboot(&mut self);
+    /// The network, beyond its status.
+    fn net(&mut self) -> Option<&mut dyn net::Net> {
+        None
+    }
 }
 
 /// Who may run a command over the network, each including those before it. The serial console may run all of them.

@@ -79,6 +79,10 @@ const NAMES: [(&str, &str); 14] = [
 ];
 
 impl StatusSource for Sample {
+    fn is_own_name(&self, name: &str) -> bool {
+        !name.contains("evil")
+    }
+
     fn with_status(&self, show: &mut dyn FnMut(&Status<'_>)) {
         let value = |index: usize| {
             if self.is_worst {

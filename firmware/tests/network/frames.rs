@@ -192,7 +192,7 @@ pub fn parse(frame: &[u8]) -> Option<(u8, u32, u32, &[u8])> {
 pub fn corpus() -> Vec<Vec<u8>> {
     let router = Ipv6Address::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
     let mut tcp_data = segment(5000, 80);
-    tcp_data.payload = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    tcp_data.payload = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
     tcp_data.ack_number = Some(TcpSeqNumber(1));
     let mut frames = vec![
         udp(PEER, 5000, V4, 7, b"hello"),

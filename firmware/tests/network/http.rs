@@ -6,7 +6,7 @@ use smoltcp::socket::tcp::State;
 use crate::frames::{V4, V6};
 use crate::world::{SECOND_US, World};
 
-const HELLO: &[u8] = b"GET /hello HTTP/1.1\r\nHost: a\r\n\r\n";
+const HELLO: &[u8] = b"GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
 fn connect(world: &mut World) -> SocketHandle {
     let socket = world.hosts[0].connect(V4, 80);
@@ -78,7 +78,8 @@ fn pipelined_requests_are_answered_in_order_and_completely() {
             let socket = world.hosts[0].connect_with(V4, 80, window);
             world.run_for(SECOND_US);
             let count = 400;
-            let request = format!("GET /{path} HTTP/1.1\r\nHost: abc\r\nX: 0123456789\r\n\r\n");
+            let request =
+                format!("GET /{path} HTTP/1.1\r\nHost: localhost\r\nX: 0123456789\r\n\r\n");
             let all = request.repeat(count);
             let (mut sent, mut heard) = (0, String::new());
             let done = world.run(200 * SECOND_US, |world| {
@@ -223,7 +224,7 @@ fn a_slow_reader_gets_its_pages() {
     let mut world = World::new(1);
     let socket = world.hosts[0].connect_with(V4, 80, 1000);
     world.run_for(SECOND_US);
-    let request = "GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n";
+    let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
     world.hosts[0].say(socket, request.repeat(8).as_bytes());
     world.hosts[0].tcp(socket).close();
     // 1 kB every 5 s.

@@ -7,7 +7,7 @@ use smoltcp::wire::{IpAddress, Ipv4Address, TcpControl, TcpSeqNumber};
 use crate::frames::{V4, V6, parse, segment, syn, tcp};
 use crate::world::{SECOND_US, World};
 
-const HELLO: &[u8] = b"GET /hello HTTP/1.1\r\nHost: a\r\n\r\n";
+const HELLO: &[u8] = b"GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
 fn resets(world: &mut World) -> usize {
     world

@@ -369,6 +369,20 @@ impl Phy {
         self.up
     }
 
+    /// Forgets the link, for whoever takes the PHY's registers over until the next [`Phy::bring_up`]. The link it had.
+    pub fn let_go(&mut self) -> Option<Up> {
+        self.up.take()
+    }
+
+    /// What a look of somebody else's at the status (register 1) tells about a link that was up.
+    pub fn see(&mut self, status: u16) -> Option<Event> {
+        if self.up.is_none() || self.has_link(LocalRegisterCopy::new(status)) {
+            return None;
+        }
+        self.up = None;
+        Some(Event::Down)
+    }
+
     /// What the control register holds once set up.
     fn control(&self) -> FieldValue<u16, Control::Register> {
         let speed = match self.forced.0 {
@@ -505,11 +519,8 @@ impl Phy {
         if self.up.is_none() {
             return self.poll_down(regs).await;
         }
-        if self.has_link(self.status(regs).await?) {
-            return Ok(None);
-        }
-        self.up = None;
-        Ok(Some(Event::Down))
+        let status = self.status(regs).await?;
+        Ok(self.see(status.get()))
     }
 
     async fn status(

@@ -14,6 +14,7 @@ use espressobin_model::doubts::Doubts;
 use espressobin_model::phy::Partner;
 use espressobin_model::switch::{PortId, Timing};
 use hal::net::mdio::{self, OrionMdio, PhyAddr, RegAddr};
+use hal::net::mv88e6xxx::errand::{Answer, Request};
 use hal::net::mv88e6xxx::{
     Bridge, Config, Event, Mailbox, PortIndex, PortSet, Smi, Switch, supervise,
 };
@@ -25,6 +26,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::task::Poll;
 
 /// Our address, and those of stations at ports 1 to 3.
 pub const HOST: [u8; 6] = [0x02, 0, 0, 0, 0, 0x10];
@@ -256,8 +258,34 @@ impl Run<'_> {
         self.until(us, |_| false);
     }
 
+    /// Steps until the answer is there.
+    #[track_caller]
+    pub fn answer<T>(&mut self, ticket: u32, show: impl FnOnce(&Answer) -> T) -> T {
+        let mailbox = &self.rig.mailbox;
+        for _ in 0..100_000 {
+            if let Poll::Ready(answer) = mailbox.answer(ticket) {
+                return show(&answer.expect("somebody was quicker"));
+            }
+            self.step();
+        }
+        panic!("no answer");
+    }
+
+    /// Hands in an errand, as the machine does, and steps until it is done.
+    #[track_caller]
+    pub fn errand<T>(&mut self, request: Request, show: impl FnOnce(&Answer) -> T) -> T {
+        let now = self.rig.now_us();
+        let ticket = self.rig.mailbox.ask(request, now).expect("another errand");
+        self.rig.due_us.set(now);
+        self.answer(ticket, show)
+    }
+
     pub fn has(&self, wanted: impl Fn(&Event) -> bool) -> bool {
         self.events.iter().any(wanted)
+    }
+
+    pub fn now_us(&self) -> u64 {
+        self.rig.now_us()
     }
 
     pub fn is_up(&self, number: u8) -> bool {

@@ -14,7 +14,7 @@ use super::guest::network;
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
 const GREETING: &[u8] = b"Hello, world!";
-const REQUEST: &[u8] = b"GET /hello HTTP/1.1\r\nHost: bench\r\n\r\n";
+const REQUEST: &[u8] = b"GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
 /// Sends datagrams to an echo service and wants each back.
 pub struct UdpEcho {

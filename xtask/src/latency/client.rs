@@ -10,7 +10,7 @@ use crate::error::{Error, Result, failure};
 
 use super::record::Record;
 
-const REQUEST: &[u8] = b"GET /hello HTTP/1.1\r\nHost: target\r\n\r\n";
+const REQUEST: &[u8] = b"GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n";
 const BODY: &[u8] = b"Hello, world!";
 /// Between two looks at a clock, sleeping is too coarse: the rest is spun.
 const SPIN: Duration = Duration::from_micros(200);

@@ -215,7 +215,7 @@ pub fn status(target: SocketAddr) -> String {
         let mut stream = TcpStream::connect_timeout(&target, patience)?;
         stream.set_read_timeout(Some(patience))?;
         stream.write_all(
-            b"GET /api/v1/status HTTP/1.1\r\nHost: target\r\nConnection: close\r\n\r\n",
+            b"GET /api/v1/status HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
         )?;
         let mut answer = Vec::new();
         // Another server may say anything, for as long as it likes.

@@ -13,13 +13,16 @@
 //!
 //! A tree without a switch (U-Boot's own) makes the MAC itself the interface: a [`Conduit`] without tags.
 //!
-//! `socket` and `watch` are the two sides, `plan` reads the tree; here is what starts them.
+//! `socket` and `watch` are the two sides, `plan` reads the tree, `bench` shows it all to the commands; here is what
+//! starts them.
 
+mod bench;
 mod plan;
 mod socket;
 mod watch;
 
 use alloc::boxed::Box;
+use boards::armada3720;
 use core::cell::{Cell, RefCell};
 
 use hal::arch::exceptions::{self, Attempt};
@@ -30,11 +33,10 @@ use hal::devicetree::{Node, Tree, Trigger};
 use hal::dma::cache::Noncoherent;
 use hal::net::bridge::Stations;
 use hal::net::mdio::{OrionMdio, PhyAddr};
-use hal::net::mv88e6xxx::{self, Mailbox, PORTS, PortIndex, PortSet, Smi, Switch};
+use hal::net::mv88e6xxx::{self, Mailbox, PORTS, PortIndex, PortSet, Switch};
 use hal::net::neta::board::{self, RING};
 use hal::net::neta::{self, Descriptor, desc};
-use hal::net::steps::{self, Stepper};
-use hal::net::tag::{Drops, Tagger};
+use hal::net::tag::{Drops, Protocol, Tagger};
 use hal::net::{Counters, Link, MacAddr, MacText, Pool};
 use hal::regs::{Bus, Mmio};
 use hal::soc::armada37xx as soc;
@@ -47,7 +49,7 @@ use crate::random::Random;
 
 use plan::{Interface, Interfaces, Plan, name_unknown};
 use socket::{Conduit, Flags, Members, QUEUE, SOCKETS, bit};
-use watch::{CHECK_US, Supervisor};
+use watch::{CHECK_US, ManagementBus, Supervisor};
 
 pub(super) use socket::Socket;
 pub(super) use watch::Watch;
@@ -70,8 +72,8 @@ const NETA: Block = Block {
 /// Where a boot loader leaves the MAC's address. Source: hal, `net::neta::regs`.
 const MAC_LOW: u32 = 0x2414;
 const MAC_HIGH: u32 = 0x2418;
-
-type Wire = Stepper<'static, OrionMdio<Mmio, SystemClock>, SystemClock>;
+/// Where the management bus of a tree without one is.
+const MDIO: usize = 0x2004;
 
 /// What start-up made of the tree's network, for the interfaces to be built from.
 pub(super) struct Armada {
@@ -144,9 +146,7 @@ pub(super) fn stop_ports(machine: &mut Machine) {
     let (Some(address @ ..32), Some(line)) = (address, management(machine, &node)) else {
         return;
     };
-    let due_us = Cell::new(0);
-    let registers = Smi::new(Stepper::new(line, SystemClock, &due_us), PhyAddr(address));
-    if steps::run(mv88e6xxx::stop_all_ports(registers)).is_ok() {
+    if armada3720::stop_all_ports(line, PhyAddr(address)).is_ok() {
         machine.stopped_us = Some(timer::now_us());
     }
 }
@@ -159,7 +159,7 @@ fn switch<'t>(tree: &'t Tree<'t>) -> Option<Node<'t>> {
 }
 
 /// The controller of the management bus around the switch.
-fn management(machine: &mut Machine, switch: &Node) -> Option<OrionMdio<Mmio, SystemClock>> {
+fn management(machine: &mut Machine, switch: &Node) -> Option<armada3720::Line> {
     let node = switch.parent()?;
     let region = node.reg(0).map_err(|error| left_out(&node, error)).ok()?;
     page(machine, &node)?;
@@ -214,13 +214,17 @@ fn bring_up(
     let plan = switch.and_then(|switch| plan::read(switch, &node, mac_address, wiring));
     let mut interfaces = Interfaces::new();
     let mut supervisor = None;
+    let bus;
     match plan {
         Some(mut plan) => {
             interfaces = core::mem::take(&mut plan.interfaces);
-            supervisor = Some(supervise(machine, plan)?);
+            let (sequence, known, config) = supervise(machine, plan)?;
+            bus = sequence;
+            supervisor = Some((known, config));
         }
         None if switch.is_some() => return None,
         None => {
+            bus = serve_bus(address);
             let name = Name::try_from("eth0").unwrap_or_default();
             let mac = wiring.mac(&name).unwrap_or(mac_address);
             let ports = PortSet::of(PortIndex::ZERO);
@@ -319,7 +323,7 @@ fn bring_up(
         });
         let socket = Socket {
             conduit,
-            mailbox: supervisor.as_ref().map(|supervisor| supervisor.mailbox),
+            mailbox: supervisor.as_ref().map(|_| bus.mailbox),
             port,
             members,
             flags,
@@ -336,6 +340,7 @@ fn bring_up(
         watch: Watch {
             conduit,
             flags,
+            bus,
             supervisor,
             interrupt: slot.mask(),
             check_us: timer::now_us() + CHECK_US,
@@ -346,8 +351,35 @@ fn bring_up(
     })
 }
 
+/// The management bus of a MAC without a switch: nobody's but the commands'.
+fn serve_bus(mac: usize) -> ManagementBus {
+    // SAFETY: in the MAC's block, which is mapped; its driver leaves these registers alone.
+    let bus = unsafe { Mmio::new(mac + MDIO) };
+    let line = OrionMdio::take_over(bus, SystemClock);
+    let due_us: &'static Cell<u64> = Box::leak(Box::new(Cell::new(0)));
+    let mailbox: &'static Mailbox = Box::leak(Box::default());
+    // Where the board has its switch, if it has one.
+    let registers = armada3720::registers(line, PhyAddr(1), due_us);
+    let config = mv88e6xxx::Config {
+        cpu: PortIndex::ZERO,
+        protocol: Protocol::Dsa,
+        device: 0,
+        users: [None; PORTS],
+        bridges: [None; 2],
+        mac: [0; 6],
+    };
+    ManagementBus {
+        mailbox,
+        due_us,
+        sequence: armada3720::serve(registers, config, mailbox),
+    }
+}
+
 /// The switch's sequence, its ports stopped already.
-fn supervise(machine: &mut Machine, plan: Plan) -> Option<(Supervisor, mv88e6xxx::Config)> {
+fn supervise(
+    machine: &mut Machine,
+    plan: Plan,
+) -> Option<(ManagementBus, Supervisor, mv88e6xxx::Config)> {
     let node = plan.node;
     let address = node
         .bus_reg(0)
@@ -360,27 +392,29 @@ fn supervise(machine: &mut Machine, plan: Plan) -> Option<(Supervisor, mv88e6xxx
     let line = management(machine, &node)?;
     let due_us: &'static Cell<u64> = Box::leak(Box::new(Cell::new(0)));
     let mailbox: &'static Mailbox = Box::leak(Box::default());
-    let registers: Smi<Wire> = Smi::new(Stepper::new(line, SystemClock, due_us), PhyAddr(address));
+    let registers = armada3720::registers(line, PhyAddr(address), due_us);
     let mut switch = Switch::new(registers, plan.config.clone());
     match machine.stopped_us {
         Some(us) => info!("switch: ports stopped in {us} us"),
-        None => match steps::run(switch.stop_ports()) {
+        None => match armada3720::stop_ports(&mut switch) {
             Ok(()) => info!("switch: ports stopped in {} us", timer::now_us()),
             // The sequence tries again, and says what is wrong.
             Err(error) => warn!("switch: ports do not stop: {error}"),
         },
     }
     let bridged = plan.config.bridges.into_iter().flatten();
-    let supervisor = Supervisor {
+    let bus = ManagementBus {
         mailbox,
         due_us,
-        sequence: Box::pin(mv88e6xxx::supervise(switch, mailbox)),
+        sequence: armada3720::supervise(switch, mailbox),
+    };
+    let supervisor = Supervisor {
         names: plan.names,
         bridged: bridged.fold(PortSet::EMPTY, |all, bridge| {
             PortSet::from_bits(all.bits() | bridge.members.bits())
         }),
     };
-    Some((supervisor, plan.config))
+    Some((bus, supervisor, plan.config))
 }
 
 fn ring(node: &Node) -> Option<&'static [Descriptor]> {

@@ -1,11 +1,8 @@
 //! The other side: what has to be done beside the frames. The switch's sequence, a step at a time, and a look at the MAC.
 
-use alloc::boxed::Box;
 use core::cell::{Cell, RefCell};
-use core::convert::Infallible;
-use core::future::Future;
-use core::pin::Pin;
 
+use boards::armada3720::Sequence;
 use hal::arch::timer::SystemClock;
 use hal::net::mv88e6xxx::{Event, Mailbox, PORTS, PortIndex, PortSet};
 use hal::net::neta::Fault;
@@ -20,22 +17,25 @@ use crate::trace::{Event as Traced, trace};
 /// Time between two looks at the MAC.
 pub(super) const CHECK_US: u64 = 1_000_000;
 
-/// The switch's sequence and its mailbox.
-pub(super) struct Supervisor {
+/// The management bus: whose sequence it belongs to, and how to reach that.
+pub(super) struct ManagementBus {
     pub(super) mailbox: &'static Mailbox,
     pub(super) due_us: &'static Cell<u64>,
-    pub(super) sequence: Pin<Box<dyn Future<Output = Infallible>>>,
+    pub(super) sequence: Sequence,
+}
+
+/// What is known about the switch on it.
+pub(super) struct Supervisor {
     pub(super) names: [Name; PORTS],
     /// Ports that are no interface of their own: nobody else tells of their links.
     pub(super) bridged: PortSet,
 }
 
 impl Supervisor {
-    /// One step. Whether a link has changed.
-    fn poll(&mut self) -> bool {
-        let _ = steps::step(self.sequence.as_mut());
+    /// Tells what is new. Whether a link has changed.
+    fn tell(&self, mailbox: &Mailbox) -> bool {
         let mut changed = false;
-        while let Some(event) = self.mailbox.take_event() {
+        while let Some(event) = mailbox.take_event() {
             let name = |port: PortIndex| &self.names[usize::from(port.get())];
             match event {
                 Event::Ready { product, revision } => {
@@ -58,7 +58,7 @@ impl Supervisor {
                 Event::Link { port, .. } => {
                     changed = true;
                     if self.bridged.has(port) {
-                        let link = Link::from(self.mailbox.link(port));
+                        let link = Link::from(mailbox.link(port));
                         info!("{}: {}", name(port), LinkLine(link));
                     }
                 }
@@ -67,8 +67,7 @@ impl Supervisor {
                     trace(Traced::PhyFailed(port.get()));
                     warn!("{}: PHY: {cause}", name(port));
                 }
-                Event::RequestFailed(error) => warn!("switch: {error}"),
-                Event::Counters(_) | Event::Address(_) | Event::Vlan(_) | Event::EndOfTable => {}
+                Event::CountersFailed(error) => warn!("switch: {error}"),
             }
         }
         changed
@@ -79,6 +78,7 @@ impl Supervisor {
 pub(in crate::machine) struct Watch {
     pub(super) conduit: &'static RefCell<Conduit>,
     pub(super) flags: &'static Flags,
+    pub(super) bus: ManagementBus,
     pub(super) supervisor: Option<Supervisor>,
     pub(super) interrupt: u32,
     pub(super) check_us: u64,
@@ -92,9 +92,7 @@ pub(in crate::machine) struct Watch {
 impl Watch {
     /// When [`Watch::poll`] wants to be called.
     pub(in crate::machine) fn due_us(&self) -> u64 {
-        let supervisor = self.supervisor.as_ref();
-        self.check_us
-            .min(supervisor.map_or(u64::MAX, |supervisor| supervisor.due_us.get()))
+        self.check_us.min(self.bus.due_us.get())
     }
 
     /// When all links were last looked after.
@@ -127,11 +125,11 @@ impl Watch {
     /// Does what is due. Returns interrupts to be treated as pending: somebody has to look at their interfaces.
     pub(in crate::machine) fn poll(&mut self, now_us: u64, pool: &mut Pool) -> u32 {
         let mut look = false;
-        if let Some(supervisor) = &mut self.supervisor
-            && supervisor.due_us.get() <= now_us
-        {
-            look = supervisor.poll();
-            let rounds = supervisor.mailbox.rounds();
+        if self.bus.due_us.get() <= now_us {
+            let _ = steps::step(self.bus.sequence.as_mut());
+            let mailbox = self.bus.mailbox;
+            look = matches!(&self.supervisor, Some(supervisor) if supervisor.tell(mailbox));
+            let rounds = mailbox.rounds();
             if rounds != self.rounds {
                 (self.rounds, self.links_us) = (rounds, now_us);
             }

@@ -4,16 +4,26 @@
 //! | --- | --- |
 //! | `crash` | the last start that ended badly, and the last events |
 //! | `machine` | the machine itself |
-//! | `network` | interfaces, addresses, counters |
+//! | `network` | interfaces, addresses, neighbours, routes, sockets |
+//! | `counters` | counters, latency |
+//! | `ping` | echo requests |
 
+mod counters;
 mod crash;
 mod machine;
 mod network;
+mod ping;
 
 use super::{Access, Call, Command, Progress, Refusal};
 
 /// All commands by group, in the order that `help` lists them.
-static GROUPS: &[&[Command]] = &[machine::COMMANDS, network::COMMANDS, crash::COMMANDS];
+static GROUPS: &[&[Command]] = &[
+    machine::COMMANDS,
+    network::COMMANDS,
+    counters::COMMANDS,
+    ping::COMMANDS,
+    crash::COMMANDS,
+];
 
 /// All commands.
 pub fn commands() -> impl Iterator<Item = &'static Command> {

@@ -1,9 +1,12 @@
-//! The network: interfaces, addresses, counters, services.
+//! The network: interfaces, addresses, neighbours, routes, sockets.
 
-use super::{Access, Call, Command, Outcome, at_most_one, none};
+use core::fmt;
+use core::net::IpAddr;
+
+use super::{Access, Call, Command, Outcome, at_most_one};
 use crate::shell::report::{Column, Report, Value};
 use crate::shell::{Progress, Refusal};
-use crate::status::{Counter, Duplex, Interface, Link, Status};
+use crate::status::{Duplex, Interface, Link, Status};
 use hal::net::MacText;
 
 /// The commands of this file.
@@ -23,16 +26,23 @@ pub static COMMANDS: &[Command] = &[
         run: ip,
     },
     Command {
-        name: "stats",
-        operands: "[-d] [INTERFACE]",
-        summary: "Counters that are not 0; -d: since the last time they were shown",
+        name: "neigh",
+        operands: "[INTERFACE]",
+        summary: "Neighbours that were heard, peers of the fast path",
         access: Access::Read,
-        run: stats,
+        run: neigh,
+    },
+    Command {
+        name: "route",
+        operands: "[INTERFACE]",
+        summary: "Routes, and how they were come by",
+        access: Access::Read,
+        run: route,
     },
     Command {
         name: "sockets",
-        operands: "",
-        summary: "Services and their open connections",
+        operands: "[SERVICE]",
+        summary: "Sockets: both ends, state, bytes that wait, age",
         access: Access::Read,
         run: sockets,
     },
@@ -113,77 +123,127 @@ fn ip(call: &mut Call) -> Outcome {
     })
 }
 
-fn stats(call: &mut Call) -> Outcome {
-    let (delta, wanted) = match call.words {
-        [] => (false, None),
-        ["-d"] => (true, None),
-        ["-d", name] | [name, "-d"] => (true, Some(*name)),
-        [name] if !name.starts_with('-') => (false, Some(*name)),
-        _ => return Err(Refusal::Usage("stats")),
-    };
+fn neigh(call: &mut Call) -> Outcome {
+    let wanted = at_most_one(call, "neigh")?;
+    interfaces(call, wanted, &mut |_, _| ())?;
+    let net = call.bench.net().ok_or(Refusal::Absent("network"))?;
     let columns = [
         Column("interface", 10),
-        Column("counter", 40),
-        Column(if delta { "since" } else { "value" }, 0),
+        Column("address", 40),
+        Column("mac", 18),
+        Column("age_s", 6),
+        Column("source", 0),
     ];
-    let memory = &mut call.memory.stats;
-    let mut found = wanted.is_none();
-    let report = &mut *call.report;
-    call.bench.with_status(&mut |status| {
-        report.table("counters", &columns, &mut |row| {
-            let mut place = 0;
-            let mut show = |owner: &str, counters: &[Counter]| {
-                let meant = wanted.is_none_or(|name| name == owner);
-                found |= meant;
-                for counter in counters {
-                    // All are counted, so that each keeps its place in the memory; what has none starts from 0.
-                    let before = memory.get(place).copied().unwrap_or(0);
-                    if place == memory.len() {
-                        let _ = memory.push(0);
-                    }
-                    if meant && let Some(last) = memory.get_mut(place) {
-                        *last = counter.value;
-                    }
-                    place += 1;
-                    let value = counter.value - if delta { before.min(counter.value) } else { 0 };
-                    if meant && value != 0 {
-                        row(&[
-                            Value::Text(owner),
-                            Value::Text(counter.name),
-                            Value::Number(value),
-                        ]);
-                    }
-                }
-            };
-            for interface in status.interfaces {
-                show(interface.name, interface.counters);
-            }
-            for service in status.services {
-                show(service.name, service.counters);
-            }
-            show("-", status.counters);
-        });
-    });
-    match found {
-        true => Ok(Progress::Done),
-        false => Err(Refusal::Absent("interface of that name; `link` lists them")),
-    }
-}
-
-fn sockets(call: &mut Call) -> Outcome {
-    none(call, "sockets")?;
-    let report = &mut *call.report;
-    call.bench.with_status(&mut |status| {
-        let columns = [Column("service", 12), Column("connections", 0)];
-        report.table("services", &columns, &mut |row| {
-            for service in status.services {
-                let connections = service.connections;
+    call.report.table("neighbours", &columns, &mut |row| {
+        net.neighbours(&mut |interface, known| {
+            if wanted.is_none_or(|name| name == interface) {
                 row(&[
-                    Value::Text(service.name),
-                    connections.map_or(Value::None, |count| Value::Number(count.into())),
+                    Value::Text(interface),
+                    Value::Shown(&known.address),
+                    Value::Shown(&MacText(known.mac)),
+                    Value::Number(known.age_us / 1_000_000),
+                    Value::Text(known.source),
                 ]);
             }
         });
     });
+    Ok(Progress::Done)
+}
+
+fn route(call: &mut Call) -> Outcome {
+    let wanted = at_most_one(call, "route")?;
+    interfaces(call, wanted, &mut |_, _| ())?;
+    let net = call.bench.net().ok_or(Refusal::Absent("network"))?;
+    let columns = [
+        Column("interface", 10),
+        Column("network", 44),
+        Column("via", 26),
+        Column("origin", 0),
+    ];
+    call.report.table("routes", &columns, &mut |row| {
+        net.routes(&mut |interface, route| {
+            if wanted.is_none_or(|name| name == interface) {
+                let (address, len) = route.network;
+                row(&[
+                    Value::Text(interface),
+                    Value::Shown(&format_args!("{address}/{len}")),
+                    (route.via.as_ref()).map_or(Value::None, |via| Value::Shown(via)),
+                    Value::Text(route.origin.word()),
+                ]);
+            }
+        });
+    });
+    Ok(Progress::Done)
+}
+
+/// An address and a port as a URL has them; `*` for any address.
+struct End(Option<IpAddr>, u16);
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            None => f.write_str("*")?,
+            Some(IpAddr::V4(address)) => write!(f, "{address}")?,
+            Some(IpAddr::V6(address)) => write!(f, "[{address}]")?,
+        }
+        write!(f, ":{}", self.1)
+    }
+}
+
+/// As many as fit a result, at their longest.
+const MAX_SOCKETS: u64 = 64;
+
+fn sockets(call: &mut Call) -> Outcome {
+    let wanted = at_most_one(call, "sockets")?;
+    let net = call.bench.net().ok_or(Refusal::Absent("network"))?;
+    let columns = [
+        Column("protocol", 9),
+        Column("interface", 10),
+        Column("local", 24),
+        Column("peer", 24),
+        Column("state", 13),
+        Column("rx_queue", 9),
+        Column("tx_queue", 9),
+        Column("age_s", 7),
+        Column("service", 0),
+    ];
+    let (mut shown, mut left_out) = (0, 0);
+    call.report.table("sockets", &columns, &mut |row| {
+        net.sockets(&mut |socket| {
+            if wanted.is_some_and(|name| name != socket.service) {
+                return;
+            }
+            if shown == MAX_SOCKETS {
+                left_out += 1;
+                return;
+            }
+            shown += 1;
+            let local = End(socket.local.0, socket.local.1);
+            let peer = socket.peer.map(|(address, port)| End(Some(address), port));
+            let queued = |side: usize| {
+                let queued = socket.queued.map(|queued| queued[side] as u64);
+                queued.map_or(Value::None, Value::Number)
+            };
+            row(&[
+                Value::Text(socket.protocol),
+                socket.interface.map_or(Value::None, Value::Text),
+                Value::Shown(&local),
+                peer.as_ref().map_or(Value::None, |peer| Value::Shown(peer)),
+                (socket.state.as_ref()).map_or(Value::None, |state| Value::Shown(state)),
+                queued(0),
+                queued(1),
+                (socket.age_us).map_or(Value::None, |age_us| Value::Number(age_us / 1_000_000)),
+                Value::Text(socket.service),
+            ]);
+        });
+    });
+    if wanted.is_some() && shown == 0 {
+        return Err(Refusal::Absent(
+            "socket of that service; `sockets` lists them",
+        ));
+    }
+    if left_out > 0 {
+        call.report.field("left_out", Value::Number(left_out));
+    }
     Ok(Progress::Done)
 }

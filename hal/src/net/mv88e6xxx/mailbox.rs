@@ -1,6 +1,7 @@
-//! Between the driver's sequence and the rest of the program: news one way, requests the other.
+//! Between the driver's sequence and the rest of the program: news one way, [errands](super::errand) the other.
 
-use super::{BringUpError, Canary, PORTS, PortIndex, PortSet, atu, mib, vtu};
+use super::errand::Errand;
+use super::{BringUpError, Canary, PORTS, PortIndex, PortSet, mib};
 use crate::net::phy::{self, Up};
 use crate::net::steps;
 use core::cell::{Cell, RefCell};
@@ -77,30 +78,8 @@ pub enum Event {
     },
     /// All links are down, all ports are stopped, and the chip is brought up anew.
     Repair(Trouble),
-    /// The counters asked for are in the mailbox.
-    Counters(PortIndex),
-    /// An address, as asked for.
-    Address(atu::Entry),
-    /// A VLAN, as asked for.
-    Vlan(vtu::Entry),
-    /// The table asked for has no more entries.
-    EndOfTable,
-    /// What was asked for could not be had.
-    RequestFailed(steps::Error),
-}
-
-/// Something to do between two looks at the links.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Request {
-    /// Read the counters of a port into the mailbox.
-    Counters(PortIndex),
-    /// Show the addresses of a database.
-    Addresses {
-        /// 0 for ports that are networks of their own, 1 and 2 for the bridges.
-        fid: u16,
-    },
-    /// Show the VLANs.
-    Vlans,
+    /// The counters of a port could not be read.
+    CountersFailed(steps::Error),
 }
 
 /// Between [`supervise`](super::supervise) and the rest of the program.
@@ -108,8 +87,8 @@ pub enum Request {
 pub struct Mailbox {
     events: RefCell<Deque<Event, 32>>,
     lost_events: Cell<u32>,
-    request: Cell<Option<Request>>,
-    counters: RefCell<[mib::Snapshot; PORTS]>,
+    pub(super) errand: RefCell<Errand>,
+    pub(super) held: Cell<PortSet>,
     totals: RefCell<[mib::Totals; PORTS]>,
     totals_wanted: Cell<PortSet>,
     links: Cell<[Option<Up>; PORTS]>,
@@ -124,23 +103,9 @@ impl Mailbox {
         self.events.try_borrow_mut().ok()?.pop_front()
     }
 
-    /// Asks for something; false if the last request still waits.
-    pub fn ask(&self, request: Request) -> bool {
-        let free = self.request.get().is_none();
-        if free {
-            self.request.set(Some(request));
-        }
-        free
-    }
-
     /// The link of a port.
     pub fn link(&self, port: PortIndex) -> Option<Up> {
         self.links.get()[port.index()]
-    }
-
-    /// The counters of a port as of the last [`Request::Counters`].
-    pub fn counters(&self, port: PortIndex) -> mib::Snapshot {
-        self.counters.borrow()[port.index()]
     }
 
     /// Asks for fresh [`Mailbox::total`]s of a port. They come within some rounds, and asking again meanwhile is nothing.
@@ -179,10 +144,6 @@ impl Mailbox {
         self.failures.get()
     }
 
-    pub(super) fn has_room(&self) -> bool {
-        !self.events.borrow().is_full()
-    }
-
     pub(super) fn tell(&self, event: Event) {
         if self.events.borrow_mut().push_back(event).is_err() {
             self.lost_events.set(self.lost_events.get().wrapping_add(1));
@@ -203,19 +164,12 @@ impl Mailbox {
     pub(super) fn note_repair(&self, trouble: Trouble) {
         self.repairs.set(self.repairs.get().wrapping_add(1));
         self.links.set([None; PORTS]);
+        self.held.set(PortSet::EMPTY);
         self.tell(Event::Repair(trouble));
     }
 
     pub(super) fn note_failure(&self) {
         self.failures.set(self.failures.get().wrapping_add(1));
-    }
-
-    pub(super) fn request(&self) -> Option<Request> {
-        self.request.get()
-    }
-
-    pub(super) fn end_request(&self) {
-        self.request.set(None);
     }
 
     /// The next port whose totals are wanted, of those after `last` first.
@@ -239,10 +193,5 @@ impl Mailbox {
             .borrow_mut()
             .iter_mut()
             .for_each(mib::Totals::cleared);
-    }
-
-    pub(super) fn set_counters(&self, port: PortIndex, snapshot: mib::Snapshot) {
-        self.counters.borrow_mut()[port.index()] = snapshot;
-        self.tell(Event::Counters(port));
     }
 }

@@ -24,6 +24,7 @@
 //! a PHY that the reset woke up takes most of a second to link, the writes two milliseconds.
 
 pub mod atu;
+pub mod errand;
 mod global1;
 mod global2;
 mod mailbox;
@@ -34,7 +35,7 @@ pub mod smi;
 pub mod vtu;
 
 pub use global2::Phys;
-pub use mailbox::{Event, Mailbox, Request, Trouble};
+pub use mailbox::{Event, Mailbox, Trouble};
 pub use port::Canary;
 pub use ports::{PortIndex, PortSet};
 pub use smi::Smi;
@@ -254,6 +255,13 @@ pub struct Switch<R> {
     /// A PHY's failure was told and not yet overcome.
     failed: PortSet,
     phy_bus_is_idle: bool,
+    /// Ports whose interrupt somebody else has read away.
+    unsettled: PortSet,
+}
+
+/// The address of a port's PHY on the switch's inner bus.
+const fn phy_addr(port: PortIndex) -> PhyAddr {
+    PhyAddr(0x10 + port.get())
 }
 
 impl<R: Registers> Switch<R> {
@@ -266,7 +274,7 @@ impl<R: Registers> Switch<R> {
             // Ports 0 and 5 have no PHY inside.
             (1..=4)
                 .contains(&port.get())
-                .then(|| Phy::new(PhyAddr(0x10 + port.get()), phy::Kind::Topaz, setting))
+                .then(|| Phy::new(phy_addr(port), phy::Kind::Topaz, setting))
         });
         Switch {
             regs,
@@ -274,6 +282,7 @@ impl<R: Registers> Switch<R> {
             phys,
             failed: PortSet::EMPTY,
             phy_bus_is_idle: false,
+            unsettled: PortSet::EMPTY,
         }
     }
 
@@ -335,12 +344,11 @@ impl<R: Registers> Switch<R> {
     async fn power_down_phys(&mut self) -> Result<(), Error> {
         for port in (1..=4).filter_map(PortIndex::new) {
             let mut bus = Phys::new(&mut self.regs, &mut self.phy_bus_is_idle);
-            let addr = PhyAddr(0x10 + port.get());
             let result = match &mut self.phys[port.index()] {
                 Some(phy) => phy.power_down(&mut bus).await,
                 None => {
                     let kind = phy::Kind::Topaz;
-                    let mut unused = Phy::new(addr, kind, Setting::default());
+                    let mut unused = Phy::new(phy_addr(port), kind, Setting::default());
                     unused.power_down(&mut bus).await
                 }
             };
@@ -407,6 +415,9 @@ impl<R: Registers> Switch<R> {
         let Some(phy) = &mut self.phys[port.index()] else {
             return Ok(());
         };
+        if mailbox.held().has(port) {
+            return Ok(());
+        }
         let mut bus = Phys::new(&mut self.regs, &mut self.phy_bus_is_idle);
         let result = match (self.failed.has(port), interrupt) {
             (true, _) => phy.bring_up(&mut bus).await.map(|()| None),
@@ -416,6 +427,16 @@ impl<R: Registers> Switch<R> {
                 Err(error) => Err(error),
             },
         };
+        self.note_link(port, result, mailbox).await
+    }
+
+    /// Tells what is new about a PHY, and forgets who was behind a link that is gone.
+    async fn note_link(
+        &mut self,
+        port: PortIndex,
+        result: Result<Option<phy::Event>, phy::Error>,
+        mailbox: &Mailbox,
+    ) -> Result<(), steps::Error> {
         if let Some(phy::Event::Down) = self.note_phy(port, result, mailbox)
             && let Role::User { fid, .. } = self.config.role(port)
             && fid != 0
@@ -480,7 +501,9 @@ impl<R: Registers> Switch<R> {
         }
         Ok(sources.phys)
     }
+}
 
+impl<W: Registers> Switch<Smi<W>> {
     /// Watches links, canary and watchdog until something is wrong.
     async fn watch(&mut self, mailbox: &Mailbox) -> Trouble {
         let users = self.config.user_ports();
@@ -496,9 +519,10 @@ impl<R: Registers> Switch<R> {
                 Err(trouble) => return trouble,
             };
             let all = round.is_multiple_of(FULL_ROUND);
+            let unsettled = core::mem::take(&mut self.unsettled);
             for port in users.iter() {
                 let interrupt = interrupts.has(port);
-                if (all || interrupt)
+                if (all || interrupt || unsettled.has(port))
                     && let Err(error) = self.poll_link(port, interrupt, mailbox).await
                 {
                     return Trouble::Access(error);
@@ -508,12 +532,6 @@ impl<R: Registers> Switch<R> {
             // The next in turn, and after the last the first.
             let next = watched.iter().find(|port| *port > canary);
             canary = next.or(watched.iter().next()).unwrap_or(canary);
-            if let Some(request) = mailbox.request() {
-                if let Err(error) = self.answer(request, mailbox).await {
-                    mailbox.tell(Event::RequestFailed(error));
-                }
-                mailbox.end_request();
-            }
             if round.is_multiple_of(TOTALS_ROUND) {
                 let next = watched.iter().find(|port| *port > counted);
                 mailbox.want_totals(next.or(watched.iter().next()).unwrap_or(counted));
@@ -522,45 +540,12 @@ impl<R: Registers> Switch<R> {
                 counted = port;
                 match mib::snapshot(&mut self.regs, port).await {
                     Ok(snapshot) => mailbox.add_totals(port, snapshot, self.regs.now_us()),
-                    Err(error) => mailbox.tell(Event::RequestFailed(error)),
+                    Err(error) => mailbox.tell(Event::CountersFailed(error)),
                 }
             }
             mailbox.end_round();
-            let took = self.regs.now_us().saturating_sub(start);
-            self.regs.sleep_us(ROUND_US.saturating_sub(took)).await;
+            self.rest(start + ROUND_US, mailbox).await;
         }
-    }
-
-    async fn answer(&mut self, request: Request, mailbox: &Mailbox) -> Result<(), steps::Error> {
-        match request {
-            Request::Counters(port) => {
-                let snapshot = mib::snapshot(&mut self.regs, port).await?;
-                mailbox.set_counters(port, snapshot);
-            }
-            Request::Addresses { fid } => {
-                let mut walk = atu::Walk::new(fid);
-                while let Some(entry) = walk.next(&mut self.regs).await? {
-                    self.tell_patiently(Event::Address(entry), mailbox).await;
-                }
-                self.tell_patiently(Event::EndOfTable, mailbox).await;
-            }
-            Request::Vlans => {
-                let mut walk = vtu::Walk::default();
-                while let Some(entry) = walk.next(&mut self.regs).await? {
-                    self.tell_patiently(Event::Vlan(entry), mailbox).await;
-                }
-                self.tell_patiently(Event::EndOfTable, mailbox).await;
-            }
-        }
-        Ok(())
-    }
-
-    /// A table is longer than the mailbox: gives its reader a little time.
-    async fn tell_patiently(&mut self, event: Event, mailbox: &Mailbox) {
-        if !mailbox.has_room() {
-            self.regs.sleep_us(1_000).await;
-        }
-        mailbox.tell(event);
     }
 }
 
@@ -584,7 +569,7 @@ impl<R: Registers> Switch<R> {
 /// while let Some(event) = mailbox.take_event() { /* one line on the console */ }
 /// # }
 /// ```
-pub async fn supervise<R: Registers>(mut switch: Switch<R>, mailbox: &Mailbox) -> Infallible {
+pub async fn supervise<W: Registers>(mut switch: Switch<Smi<W>>, mailbox: &Mailbox) -> Infallible {
     let mut told = None;
     loop {
         match switch.bring_up().await {
@@ -614,6 +599,7 @@ pub async fn supervise<R: Registers>(mut switch: Switch<R>, mailbox: &Mailbox) -
             }
         }
         mailbox.end_round();
-        switch.regs.sleep_us(RETRY_US).await;
+        let again_us = switch.regs.now_us() + RETRY_US;
+        switch.rest(again_us, mailbox).await;
     }
 }

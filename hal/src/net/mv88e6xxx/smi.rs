@@ -46,6 +46,12 @@ impl<R: Registers> Smi<R> {
         }
     }
 
+    /// The wires of the management bus themselves.
+    pub(super) fn wire(&mut self) -> &mut R {
+        self.idle = false;
+        &mut self.wire
+    }
+
     async fn wait_idle(&mut self) -> Result<(), Error> {
         wait_clear(
             &mut self.wire,

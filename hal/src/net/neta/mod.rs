@@ -331,6 +331,7 @@ pub struct Neta<B: Bus, D: Dma, const RX: usize, const TX: usize> {
     mib: Mib,
     checks: u32,
     last_dma_error: Option<u32>,
+    loopback: bool,
 }
 
 impl<B: Bus, D: Dma, const RX: usize, const TX: usize> Neta<B, D, RX, TX> {
@@ -373,6 +374,7 @@ impl<B: Bus, D: Dma, const RX: usize, const TX: usize> Neta<B, D, RX, TX> {
             mib: Mib::default(),
             checks: 0,
             last_dma_error: None,
+            loopback: false,
         })
     }
 
@@ -535,6 +537,7 @@ impl<B: Bus, D: Dma, const RX: usize, const TX: usize> Neta<B, D, RX, TX> {
     fn start(&mut self, clock: &mut impl Clock) -> Result<(), Error> {
         let bus = &mut self.bus;
         MAC_CONTROL_0.modify(bus, MacControl0::PORT_ENABLE::SET);
+        MAC_CONTROL_1.modify(bus, MacControl1::LOOPBACK.val(self.loopback.into()));
         // The link is forced down: only then may the port's mode change.
         MAC_CONTROL_2.modify(
             bus,
@@ -677,6 +680,34 @@ impl<B: Bus, D: Dma, const RX: usize, const TX: usize> Neta<B, D, RX, TX> {
         let clocks = u64::from(time_us) * u64::from(self.config.core_clock_hz / 1_000_000);
         let clocks = clocks.clamp(1, RXQ_TIME_MAX.into()) as u32;
         RXQ_TIME.nth(QUEUE).set(&mut self.bus, clocks);
+    }
+
+    /// When received frames interrupt.
+    pub fn coalescing(&self) -> Coalescing {
+        self.config.coalescing
+    }
+
+    /// Whether frames come back, see [`Neta::set_loopback`].
+    pub fn loopback(&self) -> bool {
+        self.loopback
+    }
+
+    /// Has every frame sent come back instead of going out on the wires, and none come from there. Survives restarts.
+    ///
+    /// # Source
+    ///
+    /// Inherited: MUSDK neta_hw.h names the bit. *Unverified*: what happens on the wires meanwhile.
+    pub fn set_loopback(&mut self, on: bool) {
+        self.loopback = on;
+        MAC_CONTROL_1.modify(&mut self.bus, MacControl1::LOOPBACK.val(on.into()));
+    }
+
+    /// Shows what the registers hold by name and offset, but for those that a read changes: counters, and what the
+    /// descriptor counts are given back by. Of the queues, the one in use.
+    pub fn registers(&mut self, show: &mut dyn FnMut(&'static str, u32, u32)) {
+        for (name, offset) in NAMED {
+            show(name, *offset, self.bus.read(*offset));
+        }
     }
 
     /// Sets which frames are let in, at any time.

@@ -69,6 +69,7 @@ register_bitfields![u32,
         /// In units of 2 bytes.
         FRAME_LIMIT OFFSET(2) NUMBITS(13) []
     ],
+    pub MacControl1 [ LOOPBACK OFFSET(5) NUMBITS(1) [] ],
     pub MacControl2 [
         IN_BAND OFFSET(0) NUMBITS(1) [],
         PCS_ENABLE OFFSET(3) NUMBITS(1) [],
@@ -215,6 +216,8 @@ pub const TXQ_TOKEN_COUNT: Regs<(), Rw, QUEUES, 16> = Regs::at(0x2700);
 pub const TXQ_TOKEN_CONFIG: Regs<(), Rw, QUEUES, 16> = Regs::at(0x2704);
 /// GMAC control 0, 0x2c00.
 pub const MAC_CONTROL_0: Reg<MacControl0::Register, Rw> = Reg::at(0x2c00);
+/// GMAC control 1, 0x2c04.
+pub const MAC_CONTROL_1: Reg<MacControl1::Register, Rw> = Reg::at(0x2c04);
 /// GMAC control 2, 0x2c08.
 pub const MAC_CONTROL_2: Reg<MacControl2::Register, Rw> = Reg::at(0x2c08);
 /// GMAC autonegotiation config, 0x2c0c.
@@ -253,3 +256,70 @@ pub const TX_MTU: Reg<(), Rw> = Reg::at(0x3e0c);
 pub const TX_TOKEN_SIZE: Reg<(), Rw> = Reg::at(0x3e14);
 /// Queue token size in bits, 0x3e40 + 4q.
 pub const TXQ_TOKEN_SIZE: Regs<(), Rw, QUEUES> = Regs::at(0x3e40);
+
+/// Registers that a read does not change, by name and offset; of the queues, the one in use.
+pub const NAMED: &[(&str, u32)] = &[
+    ("rxq_config", RXQ_CONFIG.nth(super::QUEUE).offset()),
+    ("rxq_base", RXQ_BASE.nth(super::QUEUE).offset()),
+    ("rxq_size", RXQ_SIZE.nth(super::QUEUE).offset()),
+    ("rxq_threshold", RXQ_THRESHOLD.nth(super::QUEUE).offset()),
+    ("rxq_status", RXQ_STATUS.nth(super::QUEUE).offset()),
+    ("rxq_current", RXQ_CURRENT.nth(super::QUEUE).offset()),
+    ("rx_dma_reset", RX_DMA_RESET.offset()),
+    ("mbus_retry", MBUS_RETRY.offset()),
+    ("unit_cause", UNIT_CAUSE.offset()),
+    ("unit_mask", UNIT_MASK.offset()),
+    ("error_address", ERROR_ADDRESS.offset()),
+    ("unit_control", UNIT_CONTROL.offset()),
+    ("window_base_0", WINDOW_BASE.nth(super::QUEUE).offset()),
+    ("window_size_0", WINDOW_SIZE.nth(super::QUEUE).offset()),
+    ("window_disable", WINDOW_DISABLE.offset()),
+    ("window_protect", WINDOW_PROTECT.offset()),
+    ("port_config", PORT_CONFIG.offset()),
+    ("port_config_extend", PORT_CONFIG_EXTEND.offset()),
+    ("mac_low", MAC_LOW.offset()),
+    ("mac_high", MAC_HIGH.offset()),
+    ("sdma_config", SDMA_CONFIG.offset()),
+    ("vlan_queue", VLAN_QUEUE.offset()),
+    ("port_status", PORT_STATUS.offset()),
+    ("txq_command", TXQ_COMMAND.offset()),
+    ("marvell_header", MARVELL_HEADER.offset()),
+    ("rx_minimum", RX_MINIMUM.offset()),
+    ("ether_type_priority", ETHER_TYPE_PRIORITY.offset()),
+    ("txq_command_1", TXQ_COMMAND_1.offset()),
+    ("clock_divider", CLOCK_DIVIDER.offset()),
+    ("acceleration", ACCELERATION.offset()),
+    ("cpu_map_0", CPU_MAP.nth(super::QUEUE).offset()),
+    ("rxq_time", RXQ_TIME.nth(super::QUEUE).offset()),
+    ("queue_cause", QUEUE_CAUSE.offset()),
+    ("queue_mask", QUEUE_MASK.offset()),
+    ("packet_cause", PACKET_CAUSE.offset()),
+    ("packet_mask", PACKET_MASK.offset()),
+    ("misc_cause", MISC_CAUSE.offset()),
+    ("misc_mask", MISC_MASK.offset()),
+    ("irq_enable", IRQ_ENABLE.offset()),
+    ("rxq_command", RXQ_COMMAND.offset()),
+    (
+        "txq_token_count",
+        TXQ_TOKEN_COUNT.nth(super::QUEUE).offset(),
+    ),
+    (
+        "txq_token_config",
+        TXQ_TOKEN_CONFIG.nth(super::QUEUE).offset(),
+    ),
+    ("mac_control_0", MAC_CONTROL_0.offset()),
+    ("mac_control_1", MAC_CONTROL_1.offset()),
+    ("mac_control_2", MAC_CONTROL_2.offset()),
+    ("autonegotiation", AUTONEG.offset()),
+    ("mac_status", MAC_STATUS.offset()),
+    ("mac_control_4", MAC_CONTROL_4.offset()),
+    ("unicast_0", UNICAST.nth(super::QUEUE).offset()),
+    ("txq_base", TXQ_BASE.nth(super::QUEUE).offset()),
+    ("txq_size", TXQ_SIZE.nth(super::QUEUE).offset()),
+    ("txq_status", TXQ_STATUS.nth(super::QUEUE).offset()),
+    ("txq_current", TXQ_CURRENT.nth(super::QUEUE).offset()),
+    ("tx_dma_reset", TX_DMA_RESET.offset()),
+    ("tx_mtu", TX_MTU.offset()),
+    ("tx_token_size", TX_TOKEN_SIZE.offset()),
+    ("txq_token_size", TXQ_TOKEN_SIZE.nth(super::QUEUE).offset()),
+];
