@@ -3,6 +3,7 @@
 //! Only frames that belong to no open connection come by here. What is merely damaged goes on: the stack drops it.
 
 use hal::net::MacAddr;
+use hal::net::drops::Reason;
 use hal::net::smoltcp::MAX_FRAME;
 use smoltcp::iface::Interface;
 use smoltcp::phy::ChecksumCapabilities;
@@ -18,20 +19,40 @@ const ICMPV6: u8 = 58;
 /// Of all groups, only mDNS has datagrams for us.
 const MDNS: [u8; 2] = [0x14, 0xe9];
 
+/// Why it may not.
+pub const REASONS: [Reason; 6] = [
+    Reason::Oversize,
+    Reason::SourceMac,
+    Reason::OtherStation,
+    Reason::SourceAddress,
+    Reason::ToGroup,
+    Reason::Ipv6Malformed,
+];
+
 /// Whether the stack may see a frame.
 ///
 /// Not if it is longer than what may be answered, for somebody else, or has a source that nobody can have or that is
 /// ours. And nothing sent to a group may be answered by a reset or an ICMP error (RFC 1122, 3.2.2 and 4.2.3.10;
 /// RFC 4443, 2.4).
-pub fn admits(frame: &[u8], mac: MacAddr, iface: &Interface) -> bool {
+///
+/// # Errors
+///
+/// Why not.
+pub fn admit(frame: &[u8], mac: MacAddr, iface: &Interface) -> Result<(), Reason> {
     let Some(head) = frame.first_chunk::<34>() else {
-        return true;
+        return Ok(());
     };
     let to_group = head[0] & 1 != 0;
-    if frame.len() > MAX_FRAME || head[6] & 1 != 0 || !to_group && head[..6] != mac {
-        return false;
+    if frame.len() > MAX_FRAME {
+        return Err(Reason::Oversize);
     }
-    match [head[12], head[13]] {
+    if head[6] & 1 != 0 {
+        return Err(Reason::SourceMac);
+    }
+    if !to_group && head[..6] != mac {
+        return Err(Reason::OtherStation);
+    }
+    let (forged, welcome) = match [head[12], head[13]] {
         [0x08, 0x00] => {
             let source = Ipv4Address::new(head[26], head[27], head[28], head[29]);
             let to = Ipv4Address::new(head[30], head[31], head[32], head[33]);
@@ -46,7 +67,7 @@ pub fn admits(frame: &[u8], mac: MacAddr, iface: &Interface) -> bool {
                 true => !to_group,
                 false => head[23] != TCP,
             };
-            !forged && welcome
+            (forged, welcome)
         }
         [0x86, 0xdd] => match frame.first_chunk::<58>() {
             Some(head) => {
@@ -65,11 +86,16 @@ pub fn admits(frame: &[u8], mac: MacAddr, iface: &Interface) -> bool {
                     UDP => head[56..58] == MDNS,
                     _ => false,
                 };
-                !forged && welcome
+                (forged, welcome)
             }
-            None => false,
+            None => return Err(Reason::Ipv6Malformed),
         },
-        _ => true,
+        _ => return Ok(()),
+    };
+    match (forged, welcome) {
+        (true, _) => Err(Reason::SourceAddress),
+        (false, false) => Err(Reason::ToGroup),
+        (false, true) => Ok(()),
     }
 }
 

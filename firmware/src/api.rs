@@ -14,6 +14,14 @@ pub fn write(out: &mut Out<'_>, status: &Status<'_>) {
         out.part(|out| {
             out.text(if index == 0 { "" } else { "," });
             interface(out, one);
+            out.text(",\"drops\":{");
+            let mut first = true;
+            status.drops(index, &mut |reason, count| {
+                out.texts(&[if first { "\"" } else { ",\"" }, reason.name(), "\":"]);
+                out.decimal(count);
+                first = false;
+            });
+            out.text("}}");
         });
     }
     out.part(|out| out.text("],\"devices\":{"));
@@ -99,7 +107,6 @@ fn interface(out: &mut Out<'_>, interface: &Interface<'_>) {
         out.text(",\"port_counters_age_seconds\":");
         out.seconds(age_us);
     }
-    out.text("}");
 }
 
 fn address(out: &mut Out<'_>, address: &Address) {

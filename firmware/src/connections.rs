@@ -277,6 +277,13 @@ impl Connection {
         self.seen.0
     }
 
+    /// What nearly every segment that is of use changes: state, bytes received, bytes under way.
+    #[inline]
+    pub fn standing(&self) -> (State, usize, usize) {
+        let socket = self.sockets.get::<Socket>(self.handle);
+        (socket.state(), socket.recv_queue(), socket.send_queue())
+    }
+
     /// The number of its interface.
     pub fn interface(&self) -> usize {
         usize::from(self.key.interface)

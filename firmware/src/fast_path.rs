@@ -54,6 +54,12 @@ pub struct Flows {
     pub now_us: u64,
     /// The stack asked for a neighbour (ARP, neighbour solicitation): somebody waits for the answer.
     pub asked: bool,
+    /// When it last asked, in microseconds.
+    pub asked_us: u64,
+    /// How often it did.
+    pub asks: u32,
+    /// Frames that the stack sent but for those.
+    pub sent: u32,
     flows: [Flow; FLOWS],
 }
 
@@ -62,6 +68,9 @@ impl Default for Flows {
         Flows {
             now_us: 0,
             asked: false,
+            asked_us: 0,
+            asks: 0,
+            sent: 0,
             flows: [Flow::default(); FLOWS],
         }
     }
@@ -105,9 +114,16 @@ impl Observer for Flows {
         };
         if head[12..14] != [0x08, 0x00] || head[0] & 1 != 0 {
             // Anything else is rare; that it asks for a neighbour need not be told apart from what else it may be.
-            self.asked |= head[12..14] != [0x08, 0x00] && head[0] & 1 != 0;
+            let asks = head[12..14] != [0x08, 0x00] && head[0] & 1 != 0;
+            self.asked |= asks;
+            if asks {
+                self.asked_us = self.now_us;
+            }
+            self.asks = self.asks.wrapping_add(asks.into());
+            self.sent = self.sent.wrapping_add((!asks).into());
             return;
         }
+        self.sent = self.sent.wrapping_add(1);
         let remote = word(head, 30);
         let mut mac = MacAddr::default();
         mac.copy_from_slice(&head[..6]);

@@ -9,6 +9,7 @@ pub mod api;
 pub mod bootargs;
 pub mod connections;
 pub mod crash;
+pub mod drops;
 pub mod echo;
 pub mod fast_path;
 pub mod http;

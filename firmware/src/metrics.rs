@@ -96,6 +96,22 @@ pub fn write(out: &mut Out<'_>, status: &Status<'_>) {
     });
     counters(out, "device_", "device", devices);
 
+    let help = "Received frames that nobody got, by reason.";
+    out.part(|out| family(out, "", "rx_dropped_total", "counter", help));
+    // A part for each owner: which reasons there were may change before the next buffer.
+    for owner in 0..status.interfaces.len() + status.devices.len() {
+        out.part(|out| {
+            let name = status.drops(owner, &mut |_, _| {}).unwrap_or_default();
+            status.drops(owner, &mut |reason, count| {
+                out.text("ristretto_rx_dropped_total{interface=\"");
+                label(out, name);
+                out.texts(&["\",reason=\"", reason.name(), "\"} "]);
+                out.decimal(count);
+                out.text("\n");
+            });
+        });
+    }
+
     let services = status.services.iter();
     gauge(
         out,

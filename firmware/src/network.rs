@@ -20,11 +20,14 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
 
+use hal::net::drops::Tally;
 use hal::net::smoltcp::Lent;
 use hal::net::{Frame, Link, Nic, Pool};
 use heapless::String;
 use log::{info, warn};
-use smoltcp::iface::{Config, Interface, PollResult, SocketHandle, SocketSet, SocketStorage};
+use smoltcp::iface::{
+    Config, Interface, PollIngressSingleResult, PollResult, SocketHandle, SocketSet, SocketStorage,
+};
 use smoltcp::socket::tcp::State;
 use smoltcp::socket::udp;
 use smoltcp::time::Instant;
@@ -35,13 +38,14 @@ use crate::admission;
 use crate::connections::{
     Class, Connections, RECEIVE_BYTES, Segment, Service, TRANSMIT_BYTES, classify,
 };
+use crate::drops::{self, Fate, Outcome, Reason};
 use crate::echo;
 use crate::fast_path::{self, Flows, Verdict};
 use crate::http;
 use crate::latency::{Answers, InPlace, Kind, Latency, clock};
 use crate::neighbours::Neighbours;
 use crate::ping;
-use crate::services::{self, Outcome, Services};
+use crate::services::{self, Services};
 use crate::shell::errand::{Ending, Errand, Ticket};
 use crate::snapshot::{Snapshot, System};
 
@@ -69,6 +73,8 @@ const IDLE_LIMIT_US: u64 = 50_000_000;
 const ERRAND_LIMIT_US: u64 = 10_000_000;
 /// A neighbour that has not answered for this long is given up: on a LAN, one that exists takes a millisecond.
 const NEIGHBOUR_LIMIT_US: u64 = 500_000;
+/// The stack asks for neighbours once in so long, whoever they are.
+const ASK_PAUSE_US: u64 = 1_000_000;
 /// Datagrams that wait for the UDP echo service, of interfaces where the fast path does not know the way.
 const UDP_DATAGRAMS: usize = 16;
 
@@ -76,7 +82,7 @@ const UDP_DATAGRAMS: usize = 16;
 pub type Name = String<15>;
 
 /// Frames an interface counted above its driver.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct StackCounters {
     /// Echo requests answered in place.
     pub icmp_echoes: u64,
@@ -86,16 +92,34 @@ pub struct StackCounters {
     pub udp_echoes_slow: u64,
     /// Times that UDP echoes were given up because their neighbour did not answer.
     pub udp_echoes_undeliverable: u64,
-    /// Fragments dropped: nothing here reassembles.
-    pub fragments: u64,
-    /// Frames dropped ahead of the stack, see [`admission`].
-    pub refused: u64,
+    /// Other frames that somebody had use for, see [`Outcome::Delivered`].
+    pub delivered: u64,
+    /// Frames that nobody had use for.
+    pub drops: Tally,
 }
 
 impl StackCounters {
-    /// Name, help text and value of each counter, but for [`Self::refused`]: shown for all interfaces together.
-    pub fn each(&self) -> [(&'static str, &'static str, u64); 5] {
+    /// Frames that the driver handed up and somebody had use for. With those in [`Self::drops`]: all.
+    pub fn taken(&self) -> u64 {
+        self.icmp_echoes + self.udp_echoes + self.delivered
+    }
+
+    /// Frames that the stack was not to see, see [`admission`].
+    pub fn refused(&self) -> u64 {
+        admission::REASONS
+            .iter()
+            .map(|reason| self.drops.get(*reason))
+            .sum()
+    }
+
+    /// Name, help text and value of each counter; the drops are shown on their own.
+    pub fn each(&self) -> [(&'static str, &'static str, u64); 6] {
         [
+            (
+                "rx_delivered",
+                "Received frames that somebody had use for",
+                self.taken(),
+            ),
             (
                 "icmp_echoes_in_place",
                 "ICMP echo requests answered in the receive buffer",
@@ -119,7 +143,7 @@ impl StackCounters {
             (
                 "rx_fragments_dropped",
                 "IP fragments dropped: nothing here reassembles",
-                self.fragments,
+                self.drops.get(Reason::Fragment),
             ),
         ]
     }
@@ -249,10 +273,106 @@ impl<N: Nic> Port<N> {
         now_us + RETRY_BLOCKED_US
     }
 
+    /// Whether every frame that the driver handed up is in the books once, and none for an unknown reason.
+    pub fn books_balance(&self) -> bool {
+        let received = self.nic.counters().rx_frames;
+        let drops = &self.counters.drops;
+        received == self.counters.taken() + drops.sum() && drops.get(Reason::StackUnknown) == 0
+    }
+
+    /// What shows what became of a frame.
+    fn evidence(&self) -> Evidence {
+        let counters = self.nic.counters();
+        Evidence {
+            sent: self.flows.sent,
+            asks: self.flows.asks,
+            queued: drops::queued(&self.sockets),
+            unsent: counters.tx_no_buffer,
+        }
+    }
+
+    /// What became of a frame that the stack has seen, but no connection.
+    fn judge(
+        &self,
+        frame: &[u8],
+        seen: PollIngressSingleResult,
+        before: Evidence,
+        after: Evidence,
+        now_us: u64,
+    ) -> Outcome {
+        let shown = before.sent != after.sent
+            || before.unsent != after.unsent
+            || before.queued != after.queued;
+        if shown && cfg!(not(debug_assertions)) {
+            return Outcome::Delivered;
+        }
+        if seen == PollIngressSingleResult::None {
+            return Outcome::Dropped(Reason::TcpChecksum);
+        }
+        let fate = drops::fate(frame, self.nic.mac(), &self.iface, &self.sockets);
+        let answer_to = match fate {
+            Fate::Dropped(reason) => {
+                debug_assert!(!shown, "{reason:?}, but taken: {frame:02x?}");
+                return Outcome::Dropped(reason);
+            }
+            Fate::Segment { resets: true, .. } => return Outcome::Dropped(Reason::TcpReset),
+            _ if shown => return Outcome::Delivered,
+            Fate::Taken => return Outcome::Delivered,
+            Fate::Queued => return Outcome::Dropped(Reason::SocketFull),
+            Fate::Answered(peer) | Fate::Segment { source: peer, .. } => peer,
+        };
+        // Asked for the neighbour just now, or so lately that the stack does not do it again.
+        let asked = before.asks != after.asks || now_us < self.flows.asked_us + ASK_PAUSE_US;
+        Outcome::Dropped(
+            match asked || drops::is_unreachable(&self.iface, answer_to) {
+                true => Reason::NoWayBack,
+                false => Reason::StackUnknown,
+            },
+        )
+    }
+
+    /// What became of a segment that nothing showed of.
+    #[cold]
+    #[inline(never)]
+    fn judge_segment(&self, frame: &[u8], seen: PollIngressSingleResult) -> Outcome {
+        if seen == PollIngressSingleResult::None {
+            return Outcome::Dropped(Reason::TcpChecksum);
+        }
+        match drops::fate(frame, self.nic.mac(), &self.iface, &self.sockets) {
+            Fate::Dropped(reason) => Outcome::Dropped(reason),
+            // It may have told of a window, or counted as one of three.
+            Fate::Segment { bare: true, .. } => Outcome::Delivered,
+            _ => Outcome::Dropped(Reason::TcpUnexpected),
+        }
+    }
+
+    /// Why a SYN found no place.
+    #[cold]
+    fn why_not_opened(&self, frame: &[u8]) -> Reason {
+        match drops::fate(frame, self.nic.mac(), &self.iface, &self.sockets) {
+            Fate::Dropped(reason) => reason,
+            _ if !admission::is_sound_segment(frame) => Reason::TcpChecksum,
+            _ => Reason::TableFull,
+        }
+    }
+
     fn block(&mut self) {
         self.blocked = true;
         self.nic.interrupt_on_space(true);
     }
+}
+
+/// See [`Port::evidence`].
+#[derive(Clone, Copy)]
+struct Evidence {
+    /// Frames sent, but for questions.
+    sent: u32,
+    /// Questions for neighbours.
+    asks: u32,
+    /// Datagrams that wait in sockets.
+    queued: usize,
+    /// Frames that found no buffer to be sent in.
+    unsent: u64,
 }
 
 /// When [`Network::poll`] wants to be called again.
@@ -423,6 +543,7 @@ impl<N: Nic> Network<N> {
         }
         port.flows.now_us = now_us;
         port.unflushed = true;
+        self.pool.samples.turn_to(index, now_us);
         let mut budget = BUDGET;
         // Frames that may be received before the transmit ring is asked for room again.
         let mut room = 0;
@@ -487,6 +608,7 @@ impl<N: Nic> Network<N> {
                 if port.reflects && services::reflect(frame.bytes_mut(), port.nic.mac()) =>
             {
                 self.services.reflected += 1;
+                port.counters.delivered += 1;
                 Some((frame.bytes().len(), Kind::Reflected))
             }
             Verdict::Pass => None,
@@ -504,15 +626,26 @@ impl<N: Nic> Network<N> {
             }),
             _ => None,
         };
-        match connection {
+        let outcome = match connection {
             Some(connection) => self.receive_for(connection, index, &frame, harvest, now_us),
-            None if self.receive_unconnected(index, &mut frame, &class, harvest, now_us) => {
+            None => self.receive_unconnected(index, &mut frame, &class, harvest, now_us),
+        };
+        // The one place where a frame that was not answered in place ends: each counts once.
+        let counters = &mut self.ports[index].counters;
+        match outcome {
+            Outcome::Answer => {
+                counters.delivered += 1;
                 self.answer_in_place(index, frame, Kind::Udp, stamped.then_some(harvest));
-                return false;
             }
-            None => {}
+            Outcome::Delivered => {
+                counters.delivered += 1;
+                self.pool.put(frame);
+            }
+            Outcome::Dropped(reason) => {
+                counters.drops.count(reason);
+                self.pool.discard(frame, reason);
+            }
         }
-        self.pool.put(frame);
         false
     }
 
@@ -540,19 +673,20 @@ impl<N: Nic> Network<N> {
         frame: &Frame,
         harvest: u32,
         now_us: u64,
-    ) {
+    ) -> Outcome {
         let stack = self.latency.stamp();
         let port = &mut self.ports[index];
+        let place = self.connections.get(connection);
+        let (sent, standing) = (port.flows.sent, place.standing());
         let mut lent = Lent {
             nic: &mut port.nic,
             pool: &mut self.pool,
             observer: &mut port.flows,
             frame: Some(frame),
         };
-        let sockets = self.connections.get(connection).sockets();
-        port.iface
-            .poll_ingress_single(instant(now_us), &mut lent, sockets);
-        let place = self.connections.get(connection);
+        let seen = port
+            .iface
+            .poll_ingress_single(instant(now_us), &mut lent, place.sockets());
         // The others stream: no segment of theirs is the answer to another.
         if let Some(stack) = stack
             && matches!(place.service, Some(Service::Echo | Service::Http))
@@ -562,10 +696,15 @@ impl<N: Nic> Network<N> {
             self.latency.asked(connection, answers, harvest, stack);
         }
         self.connections.touch(connection);
+        let moved = self.connections.get(connection).standing() != standing;
+        let port = &mut self.ports[index];
+        match moved || port.flows.sent != sent {
+            true => Outcome::Delivered,
+            false => port.judge_segment(frame.bytes(), seen),
+        }
     }
 
-    /// A frame that belongs to no connection: it opens one, or is for the interface itself, or for nobody. Whether it is
-    /// now an answer, to be sent.
+    /// A frame that belongs to no connection: it opens one, or is for the interface itself, or for nobody.
     #[inline(never)]
     fn receive_unconnected(
         &mut self,
@@ -574,16 +713,34 @@ impl<N: Nic> Network<N> {
         class: &Class,
         harvest: u32,
         now_us: u64,
-    ) -> bool {
+    ) -> Outcome {
         let port = &mut self.ports[index];
         let now = instant(now_us);
+        let mut used = false;
         if addressing::concerns(frame.bytes()) {
-            port.addressing.on_frame(now, frame.bytes());
+            used = port.addressing.on_frame(now, frame.bytes());
             port.touched = true;
         }
-        if !admission::admits(frame.bytes(), port.nic.mac(), &port.iface) {
-            port.counters.refused += 1;
-            return false;
+        match self.receive_admitted(index, frame, class, harvest, now_us) {
+            Outcome::Dropped(_) if used => Outcome::Delivered,
+            outcome => outcome,
+        }
+    }
+
+    /// The same once addressing has seen it.
+    #[inline(always)]
+    fn receive_admitted(
+        &mut self,
+        index: usize,
+        frame: &mut Frame,
+        class: &Class,
+        harvest: u32,
+        now_us: u64,
+    ) -> Outcome {
+        let port = &mut self.ports[index];
+        let now = instant(now_us);
+        if let Err(reason) = admission::admit(frame.bytes(), port.nic.mac(), &port.iface) {
+            return Outcome::Dropped(reason);
         }
         if addressing::concerns(frame.bytes()) || is_neighbour_answer(frame.bytes()) {
             let Port {
@@ -594,18 +751,19 @@ impl<N: Nic> Network<N> {
         if let Some(ping) = &mut self.ping
             && ping.hear(index, frame.bytes(), self.services.now_us(now_us))
         {
-            return false;
+            return Outcome::Delivered;
         }
         match class {
             Class::Tcp(segment) if segment.opens && port.serves && segment.service().is_some() => {
-                // If there is no place, no reset either: the peer asks again in a second, and by then somebody is idle.
-                if let Some(connection) = self.open(segment, frame.bytes(), now_us) {
-                    self.latency.forget(connection);
-                    self.receive_for(connection, index, frame, harvest, now_us);
-                }
-                return false;
+                return match self.open(segment, frame.bytes(), now_us) {
+                    Some(connection) => {
+                        self.latency.forget(connection);
+                        self.receive_for(connection, index, frame, harvest, now_us)
+                    }
+                    // No reset either: the peer asks again in a second, and by then somebody is idle.
+                    None => Outcome::Dropped(self.ports[index].why_not_opened(frame.bytes())),
+                };
             }
-            Class::Fragment => port.counters.fragments += 1,
             _ if may_be_group_query(frame.bytes()) => {
                 port.reports_until_us = now_us + REPORTS_LAST_US;
             }
@@ -614,16 +772,19 @@ impl<N: Nic> Network<N> {
                 let outcome = self
                     .services
                     .datagram(frame, index as u8, mac, &port.iface, now_us);
-                if outcome != Outcome::Pass {
-                    if self.services.iperf3.is_complete() {
-                        self.connections.touch(self.services.iperf3.control_place());
-                    }
-                    return outcome == Outcome::Answer;
+                if outcome != services::Outcome::Pass && self.services.iperf3.is_complete() {
+                    self.connections.touch(self.services.iperf3.control_place());
+                }
+                match outcome {
+                    services::Outcome::Pass => {}
+                    services::Outcome::Answer => return Outcome::Answer,
+                    services::Outcome::Done => return Outcome::Delivered,
+                    services::Outcome::Guarded => return Outcome::Dropped(Reason::UdpGuard),
                 }
             }
             _ => {}
         }
-        let sent_before = port.nic.counters().tx_frames;
+        let before = port.evidence();
         let stack = self.latency.stamp();
         let mut lent = Lent {
             nic: &mut port.nic,
@@ -631,9 +792,16 @@ impl<N: Nic> Network<N> {
             observer: &mut port.flows,
             frame: Some(frame),
         };
-        port.iface
+        let seen = port
+            .iface
             .poll_ingress_single(now, &mut lent, &mut port.sockets);
         port.touched = true;
+        let after = port.evidence();
+        let outcome = match class {
+            // An ICMP error may say so; the datagram is lost all the same.
+            Class::Fragment => Outcome::Dropped(Reason::Fragment),
+            _ => port.judge(frame.bytes(), seen, before, after, now_us),
+        };
         let mut service = 0;
         if port.sockets.get::<udp::Socket>(port.udp_echo).can_recv() {
             service = self.latency.stamp().unwrap_or(0);
@@ -641,7 +809,7 @@ impl<N: Nic> Network<N> {
             poll_sockets(port, &mut self.pool, &mut self.input[..], now_us);
         }
         if let Some(stack) = stack
-            && port.nic.counters().tx_frames != sent_before
+            && port.flows.sent != before.sent
             && let Some(kind) = Kind::of(frame.bytes())
         {
             let stamps = [harvest, stack, service];
@@ -653,7 +821,7 @@ impl<N: Nic> Network<N> {
             port.flows.asked = false;
             self.connections.touch_all(index);
         }
-        false
+        outcome
     }
 
     /// A place for a new connection, its socket listening for the SYN in `frame`.
@@ -725,6 +893,7 @@ impl<N: Nic> Network<N> {
         // Only what the service wrote is an answer: an acknowledgement is none.
         let answers = began.filter(|(_, queued)| connection.socket().send_queue() > *queued);
         port.unflushed = true;
+        port.flows.now_us = now_us;
         let mut lent = Lent {
             nic: &mut port.nic,
             pool: &mut self.pool,
@@ -889,6 +1058,7 @@ impl<N: Nic> Network<N> {
             system: &self.system,
             access: &self.access,
             latency: &self.latency,
+            samples: &self.pool.samples,
             now_us,
         };
         connection.errand_since_us = None;
@@ -951,6 +1121,7 @@ impl<N: Nic> Network<N> {
                 system,
                 access: &self.access,
                 latency: &self.latency,
+                samples: &self.pool.samples,
                 now_us,
             };
             let contiguous = socket.peek(waiting).map_or(0, <[u8]>::len);

@@ -3,6 +3,7 @@
 use core::fmt::Write;
 use core::iter;
 
+use hal::net::drops::{Reason, Samples};
 use hal::net::{Count, Nic};
 use heapless::{String, Vec};
 use smoltcp::wire::IpAddress;
@@ -13,8 +14,8 @@ use crate::latency::Latency;
 use crate::network::Port;
 use crate::services::Services;
 use crate::status::{
-    Address, Counter, Device, Duplex, Interface, Link, MAX_ADDRESSES, MAX_COUNTERS, MAX_INTERFACES,
-    Service, Status, StatusSource, Table,
+    Address, Counter, Device, Discards, Duplex, Interface, Link, MAX_ADDRESSES, MAX_COUNTERS,
+    MAX_INTERFACES, Service, Status, StatusSource, Table,
 };
 
 /// What does not change after start-up.
@@ -52,6 +53,8 @@ pub struct Snapshot<'a, N: Nic> {
     pub access: &'a Access,
     /// How long answers take.
     pub latency: &'a Latency,
+    /// What discarded frames looked like.
+    pub samples: &'a Samples,
     /// The moment, in microseconds since start.
     pub now_us: u64,
 }
@@ -106,7 +109,7 @@ impl<N: Nic> StatusSource for Snapshot<'_, N> {
             let all = all.map(|(name, help, value)| Counter { name, help, value });
             let _ = counters.push(all.take(MAX_COUNTERS).collect());
             port.nic.refresh_counters();
-            let _ = tables.push(PortTable(&port.nic));
+            let _ = tables.push(PortTable(port));
             let nic = &port.nic;
             for (number, name) in (0..).map_while(|number| Some((number, nic.device(number)?))) {
                 if devices.iter().all(|device| device.name != name) {
@@ -137,6 +140,7 @@ impl<N: Nic> StatusSource for Snapshot<'_, N> {
                     .nic
                     .port_counters_at_us()
                     .map(|at_us| self.now_us.saturating_sub(at_us)),
+                drops: table,
             })
             .collect();
         let count = |name, help, value| Counter { name, help, value };
@@ -218,7 +222,7 @@ impl<N: Nic> StatusSource for Snapshot<'_, N> {
             count(
                 "frames_refused",
                 "Frames too long, for others, or with an impossible sender or receiver",
-                self.ports.iter().map(|port| port.counters.refused).sum(),
+                self.ports.iter().map(|port| port.counters.refused()).sum(),
             ),
         ];
         let urls: Vec<&str, { MAX_INTERFACES * 2 }> = urls.iter().map(String::as_str).collect();
@@ -239,6 +243,7 @@ impl<N: Nic> StatusSource for Snapshot<'_, N> {
             http_answers: self.answers,
             urls: &urls,
             latency: self.latency,
+            samples: Some(self.samples),
         });
     }
 
@@ -260,11 +265,18 @@ impl<N: Nic> StatusSource for Snapshot<'_, N> {
 }
 
 /// Counters of a card's port in a switch.
-struct PortTable<'a, N>(&'a N);
+struct PortTable<'a, N: Nic>(&'a Port<N>);
 
 impl<N: Nic> Table for PortTable<'_, N> {
     fn get(&self, index: usize) -> Option<Counter<'_>> {
-        self.0.port_counter(index).map(counter)
+        self.0.nic.port_counter(index).map(counter)
+    }
+}
+
+impl<N: Nic> Discards for PortTable<'_, N> {
+    fn count(&self, reason: Reason) -> u64 {
+        let by_driver = reason.counted_in(self.0.nic.counters());
+        self.0.counters.drops.get(reason) + by_driver
     }
 }
 

@@ -6,6 +6,7 @@
 use crate::http::{AnswerCounters, Verdict};
 use crate::latency::Latency;
 use core::net::IpAddr;
+use hal::net::drops::{Reason, Samples};
 
 pub use crate::addressing::Origin;
 
@@ -72,6 +73,39 @@ pub struct Status<'a> {
     pub urls: &'a [&'a str],
     /// How long answers take.
     pub latency: &'a Latency,
+    /// What discarded frames looked like: traffic, and not everybody's business.
+    pub samples: Option<&'a Samples>,
+}
+
+impl<'a> Status<'a> {
+    /// Received frames that nobody got, by reason: of interface number `owner`, or behind those of a device. Only
+    /// reasons that there were. `None` if there is no such owner.
+    pub fn drops(&self, owner: usize, show: &mut dyn FnMut(Reason, u64)) -> Option<&'a str> {
+        let mut some = |reason, count| {
+            if count > 0 {
+                show(reason, count);
+            }
+        };
+        if let Some(interface) = self.interfaces.get(owner) {
+            for reason in Reason::ALL {
+                some(reason, interface.drops.count(reason));
+            }
+            return Some(interface.name);
+        }
+        let device = self.devices.get(owner - self.interfaces.len())?;
+        for counter in each(device.counters) {
+            if let Some(reason) = Reason::of_counter(counter.name) {
+                some(reason, counter.value);
+            }
+        }
+        Some(device.name)
+    }
+}
+
+/// Who discards received frames.
+pub trait Discards {
+    /// How many, for one reason.
+    fn count(&self, reason: Reason) -> u64;
 }
 
 /// One network interface.
@@ -93,6 +127,8 @@ pub struct Interface<'a> {
     pub port: &'a dyn Table,
     /// How old those are, in microseconds, if they were read already.
     pub port_age_us: Option<u64>,
+    /// Received frames that nobody got.
+    pub drops: &'a dyn Discards,
 }
 
 /// Hardware that interfaces share.

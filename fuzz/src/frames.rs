@@ -116,6 +116,11 @@ impl World {
                 BUFFERS,
                 "buffers are lost"
             );
+            assert!(
+                self.network.ports[0].books_balance(),
+                "frames are lost: {:?}",
+                self.network.ports[0].counters
+            );
             match next {
                 Next::Again => {}
                 Next::Idle => return None,

@@ -74,6 +74,7 @@ impl StatusSource for Nothing {
             http_answers: &AnswerCounters::default(),
             urls: &[],
             latency: &firmware::latency::Latency::off(),
+            samples: None,
         });
     }
 }

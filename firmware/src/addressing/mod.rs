@@ -320,29 +320,31 @@ impl Addressing {
         len
     }
 
-    /// Sees a received frame ahead of the stack; those that [`concerns`] is false for are not needed.
-    pub fn on_frame(&mut self, now: Instant, frame: &[u8]) {
+    /// Sees a received frame ahead of the stack; those that [`concerns`] is false for are not needed. Whether it was
+    /// of use.
+    pub fn on_frame(&mut self, now: Instant, frame: &[u8]) -> bool {
         let Ok(ethernet) = EthernetFrame::new_checked(frame) else {
-            return;
+            return false;
         };
         match ethernet.ethertype() {
             EthernetProtocol::Arp => self.on_arp(now, ethernet.payload()),
             EthernetProtocol::Ipv6 => self.on_ipv6(now, ethernet.payload()),
-            _ => {}
+            _ => false,
         }
     }
 
-    fn on_arp(&mut self, now: Instant, packet: &[u8]) {
+    fn on_arp(&mut self, now: Instant, packet: &[u8]) -> bool {
         let Ok(arp) = ArpPacket::new_checked(packet).and_then(|packet| ArpRepr::parse(&packet))
         else {
-            return;
+            return false;
         };
-        if let Some((addr, with)) = self.prober.conflicts_with(&arp) {
+        let conflict = self.prober.conflicts_with(&arp);
+        if let Some((addr, with)) = conflict {
             self.prober.conflict(now, &mut self.random);
             self.notice(now, Event::Conflict { addr, with });
         }
         match self.claims.on_arp(now, self.mac, &arp) {
-            Verdict::Ignore => {}
+            Verdict::Ignore => return conflict.is_some(),
             Verdict::Answer(frame) => self.send(frame),
             Verdict::Defended(addr, with) => {
                 self.send(Frame::ArpAnnounce(addr));
@@ -353,9 +355,10 @@ impl Addressing {
                 self.notice(now, Event::Conflict { addr, with });
             }
         }
+        true
     }
 
-    fn on_ipv6(&mut self, now: Instant, packet: &[u8]) {
+    fn on_ipv6(&mut self, now: Instant, packet: &[u8]) -> bool {
         match slaac::read(packet) {
             Some(slaac::Message::Advert { router, body }) if self.ipv6 == Ipv6Config::Automatic => {
                 self.slaac.on_advert(now, router, body);
@@ -365,8 +368,9 @@ impl Addressing {
             Some(slaac::Message::DuplicateCheck(addr)) if self.has_ipv6(addr) => {
                 self.send(Frame::NeighborDefend(addr));
             }
-            _ => {}
+            _ => return false,
         }
+        true
     }
 
     fn has_ipv6(&self, addr: Ipv6Address) -> bool {

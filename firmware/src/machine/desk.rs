@@ -40,6 +40,7 @@ impl StatusSource for Desk<'_> {
             system: &self.network.system,
             access: &self.network.access,
             latency: &self.network.latency,
+            samples: &self.network.pool.samples,
             now_us: timer::now_us(),
         };
         snapshot.with_status(show);

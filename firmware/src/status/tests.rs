@@ -140,6 +140,7 @@ impl StatusSource for Sample {
             counters: &counters,
             port: if self.is_worst { &many } else { &NONE },
             port_age_us: self.is_worst.then_some(u64::MAX),
+            drops: self,
         };
         let devices = [
             Device {
@@ -223,7 +224,18 @@ impl StatusSource for Sample {
             http_answers: &http_answers,
             urls: &["http://10.0.2.15/", "http://espressobin.local/"],
             latency: &Latency::off(),
+            samples: None,
         });
+    }
+}
+
+impl Discards for Sample {
+    fn count(&self, reason: Reason) -> u64 {
+        match reason {
+            _ if self.is_worst => u64::MAX,
+            Reason::TcpChecksum => 3,
+            _ => 0,
+        }
     }
 }
 

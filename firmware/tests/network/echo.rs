@@ -35,7 +35,7 @@ fn udp_of_every_size_comes_back() {
             assert_eq!(came.as_deref(), Some(&payload[..len]), "{to} {len}");
         }
     }
-    let counters = world.network.ports[0].counters;
+    let counters = &world.network.ports[0].counters;
     assert!(counters.udp_echoes > 70, "the fast path was taken");
     assert!(counters.udp_echoes_slow > 70, "and the slow one");
     world.assert_rest();

@@ -404,6 +404,8 @@ impl World {
     }
 
     fn check(&mut self) {
+        let port = &self.network.ports[0];
+        assert!(port.books_balance(), "{:?}", port.counters);
         let card = &self.network.ports[0].nic;
         assert!(card.is_flushed(), "frames wait for a doorbell");
         assert_eq!(

@@ -10,6 +10,7 @@
 //! A frame starts two bytes after a cache line, so that the IP header is aligned to 4 bytes and a virtio header, or
 //! the two bytes that NETA writes first, or a DSA tag to be inserted, fit in front.
 
+use super::drops::{Reason, Samples};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
@@ -143,6 +144,8 @@ pub struct Pool {
     /// With what is known of their lines.
     free: Vec<Frame>,
     made: usize,
+    /// What discarded frames looked like.
+    pub samples: Samples,
 }
 
 impl Pool {
@@ -151,6 +154,7 @@ impl Pool {
         let mut pool = Pool {
             free: Vec::new(),
             made: 0,
+            samples: Samples::default(),
         };
         pool.grow(count);
         pool
@@ -191,6 +195,13 @@ impl Pool {
     pub fn put(&mut self, frame: Frame) {
         // Never reallocates: there is room for every frame that the pool made.
         self.free.push(frame);
+    }
+
+    /// Takes back the buffer of a received frame that nobody gets. To be counted by the caller, once.
+    #[cold]
+    pub fn discard(&mut self, frame: Frame, reason: Reason) {
+        self.samples.keep(reason, frame.bytes());
+        self.put(frame);
     }
 
     /// Buffers free now.

@@ -2,6 +2,7 @@
 
 pub mod bridge;
 pub mod checksum;
+pub mod drops;
 pub mod frame;
 pub mod mdio;
 pub mod mv88e6xxx;

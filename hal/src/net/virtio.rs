@@ -11,6 +11,7 @@
     reason = "the crate cannot know who owns a buffer that the device writes"
 )]
 
+use super::drops::{Reason, SAMPLE_BYTES};
 use super::phy::Pause;
 use super::{Counters, Frame, Link, MacAddr, Nic, Pool, frame::HEADROOM};
 use alloc::boxed::Box;
@@ -278,11 +279,14 @@ impl<H: Hal, T: Transport> Nic for VirtioNic<H, T> {
             }
             let len = len.map_or(0, |len| (len as usize).saturating_sub(self.header));
             if len < ETHERNET_HEADER || !frame.set_len(len) {
-                match len {
-                    0..ETHERNET_HEADER => self.counters.rx_runt += 1,
-                    _ => self.counters.rx_bad_completion += 1,
-                }
-                pool.put(frame);
+                let (count, reason) = match len {
+                    0..ETHERNET_HEADER => (&mut self.counters.rx_runt, Reason::Runt),
+                    _ => (&mut self.counters.rx_bad_completion, Reason::BadCompletion),
+                };
+                *count += 1;
+                // As much as there may be.
+                frame.set_len(len.min(SAMPLE_BYTES));
+                pool.discard(frame, reason);
                 continue;
             }
             self.counters.rx_frames += 1;

@@ -20,6 +20,7 @@
 //!
 //! Spec: IEEE 802.1Q-2022, 6.9 and 9.6.
 
+use super::drops::Reason;
 use super::{Coalescing, Count, Counters, Frame, Link, MacAddr, Nic, Pool};
 use core::cell::RefCell;
 use heapless::{Deque, Vec};
@@ -95,12 +96,12 @@ impl<N: Nic> Trunk<N> {
                     let lot = &mut self.lots[owner];
                     if let Err(frame) = lot.frames.push_back(frame) {
                         lot.queue_full += 1;
-                        pool.put(frame);
+                        pool.discard(frame, Reason::QueueFull);
                     }
                 }
                 None => {
                     self.strangers += 1;
-                    pool.put(frame);
+                    pool.discard(frame, Reason::OtherVlan);
                 }
             }
         }

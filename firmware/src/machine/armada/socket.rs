@@ -7,6 +7,7 @@ use core::cell::{Cell, RefCell};
 
 use hal::arch::{irq, timer};
 use hal::net::bridge::Stations;
+use hal::net::drops::Reason;
 use hal::net::mv88e6xxx::{Mailbox, PORTS, PortIndex, PortSet};
 use hal::net::neta::board;
 use hal::net::tag::{Drop, Drops, Source, Tagger};
@@ -174,12 +175,12 @@ impl Conduit {
                 let queue = &mut self.queues[usize::from(owner.get())];
                 if let Err((frame, _)) = queue.push_back((frame, source.port)) {
                     self.queue_full += 1;
-                    pool.put(frame);
+                    pool.discard(frame, Reason::QueueFull);
                 }
             }
             Err(reason) => {
                 self.drops.count(reason);
-                pool.put(frame);
+                pool.discard(frame, reason.into());
             }
         }
     }
@@ -290,7 +291,7 @@ impl Socket {
     fn receive_admitted(&mut self, frame: Frame, pool: &mut Pool) -> Option<Frame> {
         let (mut frame, mut turns) = (frame, HARVEST);
         while !self.admits(&frame) {
-            pool.put(frame);
+            pool.discard(frame, Reason::OtherStation);
             turns -= 1;
             if turns == 0 {
                 let waiting = &self.flags.waiting;

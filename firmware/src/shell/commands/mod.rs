@@ -3,6 +3,7 @@
 //! | file | is about |
 //! | --- | --- |
 //! | `crash` | the last start that ended badly, and the last events |
+//! | `drops` | received frames that nobody got |
 //! | `machine` | the machine itself |
 //! | `network` | interfaces, addresses, neighbours, routes, sockets |
 //! | `counters` | counters, latency |
@@ -10,6 +11,7 @@
 
 mod counters;
 mod crash;
+mod drops;
 mod machine;
 mod network;
 mod ping;
@@ -23,6 +25,7 @@ static GROUPS: &[&[Command]] = &[
     counters::COMMANDS,
     ping::COMMANDS,
     crash::COMMANDS,
+    drops::COMMANDS,
 ];
 
 /// All commands.

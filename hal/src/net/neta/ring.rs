@@ -9,10 +9,13 @@
 //! gave, a count that we report never exceeds what it did.
 
 use super::Counters;
-use super::desc::{Descriptor, ETHERNET_HEADER_BYTES, FCS_BYTES, MARVELL_HEADER_BYTES, WORDS};
+use super::desc::{
+    Damage, Descriptor, ETHERNET_HEADER_BYTES, FCS_BYTES, MARVELL_HEADER_BYTES, WORDS,
+};
 use super::regs::*;
 use crate::dma::cache::lines;
 use crate::dma::{Dma, Ring};
+use crate::net::drops::SAMPLE_BYTES;
 use crate::net::frame::HEADROOM;
 use crate::net::{Frame, Pool};
 use crate::regs::Bus;
@@ -272,9 +275,8 @@ impl<const SIZE: usize> RxQueue<SIZE> {
                     return Harvest::Frame(frame);
                 }
                 Err(damage) => {
-                    counters.note(damage);
                     pool.put(fresh);
-                    self.give_back(frame, dma, pool, counters);
+                    self.give_back(frame, damage, dma, pool, counters);
                 }
             }
         }
@@ -285,11 +287,18 @@ impl<const SIZE: usize> RxQueue<SIZE> {
     #[inline(never)]
     fn give_back(
         &mut self,
-        frame: Frame,
+        mut frame: Frame,
+        damage: Damage,
         dma: &mut impl Dma,
         pool: &mut Pool,
         counters: &mut Counters,
     ) {
+        counters.note(damage);
+        let (buffer, ..) = frame.cached_parts();
+        // The length is not to be trusted; but the beginning is what the MAC wrote, if it wrote anything.
+        let sample = HEADROOM..HEADROOM + SAMPLE_BYTES;
+        dma.invalidate(&mut buffer.0[lines(RX_START..sample.end)]);
+        pool.samples.keep(damage.into(), &buffer.0[sample]);
         self.replace(frame, dma, pool, counters);
     }
 
