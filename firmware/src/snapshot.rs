@@ -251,12 +251,12 @@ impl<N: Nic> StatusSource for Snapshot<'_, N> {
         self.access.is_public()
     }
 
-    fn is_own_name(&self, name: &str) -> bool {
+    fn is_own_name(&self, name: &[u8]) -> bool {
         // An interface on whose network somebody else had the name has another.
         let names = self.ports.iter().map(|port| port.addressing.hostname());
         names
             .chain(iter::once(self.system.hostname.as_str()))
-            .any(|own| own.eq_ignore_ascii_case(name))
+            .any(|own| own.as_bytes().eq_ignore_ascii_case(name))
     }
 
     fn judge(&self, authorization: Option<&[u8]>) -> Verdict {

@@ -28,7 +28,7 @@ pub trait StatusSource {
     }
 
     /// Whether this is a name of the machine, without `.local`, in any case.
-    fn is_own_name(&self, _name: &str) -> bool {
+    fn is_own_name(&self, _name: &[u8]) -> bool {
         false
     }
 

@@ -52,8 +52,8 @@ fn mutate(input: &mut Vec<u8>, rng: &mut Rng) {
 struct Nothing;
 
 impl StatusSource for Nothing {
-    fn is_own_name(&self, name: &str) -> bool {
-        name == "a"
+    fn is_own_name(&self, name: &[u8]) -> bool {
+        name == b"a"
     }
 
     fn with_status(&self, show: &mut dyn FnMut(&Status<'_>)) {

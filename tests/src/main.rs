@@ -14,6 +14,7 @@
 //! its line to the `TESTS` of its file.
 
 mod addressing;
+mod api;
 mod board_config;
 mod boot;
 mod chargen;
@@ -112,6 +113,7 @@ fn tests() -> impl Iterator<Item = &'static Test> {
         iperf3::TESTS,
         chargen::TESTS,
         latency::TESTS,
+        api::TESTS,
         addressing::TESTS,
         faults::TESTS,
         boot::TESTS,

@@ -106,24 +106,22 @@ pub(super) fn is_own_origin(origin: &[u8], host: Option<&[u8]>) -> bool {
 ///
 /// A page of another site whose name was made to resolve to our address (DNS rebinding) is read by the browser as our own
 /// page: its name in the `Host` field is all that tells it from one.
-pub(super) fn is_served(host: &[u8], is_own_name: impl Fn(&str) -> bool) -> bool {
+pub(super) fn is_served(host: &[u8], is_own_name: impl Fn(&[u8]) -> bool) -> bool {
     // Only an IPv6 address may stand in brackets.
     if host.starts_with(b"[") {
         return true;
     }
-    let name = host.split(|&byte| byte == b':').next().unwrap_or_default();
-    let Ok(name) = str::from_utf8(name) else {
-        return false;
-    };
-    if name.parse::<Ipv4Addr>().is_ok() {
+    let end = host.iter().position(|&byte| byte == b':');
+    let name = &host[..end.unwrap_or(host.len())];
+    if str::from_utf8(name).is_ok_and(|name| name.parse::<Ipv4Addr>().is_ok()) {
         return true;
     }
-    let name = name.strip_suffix('.').unwrap_or(name);
-    let label = match name.rsplit_once('.') {
-        Some((label, domain)) if domain.eq_ignore_ascii_case("local") => label,
+    let name = name.strip_suffix(b".").unwrap_or(name);
+    let label = match name.split_last_chunk::<6>() {
+        Some((label, domain)) if domain.eq_ignore_ascii_case(b".local") => label,
         _ => name,
     };
-    name.eq_ignore_ascii_case("localhost") || is_own_name(label)
+    name.eq_ignore_ascii_case(b"localhost") || is_own_name(label)
 }
 
 #[cfg(test)]
@@ -185,7 +183,7 @@ mod tests {
 
     #[test]
     fn other_names_than_ours_are_not_served() {
-        let is_own = |name: &str| name.eq_ignore_ascii_case("ristretto");
+        let is_own = |name: &[u8]| name.eq_ignore_ascii_case(b"ristretto");
         for ours in [
             "10.0.0.2",
             "10.0.0.2:8080",

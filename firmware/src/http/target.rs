@@ -11,16 +11,16 @@
 use super::refusal::Refusal;
 use super::request::{is_host, is_target, is_unreserved};
 use core::iter;
-use heapless::{String, Vec};
+use heapless::String;
 
 /// Longest command over HTTP: its words, with a byte between them.
 pub const MAX_COMMAND: usize = 248;
 /// What stands between two words: no word can hold it.
 pub const BETWEEN_WORDS: char = '\0';
 /// Below this path each name is a command.
-const ROOT: &[u8] = b"api\0v1\0";
+const ROOT: &[u8] = b"\0api\0v1\0";
 /// What `/api/v1/` itself answers.
-const INDEX: &str = "help";
+const INDEX: &[u8] = b"/api/v1/help";
 
 /// The words of a command: its name, operands, options, with [`BETWEEN_WORDS`] between them.
 pub type Words = String<MAX_COMMAND>;
@@ -47,9 +47,8 @@ impl<'t> Target<'t> {
         let (authority, local) = match target.split_at_checked(7) {
             _ if target.starts_with(b"/") => (None, target),
             Some((scheme, rest)) if scheme.eq_ignore_ascii_case(b"http://") => {
-                let end = |byte: &u8| matches!(byte, b'/' | b'?');
-                let (authority, local) =
-                    rest.split_at(rest.iter().position(end).unwrap_or(rest.len()));
+                let (authority, _) = split_at(split_at(rest, b'?').0, b'/');
+                let local = &rest[authority.len()..];
                 if !is_host(authority) {
                     return Err(Refusal::Target);
                 }
@@ -57,11 +56,11 @@ impl<'t> Target<'t> {
             }
             _ => return Err(Refusal::Target),
         };
-        let (path, query) = split_once(local, b'?');
+        let (path, end) = split_at(local, b'?');
         Ok(Self {
             authority,
             path: if path.is_empty() { b"/" } else { path },
-            query: query.unwrap_or_default(),
+            query: local.get(end + 1..).unwrap_or_default(),
         })
     }
 
@@ -95,55 +94,89 @@ impl<'t> Target<'t> {
     /// [`Refusal::Target`] for escapes that are none, control characters, what is not UTF-8, an option without a name;
     /// [`Refusal::CommandTooLong`].
     pub(super) fn command(&self) -> Result<Option<Words>, Refusal> {
-        let mut words: Vec<u8, { MAX_COMMAND + ROOT.len() }> = Vec::new();
-        let mut fits = true;
-        let mut add = |start: &[u8], text: &[u8], plus: u8| -> Result<(), Refusal> {
-            fits &= words.extend_from_slice(start).is_ok();
-            let mut rest = text;
-            while let Some((byte, after)) = first(rest)? {
-                let byte = if rest[0] == b'+' { plus } else { byte };
-                if byte.is_ascii_control() {
-                    return Err(Refusal::Target);
-                }
-                fits &= words.push(byte).is_ok();
-                rest = after;
-            }
-            Ok(())
+        let mut words = Plain::default();
+        let mut rest = match self.path {
+            b"/api/v1" | b"/api/v1/" => INDEX,
+            path => path,
         };
-        let segments = self.path[1..].split(|&byte| byte == b'/');
-        let is_index = matches!(self.path, b"/api/v1" | b"/api/v1/");
-        for (index, segment) in segments.enumerate() {
-            if segment.is_empty() && !is_index {
+        while let Some((b'/', after)) = rest.split_first() {
+            let (segment, end) = split_at(after, b'/');
+            if segment.is_empty() {
                 return Ok(None);
             }
-            if !segment.is_empty() {
-                add(if index == 0 { b"" } else { b"\0" }, segment, b'+')?;
+            words.add(b"", segment, b'+')?;
+            rest = &after[end..];
+        }
+        rest = self.query;
+        while !rest.is_empty() {
+            let (option, end) = split_at(rest, b'&');
+            rest = rest.get(end + 1..).unwrap_or_default();
+            let (name, end) = split_at(option, b'=');
+            match option.get(end + 1..) {
+                _ if option.is_empty() => {}
+                _ if name.is_empty() => return Err(Refusal::Target),
+                value => {
+                    words.add(b"-", name, b' ')?;
+                    if let Some(value) = value {
+                        words.add(b"", value, b' ')?;
+                    }
+                }
             }
         }
-        if is_index {
-            add(b"\0", INDEX.as_bytes(), b'+')?;
+        let bytes = words.bytes.get(..words.len).unwrap_or(&words.bytes);
+        match bytes.strip_prefix(ROOT) {
+            None => Ok(None),
+            Some(_) if words.len > words.bytes.len() => Err(Refusal::CommandTooLong),
+            Some(words) => {
+                let words = str::from_utf8(words).map_err(|_| Refusal::Target)?;
+                Words::try_from(words)
+                    .map(Some)
+                    .map_err(|_| Refusal::CommandTooLong)
+            }
         }
-        let options = self.query.split(|&byte| byte == b'&');
-        for option in options.filter(|option| !option.is_empty()) {
-            let (name, value) = split_once(option, b'=');
-            if name.is_empty() {
+    }
+}
+
+/// Words without their escapes, each behind [`BETWEEN_WORDS`].
+struct Plain {
+    bytes: [u8; ROOT.len() + MAX_COMMAND],
+    /// May be more than there is room for.
+    len: usize,
+}
+
+impl Default for Plain {
+    fn default() -> Self {
+        Plain {
+            bytes: [0; ROOT.len() + MAX_COMMAND],
+            len: 0,
+        }
+    }
+}
+
+impl Plain {
+    /// Adds a word that begins with `start`. `plus` is what a plus stands for.
+    #[inline(never)]
+    fn add(&mut self, start: &[u8], text: &[u8], plus: u8) -> Result<(), Refusal> {
+        self.put(BETWEEN_WORDS as u8);
+        start.iter().for_each(|&byte| self.put(byte));
+        let mut rest = text;
+        while let Some((byte, after)) = first(rest)? {
+            let byte = if rest[0] == b'+' { plus } else { byte };
+            if byte.is_ascii_control() {
                 return Err(Refusal::Target);
             }
-            add(b"\0-", name, b' ')?;
-            if let Some(value) = value {
-                add(b"\0", value, b' ')?;
-            }
+            self.put(byte);
+            rest = after;
         }
-        let Some(words) = words.strip_prefix(ROOT) else {
-            return Ok(None);
-        };
-        if !fits {
-            return Err(Refusal::CommandTooLong);
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn put(&mut self, byte: u8) {
+        if let Some(place) = self.bytes.get_mut(self.len) {
+            *place = byte;
         }
-        let words = str::from_utf8(words).map_err(|_| Refusal::Target)?;
-        Words::try_from(words)
-            .map(Some)
-            .map_err(|_| Refusal::CommandTooLong)
+        self.len += 1;
     }
 }
 
@@ -173,11 +206,12 @@ fn first(text: &[u8]) -> Result<Option<(u8, &[u8])>, Refusal> {
     }
 }
 
-fn split_once(text: &[u8], at: u8) -> (&[u8], Option<&[u8]>) {
-    match text.iter().position(|&byte| byte == at) {
-        Some(place) => (&text[..place], Some(&text[place + 1..])),
-        None => (text, None),
-    }
+/// What stands before a byte, and where that byte is, or the end.
+#[inline(never)]
+fn split_at(text: &[u8], at: u8) -> (&[u8], usize) {
+    let end = text.iter().position(|&byte| byte == at);
+    let end = end.unwrap_or(text.len());
+    (&text[..end], end)
 }
 
 #[cfg(test)]

@@ -79,8 +79,8 @@ const NAMES: [(&str, &str); 14] = [
 ];
 
 impl StatusSource for Sample {
-    fn is_own_name(&self, name: &str) -> bool {
-        !name.contains("evil")
+    fn is_own_name(&self, name: &[u8]) -> bool {
+        !name.starts_with(b"evil")
     }
 
     fn with_status(&self, show: &mut dyn FnMut(&Status<'_>)) {
