@@ -17,6 +17,7 @@ use smoltcp::wire::IpAddress;
 
 use crate::http;
 use crate::services::iperf3;
+use crate::trace::{Event, trace};
 
 /// Connections at once, of all services together: 64 for each of two, and a few that are just closing.
 pub const CONNECTIONS: usize = 136;
@@ -444,6 +445,7 @@ impl Connections {
         self.buckets[bucket] = index as u8;
         self.open[service as usize] += 1;
         self.counters.opened += 1;
+        trace(Event::Opened(service as u8, segment.key.remote));
         Some(index)
     }
 
@@ -500,6 +502,7 @@ impl Connections {
             return;
         };
         self.open[service as usize] -= 1;
+        trace(Event::Closed(service as u8, place.key.remote));
         // A socket that did not end by itself must not remember anything when it listens again.
         place.sockets.get_mut::<Socket>(place.handle).abort();
         place.deadline_us = u64::MAX;

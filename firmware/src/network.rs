@@ -48,6 +48,7 @@ use crate::ping;
 use crate::services::{self, Services};
 use crate::shell::errand::{Ending, Errand, Ticket};
 use crate::snapshot::{Snapshot, System};
+use crate::trace::{Event as Traced, trace};
 
 /// Frames one interface may have handled before the others, the timers and the services get their turn.
 const BUDGET: usize = 64;
@@ -496,7 +497,7 @@ impl<N: Nic> Network<N> {
     fn finish_port(&mut self, index: usize, now_us: u64, answered: bool) -> bool {
         let port = &mut self.ports[index];
         if port.touched || port.deadline_us <= now_us {
-            poll_sockets(port, &mut self.pool, &mut self.input[..], now_us);
+            poll_sockets(index, port, &mut self.pool, &mut self.input[..], now_us);
         }
         if port.unflushed {
             port.unflushed = false;
@@ -535,6 +536,10 @@ impl<N: Nic> Network<N> {
             let link = port.nic.link();
             if port.link != Some(link) {
                 info!("{}: {}", port.name, LinkLine(link));
+                trace(match link {
+                    Link::Down => Traced::LinkDown(index),
+                    Link::Up { speed_mbps, .. } => Traced::LinkUp(index, speed_mbps),
+                });
                 port.link = Some(link);
                 port.flows.clear();
                 port.neighbours.clear();
@@ -806,7 +811,7 @@ impl<N: Nic> Network<N> {
         if port.sockets.get::<udp::Socket>(port.udp_echo).can_recv() {
             service = self.latency.stamp().unwrap_or(0);
             // At once: the answer teaches the fast path the way, and the rest of a burst does not pile up here.
-            poll_sockets(port, &mut self.pool, &mut self.input[..], now_us);
+            poll_sockets(index, port, &mut self.pool, &mut self.input[..], now_us);
         }
         if let Some(stack) = stack
             && port.flows.sent != before.sent
@@ -1204,7 +1209,13 @@ impl<N: Nic> Network<N> {
 
 /// The sockets of an interface that are not connections: DHCP, mDNS, UDP echo; and its addresses.
 #[inline(never)]
-fn poll_sockets<N: Nic>(port: &mut Port<N>, pool: &mut Pool, scratch: &mut [u8], now_us: u64) {
+fn poll_sockets<N: Nic>(
+    index: usize,
+    port: &mut Port<N>,
+    pool: &mut Pool,
+    scratch: &mut [u8],
+    now_us: u64,
+) {
     let now = instant(now_us);
     port.touched = false;
     port.unflushed = true;
@@ -1216,6 +1227,15 @@ fn poll_sockets<N: Nic>(port: &mut Port<N>, pool: &mut Pool, scratch: &mut [u8],
             if event.changes_routing() {
                 // What was learnt about flows came from the addresses and routes that were.
                 flows.clear();
+            }
+            match &event {
+                Event::AddressAdded { cidr, .. } => {
+                    trace(Traced::AddressAdded(index, cidr.address()));
+                }
+                Event::AddressRemoved { cidr, .. } => {
+                    trace(Traced::AddressRemoved(index, cidr.address()));
+                }
+                _ => {}
             }
             report(name, &event, serves);
         });

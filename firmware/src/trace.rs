@@ -15,17 +15,17 @@ use smoltcp::wire::IpAddress;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A link is there, or another: interface, Mb/s (0 if that makes no sense).
-    LinkUp(usize, u16),
+    LinkUp(usize, u32),
     /// It is gone: interface.
     LinkDown(usize),
     /// An interface has an address.
     AddressAdded(usize, IpAddress),
     /// It has lost it.
     AddressRemoved(usize, IpAddress),
-    /// A client takes a place: service, peer.
-    Opened(u8, IpAddress),
-    /// The place is free: service, peer.
-    Closed(u8, IpAddress),
+    /// A client takes a place: service, and the peer as two halves of an IPv6 address, or with ones before an IPv4 one.
+    Opened(u8, [u64; 2]),
+    /// The place is free: the same.
+    Closed(u8, [u64; 2]),
     /// The board's MAC is not as it should be.
     MacFault,
     /// It was restarted; whether that worked.
@@ -47,24 +47,29 @@ pub enum Event {
 /// Marks the last four bytes of an IPv6 address.
 const IPV6: u8 = 1 << 7;
 
-/// Interface or service, and what is kept of an address.
-fn with(number: u8, address: IpAddress) -> (u8, u32) {
-    let number = number & !IPV6;
+/// An interface, and what is kept of an address.
+fn with(interface: usize, address: IpAddress) -> (u8, u32) {
+    let interface = interface as u8 & !IPV6;
     match address {
-        IpAddress::Ipv4(address) => (number, address.to_bits()),
-        IpAddress::Ipv6(address) => (number | IPV6, address.to_bits() as u32),
+        IpAddress::Ipv4(address) => (interface, address.to_bits()),
+        IpAddress::Ipv6(address) => (interface | IPV6, address.to_bits() as u32),
     }
+}
+
+fn peer(service: u8, address: [u64; 2]) -> (u8, u32) {
+    let family = if address[0] == u64::MAX { 0 } else { IPV6 };
+    (service | family, address[1] as u32)
 }
 
 /// Kind and `a` as the second word has them, and `b`.
 fn pack(event: Event) -> (u64, u32) {
     let (kind, (a, b)) = match event {
-        Event::LinkUp(interface, mbps) => (0, (interface as u8, mbps.into())),
+        Event::LinkUp(interface, mbps) => (0, (interface as u8, mbps)),
         Event::LinkDown(interface) => (1, (interface as u8, 0)),
-        Event::AddressAdded(interface, address) => (2, with(interface as u8, address)),
-        Event::AddressRemoved(interface, address) => (3, with(interface as u8, address)),
-        Event::Opened(service, peer) => (4, with(service, peer)),
-        Event::Closed(service, peer) => (5, with(service, peer)),
+        Event::AddressAdded(interface, address) => (2, with(interface, address)),
+        Event::AddressRemoved(interface, address) => (3, with(interface, address)),
+        Event::Opened(service, address) => (4, peer(service, address)),
+        Event::Closed(service, address) => (5, peer(service, address)),
         Event::MacFault => (6, (0, 0)),
         Event::MacRestarted(well) => (7, (well.into(), 0)),
         Event::SwitchRepaired => (8, (0, 0)),
@@ -197,7 +202,6 @@ mod tests {
 
     #[test]
     fn events_come_back_in_words() {
-        let v6 = IpAddress::v6(0xfe80, 0, 0, 0, 0, 0, 0x12, 0x3456);
         let all = [
             (Event::LinkUp(2, 1000), "link up: interface 2, 1000 Mb/s"),
             (Event::LinkDown(1), "link down: interface 1"),
@@ -206,8 +210,16 @@ mod tests {
                 "address added: interface 0, 10.0.2.15",
             ),
             (
-                Event::Opened(Service::Http as u8, v6),
-                "connection opened: http, ...:12:3456",
+                Event::AddressRemoved(1, IpAddress::v6(0xfe80, 0, 0, 0, 0, 0, 0x12, 0x3456)),
+                "address removed: interface 1, ...:12:3456",
+            ),
+            (
+                Event::Opened(Service::Iperf3 as u8, [u64::MAX, 0x0a00_0202]),
+                "connection opened: iperf3, 10.0.2.2",
+            ),
+            (
+                Event::Closed(Service::Http as u8, [0xfe80 << 48, 0x12_3456]),
+                "connection closed: http, ...:12:3456",
             ),
             (Event::MacRestarted(false), "mac restarted: in vain"),
             (Event::Command(*b"stat"), "command: stat"),

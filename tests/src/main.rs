@@ -6,8 +6,8 @@
 //! machine   a QEMU command line and the guest behind it        qmp   QEMU's control socket
 //! tap       an interface of this (private) machine             wire  a cable whose other end is the test
 //! dt        takes devicetrees apart and puts them together     clients  curl, ping, wrk ...
-//! boot, services, http, echo, irtt, iperf3, chargen, addressing, damage, faults, load, espressobin, board_config,
-//! sdcard, machine_model: the tests, by subject
+//! boot, services, http, echo, irtt, iperf3, chargen, addressing, damage, faults, crash, load, espressobin,
+//! board_config, sdcard, machine_model: the tests, by subject
 //! ```
 //!
 //! A test is a function that returns; what it started dies with its process. To add one: write the function, and add
@@ -20,6 +20,7 @@ mod boot;
 mod chargen;
 mod check;
 mod clients;
+mod crash;
 mod damage;
 mod dt;
 mod echo;
@@ -116,6 +117,7 @@ fn tests() -> impl Iterator<Item = &'static Test> {
         api::TESTS,
         addressing::TESTS,
         faults::TESTS,
+        crash::TESTS,
         boot::TESTS,
         board_config::TESTS,
         sdcard::TESTS,
