@@ -19,8 +19,8 @@ use crate::http;
 use crate::services::iperf3;
 use crate::trace::{Event, trace};
 
-/// Connections at once, of all services together: 64 for each of two, and a few that are just closing.
-pub const CONNECTIONS: usize = 136;
+pub use crate::latency::CONNECTIONS;
+
 /// What a service can count on while others want more than their share.
 const SHARE: usize = 64;
 /// Receive window in bytes.
@@ -693,6 +693,15 @@ mod tests {
                 known.get(&probe).copied()
             );
             assert_eq!(connections.open(Service::Http), known.len());
+        }
+    }
+
+    #[test]
+    fn the_trace_knows_the_services_by_their_numbers() {
+        for port in [7, 9, 19, 80, iperf3::PORT] {
+            let service = Service::at(port).unwrap();
+            let name = crate::trace::SERVICES[service as usize];
+            assert_eq!(name, format!("{service:?}").to_lowercase());
         }
     }
 

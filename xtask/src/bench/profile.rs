@@ -162,8 +162,8 @@ mod tests {
     fn library_functions_are_their_callers() {
         let listing = "0x0000000000000010\n\
                        core::slice::get\n/rustc/1/library/core/src/slice/mod.rs:1\n\
-                       firmware::scan\n/ristretto/firmware/src/http/head.rs:41\n\
-                       firmware::step\n/ristretto/firmware/src/http/mod.rs:113\n\
+                       firmware::scan\n/ristretto/control/src/http/head.rs:41\n\
+                       firmware::step\n/ristretto/control/src/http/mod.rs:113\n\
                        0x0000000000000020\n\
                        memcpy\n/rustc/1/library/mem.rs:1\n";
         assert_eq!(

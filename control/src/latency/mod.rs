@@ -10,7 +10,7 @@
 //! the round's start, to the doorbell. TCP counts from the segment that made the socket readable to the first segment of
 //! the answer.
 //!
-//! Owns the accounts and what goes into them. The poll loop ([`crate::network`]) takes the stamps, `report` shows the
+//! Owns the accounts and what goes into them. The poll loop  takes the stamps, `report` shows the
 //! accounts. Replies made in place are so cheap that accounts of each would cost a good part of them: unless the bootargs
 //! want it all, one round in [`ONE_IN`] is stamped, with everything that it answers.
 
@@ -26,10 +26,11 @@ use alloc::vec::Vec;
 
 use hal::net::{Nic, Pool};
 
-use crate::connections::CONNECTIONS;
-
 pub use histogram::{Histogram, MAX, PERCENTILES, Percentile, Summary};
 pub use report::{json, prometheus, show};
+
+/// TCP connections at once, of all services together: 64 for each of two, and a few that are just closing.
+pub const CONNECTIONS: usize = 136;
 
 /// Of so many rounds one is stamped, chosen by the low bits of the time it begins at.
 pub const ONE_IN: u32 = 16;

@@ -117,8 +117,8 @@ const WORDS: [&str; 14] = [
     "watchdog starves",
     "unexpected interrupts",
 ];
-/// The services, as [`crate::connections::Service`] numbers them.
-const SERVICES: [&str; 5] = ["echo", "http", "iperf3", "discard", "chargen"];
+/// The TCP services, as `firmware` numbers them.
+pub const SERVICES: [&str; 5] = ["echo", "http", "iperf3", "discard", "chargen"];
 
 /// An event as it was kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -189,16 +189,6 @@ pub fn each(bank: &Bank, most: usize, each: &mut dyn FnMut(&Entry)) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::connections::Service;
-
-    #[test]
-    fn services_have_their_names() {
-        for port in [7, 9, 19, 80, 5201] {
-            let service = Service::at(port).unwrap();
-            let name = SERVICES[service as usize];
-            assert_eq!(name, format!("{service:?}").to_lowercase());
-        }
-    }
 
     #[test]
     fn events_come_back_in_words() {
@@ -214,11 +204,11 @@ mod tests {
                 "address removed: interface 1, ...:12:3456",
             ),
             (
-                Event::Opened(Service::Iperf3 as u8, [u64::MAX, 0x0a00_0202]),
+                Event::Opened(2, [u64::MAX, 0x0a00_0202]),
                 "connection opened: iperf3, 10.0.2.2",
             ),
             (
-                Event::Closed(Service::Http as u8, [0xfe80 << 48, 0x12_3456]),
+                Event::Closed(1, [0xfe80 << 48, 0x12_3456]),
                 "connection closed: http, ...:12:3456",
             ),
             (Event::MacRestarted(false), "mac restarted: in vain"),
