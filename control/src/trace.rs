@@ -11,44 +11,45 @@ use crate::crash::{self, Bank};
 use core::fmt;
 use smoltcp::wire::IpAddress;
 
-/// What happened, with what is said of it.
+/// What happened, and what `a` and `b` are then; 0 if nothing is said of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub enum Event {
     /// A link is there, or another: interface, Mb/s (0 if that makes no sense).
-    LinkUp(usize, u32),
+    LinkUp,
     /// It is gone: interface.
-    LinkDown(usize),
-    /// An interface has an address.
-    AddressAdded(usize, IpAddress),
-    /// It has lost it.
-    AddressRemoved(usize, IpAddress),
-    /// A client takes a place: service, and the peer as two halves of an IPv6 address, or with ones before an IPv4 one.
-    Opened(u8, [u64; 2]),
+    LinkDown,
+    /// An interface has an address: see [`address`].
+    AddressAdded,
+    /// It has lost it: the same.
+    AddressRemoved,
+    /// A client takes a place: see [`peer`].
+    Opened,
     /// The place is free: the same.
-    Closed(u8, [u64; 2]),
+    Closed,
     /// The board's MAC is not as it should be.
     MacFault,
-    /// It was restarted; whether that worked.
-    MacRestarted(bool),
+    /// It was restarted: 1 if that worked.
+    MacRestarted,
     /// The switch was brought up anew.
     SwitchRepaired,
     /// A PHY does not answer as it should: port.
-    PhyFailed(u8),
-    /// A command runs: the first letters of its name.
-    Command([u8; 4]),
-    /// The watchdog was fed late: by milliseconds.
-    FedLate(u32),
+    PhyFailed,
+    /// A command runs: 0, the first four letters of its name.
+    Command,
+    /// The watchdog was fed late: 0, milliseconds.
+    FedLate,
     /// Nobody feeds it any more.
     Starves,
-    /// Interrupts came that nobody had asked for: how many so far.
-    Unexpected(u32),
+    /// Interrupts came that nobody had asked for: 0, how many so far.
+    Unexpected,
 }
 
 /// Marks the last four bytes of an IPv6 address.
 const IPV6: u8 = 1 << 7;
 
 /// An interface, and what is kept of an address.
-fn with(interface: usize, address: IpAddress) -> (u8, u32) {
+pub fn address(interface: usize, address: IpAddress) -> (u8, u32) {
     let interface = interface as u8 & !IPV6;
     match address {
         IpAddress::Ipv4(address) => (interface, address.to_bits()),
@@ -56,37 +57,20 @@ fn with(interface: usize, address: IpAddress) -> (u8, u32) {
     }
 }
 
-fn peer(service: u8, address: [u64; 2]) -> (u8, u32) {
+/// A service, and what is kept of a peer: two halves of an IPv6 address, or ones and an IPv4 one.
+pub fn peer(service: u8, address: [u64; 2]) -> (u8, u32) {
     let family = if address[0] == u64::MAX { 0 } else { IPV6 };
     (service | family, address[1] as u32)
 }
 
-/// Kind and `a` as the second word has them, and `b`.
-fn pack(event: Event) -> (u64, u32) {
-    let (kind, (a, b)) = match event {
-        Event::LinkUp(interface, mbps) => (0, (interface as u8, mbps)),
-        Event::LinkDown(interface) => (1, (interface as u8, 0)),
-        Event::AddressAdded(interface, address) => (2, with(interface, address)),
-        Event::AddressRemoved(interface, address) => (3, with(interface, address)),
-        Event::Opened(service, address) => (4, peer(service, address)),
-        Event::Closed(service, address) => (5, peer(service, address)),
-        Event::MacFault => (6, (0, 0)),
-        Event::MacRestarted(well) => (7, (well.into(), 0)),
-        Event::SwitchRepaired => (8, (0, 0)),
-        Event::PhyFailed(port) => (9, (port, 0)),
-        Event::Command(name) => (10, (0, u32::from_be_bytes(name))),
-        Event::FedLate(ms) => (11, (0, ms)),
-        Event::Starves => (12, (0, 0)),
-        Event::Unexpected(count) => (13, (0, count)),
-    };
-    (u64::from(a) << 8 | kind, b)
+fn pack(event: Event, a: u8, b: u32, at_us: u64) -> [u64; 2] {
+    let head = u64::from(a) << 8 | event as u64;
+    [u64::from(b) << 32, at_us << 16 | head]
 }
 
 /// Writes an event.
-pub fn trace(event: Event) {
-    let (head, b) = pack(event);
-    let cell = [u64::from(b) << 32, now_us() << 16 | head];
-    crash::live().events().push(&cell);
+pub fn trace(event: Event, (a, b): (u8, u32)) {
+    crash::live().events().push(&pack(event, a, b, now_us()));
 }
 
 #[cfg(target_os = "none")]
@@ -192,40 +176,49 @@ mod tests {
 
     #[test]
     fn events_come_back_in_words() {
-        let all = [
-            (Event::LinkUp(2, 1000), "link up: interface 2, 1000 Mb/s"),
-            (Event::LinkDown(1), "link down: interface 1"),
+        let v6 = IpAddress::v6(0xfe80, 0, 0, 0, 0, 0, 0x12, 0x3456);
+        for (event, said, expected) in [
+            (Event::LinkUp, (2, 1000), "link up: interface 2, 1000 Mb/s"),
+            (Event::LinkDown, (1, 0), "link down: interface 1"),
             (
-                Event::AddressAdded(0, IpAddress::v4(10, 0, 2, 15)),
+                Event::AddressAdded,
+                address(0, IpAddress::v4(10, 0, 2, 15)),
                 "address added: interface 0, 10.0.2.15",
             ),
             (
-                Event::AddressRemoved(1, IpAddress::v6(0xfe80, 0, 0, 0, 0, 0, 0x12, 0x3456)),
+                Event::AddressRemoved,
+                address(1, v6),
                 "address removed: interface 1, ...:12:3456",
             ),
             (
-                Event::Opened(2, [u64::MAX, 0x0a00_0202]),
+                Event::Opened,
+                peer(2, [u64::MAX, 0x0a00_0202]),
                 "connection opened: iperf3, 10.0.2.2",
             ),
             (
-                Event::Closed(1, [0xfe80 << 48, 0x12_3456]),
+                Event::Closed,
+                peer(1, [0xfe80 << 48, 0x12_3456]),
                 "connection closed: http, ...:12:3456",
             ),
-            (Event::MacRestarted(false), "mac restarted: in vain"),
-            (Event::Command(*b"stat"), "command: stat"),
-            (Event::Command(*b"ip\0\0"), "command: ip"),
-            (Event::FedLate(700), "watchdog fed late: 700 ms"),
-        ];
-        for (event, expected) in all {
-            assert_eq!(words(event), expected);
+            (Event::MacRestarted, (0, 0), "mac restarted: in vain"),
+            (Event::SwitchRepaired, (0, 0), "switch repaired: "),
+            (Event::PhyFailed, (4, 0), "phy failed: port 4"),
+            (
+                Event::Command,
+                (0, u32::from_be_bytes(*b"stat")),
+                "command: stat",
+            ),
+            (
+                Event::Command,
+                (0, u32::from_be_bytes(*b"ip\0\0")),
+                "command: ip",
+            ),
+            (Event::FedLate, (0, 700), "watchdog fed late: 700 ms"),
+            (Event::Unexpected, (0, 3), "unexpected interrupts: 3"),
+        ] {
+            let entry = Entry::from_cell(&pack(event, said.0, said.1, 5)).unwrap();
+            assert_eq!(entry.at_us, 5);
+            assert_eq!(format!("{}: {entry}", entry.name()), expected);
         }
-    }
-
-    fn words(event: Event) -> std::string::String {
-        let (head, b) = pack(event);
-        let cell = [u64::from(b) << 32, 5 << 16 | head];
-        let entry = Entry::from_cell(&cell).unwrap();
-        assert_eq!(entry.at_us, 5);
-        format!("{}: {entry}", entry.name())
     }
 }

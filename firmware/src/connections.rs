@@ -17,7 +17,7 @@ use smoltcp::wire::IpAddress;
 
 use crate::http;
 use crate::services::iperf3;
-use crate::trace::{Event, trace};
+use crate::trace::{Event, peer, trace};
 
 pub use crate::latency::CONNECTIONS;
 
@@ -445,7 +445,7 @@ impl Connections {
         self.buckets[bucket] = index as u8;
         self.open[service as usize] += 1;
         self.counters.opened += 1;
-        trace(Event::Opened(service as u8, segment.key.remote));
+        trace(Event::Opened, peer(service as u8, segment.key.remote));
         Some(index)
     }
 
@@ -502,7 +502,7 @@ impl Connections {
             return;
         };
         self.open[service as usize] -= 1;
-        trace(Event::Closed(service as u8, place.key.remote));
+        trace(Event::Closed, peer(service as u8, place.key.remote));
         // A socket that did not end by itself must not remember anything when it listens again.
         place.sockets.get_mut::<Socket>(place.handle).abort();
         place.deadline_us = u64::MAX;

@@ -48,7 +48,7 @@ use crate::ping;
 use crate::services::{self, Services};
 use crate::shell::errand::{Ending, Errand, Ticket};
 use crate::snapshot::{Snapshot, System};
-use crate::trace::{Event as Traced, trace};
+use crate::trace::{Event as Traced, address, trace};
 
 /// Frames one interface may have handled before the others, the timers and the services get their turn.
 const BUDGET: usize = 64;
@@ -536,10 +536,10 @@ impl<N: Nic> Network<N> {
             let link = port.nic.link();
             if port.link != Some(link) {
                 info!("{}: {}", port.name, LinkLine(link));
-                trace(match link {
-                    Link::Down => Traced::LinkDown(index),
-                    Link::Up { speed_mbps, .. } => Traced::LinkUp(index, speed_mbps),
-                });
+                match link {
+                    Link::Down => trace(Traced::LinkDown, (index as u8, 0)),
+                    Link::Up { speed_mbps, .. } => trace(Traced::LinkUp, (index as u8, speed_mbps)),
+                }
                 port.link = Some(link);
                 port.flows.clear();
                 port.neighbours.clear();
@@ -1230,10 +1230,10 @@ fn poll_sockets<N: Nic>(
             }
             match &event {
                 Event::AddressAdded { cidr, .. } => {
-                    trace(Traced::AddressAdded(index, cidr.address()));
+                    trace(Traced::AddressAdded, address(index, cidr.address()));
                 }
                 Event::AddressRemoved { cidr, .. } => {
-                    trace(Traced::AddressRemoved(index, cidr.address()));
+                    trace(Traced::AddressRemoved, address(index, cidr.address()));
                 }
                 _ => {}
             }

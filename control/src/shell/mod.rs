@@ -225,7 +225,7 @@ pub fn run(
         name.iter_mut()
             .zip(letters)
             .for_each(|(to, from)| *to = from);
-        trace(Traced::Command(name));
+        trace(Traced::Command, (0, u32::from_be_bytes(name)));
     }
     let progress = (command.run)(&mut call)?;
     let whole = report.finish();

@@ -102,7 +102,7 @@ impl Feeder {
     pub(super) fn poll(&mut self, now_us: u64, links_us: u64) {
         let late_us = now_us.saturating_sub(self.due_us);
         if self.due_us > 0 && late_us > self.period_us / 4 {
-            trace(Event::FedLate((late_us / 1000) as u32));
+            trace(Event::FedLate, (0, (late_us / 1000) as u32));
         }
         self.due_us = now_us + self.period_us / 4;
         let since_us = now_us.saturating_sub(links_us);
@@ -114,7 +114,7 @@ impl Feeder {
         } else if !self.told {
             self.told = true;
             let seconds = since_us / 1_000_000;
-            trace(Event::Starves);
+            trace(Event::Starves, (0, 0));
             error!("watchdog: not fed any more: nobody has looked after the links for {seconds} s");
         }
     }

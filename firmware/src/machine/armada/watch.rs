@@ -48,7 +48,7 @@ impl Supervisor {
                 Event::BringUpFailed(error) => error!("switch: does not come up: {error}"),
                 Event::Repair(trouble) => {
                     changed = true;
-                    trace(Traced::SwitchRepaired);
+                    trace(Traced::SwitchRepaired, (0, 0));
                     warn!("switch: all ports stopped, brought up anew: {trouble}");
                 }
                 Event::Link {
@@ -64,7 +64,7 @@ impl Supervisor {
                 }
                 Event::PhyFailed { port, cause } => {
                     changed = true;
-                    trace(Traced::PhyFailed(port.get()));
+                    trace(Traced::PhyFailed, (port.get(), 0));
                     warn!("{}: PHY: {cause}", name(port));
                 }
                 Event::CountersFailed(error) => warn!("switch: {error}"),
@@ -156,7 +156,7 @@ impl Watch {
             Ok(()) if !self.down => return conduit.mac.link() != link,
             Ok(()) => None,
             Err(fault) => {
-                trace(Traced::MacFault);
+                trace(Traced::MacFault, (0, 0));
                 warn!("neta: {fault}");
                 Some(fault)
             }
@@ -169,7 +169,7 @@ impl Watch {
         }
         let result = conduit.mac.restart(&mut SystemClock, pool);
         self.down = result.is_err();
-        trace(Traced::MacRestarted(!self.down));
+        trace(Traced::MacRestarted, ((!self.down).into(), 0));
         match result {
             Ok(()) => info!("neta: restarted"),
             Err(error) => error!("neta: {error}"),
