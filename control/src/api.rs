@@ -14,6 +14,8 @@ pub fn write(out: &mut Out<'_>, status: &Status<'_>) {
         out.part(|out| {
             out.text(if index == 0 { "" } else { "," });
             interface(out, one);
+        });
+        out.part(|out| {
             out.text(",\"drops\":{");
             let mut first = true;
             status.drops(index, &mut |reason, count| {

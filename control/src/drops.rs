@@ -69,28 +69,17 @@ pub fn is_unreachable(iface: &Interface, to: IpAddress) -> bool {
         IpAddress::Ipv4(_) => iface.routes().get_default_ipv4_route(),
         IpAddress::Ipv6(_) => iface.routes().get_default_ipv6_route(),
     };
-    !is_near(iface, to) && router.is_none()
+    router.is_none() && !is_near(iface, to)
 }
 
-/// Whether everybody on the network is meant.
-fn is_broadcast(iface: &Interface, address: Ipv4Address) -> bool {
-    address.is_broadcast()
-        || iface.ip_addrs().iter().any(|cidr| match cidr {
-            IpCidr::Ipv4(cidr) => cidr.broadcast() == Some(address),
-            IpCidr::Ipv6(_) => false,
-        })
-}
-
-/// Whether everybody is meant, or everybody in a group that we are in.
-pub fn is_for_all(iface: &Interface, address: IpAddress) -> bool {
-    let broadcast = matches!(address, IpAddress::Ipv4(address) if is_broadcast(iface, address));
-    broadcast || iface.has_multicast_group(address)
-}
-
-/// What the stack does with this frame, as far as it depends on frame and addresses.
+/// What the stack does with this frame, as far as it depends on frame and addresses. Where [`admission`] or the table of
+/// connections have decided already, it is not asked again.
+///
+/// [`admission`]: crate::admission
 #[inline(never)]
 pub fn fate(frame: &[u8], mac: MacAddr, iface: &Interface, sockets: &SocketSet<'static>) -> Fate {
-    look(frame, mac, iface, sockets).unwrap_or_else(Fate::Dropped)
+    let place = Place { iface, sockets };
+    place.look(frame, mac).unwrap_or_else(Fate::Dropped)
 }
 
 const HOP_BY_HOP: u8 = 0;
@@ -103,39 +92,20 @@ const ICMPV6: u8 = 58;
 /// Options of a hop-by-hop header that smoltcp looks at.
 const MAX_OPTIONS: usize = 4;
 
-fn look(
-    frame: &[u8],
-    mac: MacAddr,
-    iface: &Interface,
-    sockets: &SocketSet<'static>,
-) -> Result<Fate, Reason> {
-    let (head, packet) = frame.split_first_chunk::<14>().ok_or(Reason::Runt)?;
-    if head[0] & 1 == 0 && head[..6] != mac {
-        return Err(Reason::OtherStation);
-    }
-    let place = Place { iface, sockets };
-    match [head[12], head[13]] {
-        [0x08, 0x06] => place.arp(packet),
-        [0x08, 0x00] => place.ipv4(packet),
-        [0x86, 0xdd] => place.ipv6(packet),
-        _ => Err(Reason::EtherType),
-    }
-}
-
 /// Two bytes of a slice that has them.
 fn half(bytes: &[u8], at: usize) -> usize {
     let half = bytes.get(at..).and_then(|bytes| bytes.first_chunk());
     half.map_or(0, |half| usize::from(u16::from_be_bytes(*half)))
 }
 
-fn v4(bytes: &[u8], at: usize) -> Ipv4Address {
+fn v4(bytes: &[u8], at: usize) -> IpAddress {
     let octets = bytes.get(at..).and_then(|bytes| bytes.first_chunk::<4>());
-    octets.map_or(Ipv4Address::UNSPECIFIED, |octets| (*octets).into())
+    IpAddress::Ipv4(octets.map_or(Ipv4Address::UNSPECIFIED, |octets| (*octets).into()))
 }
 
-fn v6(bytes: &[u8], at: usize) -> Ipv6Address {
+fn v6(bytes: &[u8], at: usize) -> IpAddress {
     let octets = bytes.get(at..).and_then(|bytes| bytes.first_chunk::<16>());
-    octets.map_or(Ipv6Address::UNSPECIFIED, |octets| (*octets).into())
+    IpAddress::Ipv6(octets.map_or(Ipv6Address::UNSPECIFIED, |octets| (*octets).into()))
 }
 
 /// What an IP header says, and what stands behind it.
@@ -145,19 +115,17 @@ struct Packet<'f> {
     /// Both, as they stand in the header.
     addresses: &'f [u8],
     hop_limit: u8,
+    protocol: u8,
     payload: &'f [u8],
 }
 
 impl Packet<'_> {
     /// Whether the checksum of `message` is right, which covers the addresses.
-    fn is_sound(&self, protocol: u8, message: &[u8]) -> bool {
+    fn is_sound(&self, message: &[u8]) -> bool {
         let len = (message.len() as u16).to_be();
-        let pseudo = sum(self.addresses) + u64::from(u16::from(protocol).to_be()) + u64::from(len);
+        let protocol = u16::from(self.protocol).to_be();
+        let pseudo = sum(self.addresses) + u64::from(protocol) + u64::from(len);
         fold(sum(message) + pseudo) == 0xffff
-    }
-
-    fn answered(&self) -> Fate {
-        Fate::Answered(self.source)
     }
 }
 
@@ -167,8 +135,20 @@ struct Place<'a> {
 }
 
 impl Place<'_> {
-    fn has_socket(&self, is_it: impl Fn(&Socket) -> bool) -> bool {
-        self.sockets.iter().any(|(_, socket)| is_it(socket))
+    fn look(&self, frame: &[u8], mac: MacAddr) -> Result<Fate, Reason> {
+        let (head, packet) = frame.split_first_chunk::<14>().ok_or(Reason::Runt)?;
+        if head[0] & 1 == 0 && head[..6] != mac {
+            return Err(Reason::OtherStation);
+        }
+        match [head[12], head[13]] {
+            [0x08, 0x06] => self.arp(packet),
+            [0x08, 0x00] => self.ip(&self.ipv4(packet)?),
+            [0x86, 0xdd] => match ipv6(packet)? {
+                Ok(packet) => self.ip(&packet),
+                Err(answered) => Ok(answered),
+            },
+            _ => Err(Reason::EtherType),
+        }
     }
 
     fn arp(&self, packet: &[u8]) -> Result<Fate, Reason> {
@@ -179,9 +159,8 @@ impl Place<'_> {
         if !self.iface.has_ip_addr(v4(packet, 24)) {
             return Err(Reason::ArpNotOurs);
         }
-        let source = IpAddress::Ipv4(v4(packet, 14));
-        let near = is_near(self.iface, source);
-        let sound = source.is_unicast() && packet[8] & 1 == 0 && near;
+        let source = v4(packet, 14);
+        let sound = source.is_unicast() && packet[8] & 1 == 0 && is_near(self.iface, source);
         match half(packet, 6) {
             1 if sound => Ok(Fate::Answered(source)),
             2 if sound => Ok(Fate::Taken),
@@ -189,7 +168,19 @@ impl Place<'_> {
         }
     }
 
-    fn ipv4(&self, packet: &[u8]) -> Result<Fate, Reason> {
+    /// Whether everybody on the network is meant.
+    fn is_broadcast(&self, address: IpAddress) -> bool {
+        let IpAddress::Ipv4(address) = address else {
+            return false;
+        };
+        address.is_broadcast()
+            || self.iface.ip_addrs().iter().any(|cidr| match cidr {
+                IpCidr::Ipv4(cidr) => cidr.broadcast() == Some(address),
+                IpCidr::Ipv6(_) => false,
+            })
+    }
+
+    fn ipv4<'f>(&self, packet: &'f [u8]) -> Result<Packet<'f>, Reason> {
         let fixed = packet.first_chunk::<20>().ok_or(Reason::Ipv4Malformed)?;
         let (header, total) = (usize::from(fixed[0] & 15) * 4, half(fixed, 2));
         if fixed[0] >> 4 != 4 || header < 20 || header > total || total > packet.len() {
@@ -202,108 +193,72 @@ impl Place<'_> {
             return Err(Reason::Fragment);
         }
         let (source, to) = (v4(fixed, 12), v4(fixed, 16));
-        if is_broadcast(self.iface, source) || source.is_multicast() {
+        if self.is_broadcast(source) || source.is_multicast() {
             return Err(Reason::SourceAddress);
         }
-        let packet = Packet {
-            source: source.into(),
-            to: to.into(),
+        Ok(Packet {
+            source,
+            to,
             addresses: &fixed[12..],
             hop_limit: fixed[8],
+            protocol: fixed[9],
             payload: &packet[header..total],
-        };
-        let protocol = fixed[9];
-        if protocol == UDP {
+        })
+    }
+
+    fn ip(&self, packet: &Packet) -> Result<Fate, Reason> {
+        let is_v4 = packet.addresses.len() == 8;
+        if is_v4 && packet.protocol == UDP {
             // DHCP takes its datagrams whatever address they are to.
             let datagram = whole_datagram(packet.payload)?;
-            if datagram[..4] == [0, 67, 0, 68]
-                && self.has_socket(|socket| matches!(socket, Socket::Dhcpv4(_)))
-            {
-                sound_datagram(&packet, datagram)?;
+            let is_dhcp = |(_, socket)| matches!(socket, &Socket::Dhcpv4(_));
+            if datagram[..4] == [0, 67, 0, 68] && self.sockets.iter().any(is_dhcp) {
+                sound_datagram(packet, datagram)?;
                 return Ok(Fate::Taken);
             }
         }
-        if !self.iface.has_ip_addr(to) && !is_for_all(self.iface, to.into()) {
+        let (ours, broadcast) = (
+            self.iface.has_ip_addr(packet.to),
+            self.is_broadcast(packet.to),
+        );
+        if !ours && !broadcast && !self.iface.has_multicast_group(packet.to) {
             return Err(Reason::Address);
         }
-        let everybody = is_broadcast(self.iface, to);
-        let one = !everybody && packet.to.is_unicast();
-        let (fate, silent) = match protocol {
-            ICMP => match *packet.payload {
-                [kind, code, _, _, _, _, _, _, ..] => {
-                    if fold(sum(packet.payload)) != 0xffff {
-                        return Err(Reason::IcmpChecksum);
-                    }
-                    if [kind, code] != [8, 0] {
-                        return Err(Reason::IcmpUnwanted);
-                    }
-                    // To everybody is the one exception.
-                    return match one || everybody {
-                        _ if source.is_unspecified() => Err(Reason::SourceAddress),
-                        true => Ok(packet.answered()),
-                        false => Err(Reason::ToGroup),
-                    };
-                }
-                _ => return Err(Reason::Icmp),
+        let silence = match packet.protocol {
+            ICMP if is_v4 => match packet.payload {
+                message if message.len() < 8 => return Err(Reason::Icmp),
+                message if fold(sum(message)) != 0xffff => return Err(Reason::IcmpChecksum),
+                // The one thing that may be answered to everybody.
+                [8, 0, ..] if broadcast => return Ok(Fate::Answered(packet.source)),
+                [8, 0, ..] => Reason::ToGroup,
+                _ => return Err(Reason::IcmpUnwanted),
             },
-            IGMP => {
+            IGMP if is_v4 => {
                 let group = v4(packet.payload, 4);
-                let sound = group.is_unspecified() || group.is_multicast();
+                let sound =
+                    packet.payload.len() >= 8 && (group.is_unspecified() || group.is_multicast());
                 return match packet.payload.first() {
-                    Some(0x11) if sound && packet.payload.len() >= 8 => Ok(Fate::Taken),
+                    Some(0x11) if sound => Ok(Fate::Taken),
                     Some(0x12 | 0x16 | 0x17) if sound => Err(Reason::IcmpUnwanted),
                     _ => Err(Reason::Icmp),
                 };
             }
-            TCP => return segment(&packet),
-            UDP => (self.udp(&packet)?, Reason::UdpPort),
-            _ => (packet.answered(), Reason::ToGroup),
+            ICMPV6 if !is_v4 => return self.icmpv6(packet),
+            TCP => return segment(packet),
+            UDP => match self.udp(packet)? {
+                Fate::Answered(_) => Reason::UdpPort,
+                taken => return Ok(taken),
+            },
+            _ => Reason::ToGroup,
         };
-        match fate {
-            Fate::Answered(_) if source.is_unspecified() => Err(Reason::SourceAddress),
-            Fate::Answered(_) if !one => Err(silent),
-            fate => Ok(fate),
+        // Of what IPv6 sends to groups, admission lets nothing through that would be answered so.
+        match is_v4 && (broadcast || !ours) {
+            true => Err(silence),
+            false => Ok(Fate::Answered(packet.source)),
         }
     }
 
-    fn ipv6(&self, packet: &[u8]) -> Result<Fate, Reason> {
-        let fixed = packet.first_chunk::<40>().ok_or(Reason::Ipv6Malformed)?;
-        let payload = packet.get(40..40 + half(fixed, 4));
-        let payload = payload.ok_or(Reason::Ipv6Malformed)?;
-        if fixed[0] >> 4 != 6 {
-            return Err(Reason::Ipv6Malformed);
-        }
-        let (source, to) = (v6(fixed, 8), v6(fixed, 24));
-        if source.is_multicast() || source.is_unspecified() {
-            return Err(Reason::SourceAddress);
-        }
-        let mut packet = Packet {
-            source: source.into(),
-            to: to.into(),
-            addresses: &fixed[8..],
-            hop_limit: fixed[7],
-            payload,
-        };
-        let mut next = fixed[6];
-        if next == HOP_BY_HOP {
-            match options(payload, to.is_multicast())? {
-                Some((header, rest)) => (next, packet.payload) = (header, rest),
-                None => return Ok(packet.answered()),
-            }
-        }
-        let ours = self.iface.has_ip_addr(to) || self.iface.has_multicast_group(to);
-        if !ours && !to.is_loopback() {
-            return Err(Reason::Address);
-        }
-        match next {
-            ICMPV6 => self.icmpv6(&packet, to, source.is_unicast_link_local()),
-            UDP => self.udp(&packet),
-            TCP => segment(&packet),
-            _ => Ok(packet.answered()),
-        }
-    }
-
-    fn icmpv6(&self, packet: &Packet, to: Ipv6Address, near: bool) -> Result<Fate, Reason> {
+    fn icmpv6(&self, packet: &Packet) -> Result<Fate, Reason> {
         let message = packet.payload;
         let head = message.first_chunk::<4>().ok_or(Reason::Icmp)?;
         let least = match head[0] {
@@ -317,38 +272,41 @@ impl Place<'_> {
         if message.len() < least {
             return Err(Reason::Icmp);
         }
-        if !packet.is_sound(ICMPV6, message) {
+        if !packet.is_sound(message) {
             return Err(Reason::IcmpChecksum);
         }
         match (head[0], head[1]) {
-            (128, 0) => Ok(packet.answered()),
-            (130, 0) if packet.hop_limit == 1 && near => Ok(Fate::Taken),
-            (130, 0) => Err(Reason::HopLimit),
-            (135 | 136, 0) => {
-                let advertises = head[0] == 136;
-                let link_layer = link_layer(&message[24..], 1 + u8::from(advertises))?;
-                if packet.hop_limit != 255 {
-                    return Err(Reason::HopLimit);
-                }
-                let target = v6(message, 8);
-                let usable = !target.is_multicast() && !target.is_unspecified();
-                if link_layer.is_some_and(|first| first & 1 != 0 || !usable) {
-                    return Err(Reason::Icmp);
-                }
-                // As smoltcp compares a solicited-node address: by its last two bytes.
-                let solicited = || {
-                    self.iface.ip_addrs().iter().any(|cidr| match cidr {
-                        IpCidr::Ipv6(cidr) => cidr.address().octets()[14..] == to.octets()[14..],
-                        IpCidr::Ipv4(_) => false,
-                    })
-                };
-                match advertises {
-                    true => Ok(Fate::Taken),
-                    false if solicited() && self.iface.has_ip_addr(target) => Ok(packet.answered()),
-                    false => Err(Reason::NeighbourNotOurs),
-                }
+            (128, 0) => return Ok(Fate::Answered(packet.source)),
+            (130, 0) if packet.hop_limit == 1 && packet.addresses[..2] == [0xfe, 0x80] => {
+                return Ok(Fate::Taken);
             }
-            _ => Err(Reason::IcmpUnwanted),
+            (130, 0) => return Err(Reason::HopLimit),
+            (135 | 136, 0) => {}
+            _ => return Err(Reason::IcmpUnwanted),
+        }
+        let advertises = head[0] == 136;
+        let link_layer = link_layer(&message[24..], 1 + u8::from(advertises))?;
+        if packet.hop_limit != 255 {
+            return Err(Reason::HopLimit);
+        }
+        let target = v6(message, 8);
+        if link_layer.is_some_and(|first| first & 1 != 0 || !target.is_unicast()) {
+            return Err(Reason::Icmp);
+        }
+        // As smoltcp compares a solicited-node address: by its last two bytes.
+        let solicited = |cidr: &IpCidr| match cidr {
+            IpCidr::Ipv6(cidr) => cidr.address().octets()[14..] == packet.addresses[30..],
+            IpCidr::Ipv4(_) => false,
+        };
+        match advertises {
+            true => Ok(Fate::Taken),
+            false
+                if self.iface.has_ip_addr(target)
+                    && self.iface.ip_addrs().iter().any(solicited) =>
+            {
+                Ok(Fate::Answered(packet.source))
+            }
+            false => Err(Reason::NeighbourNotOurs),
         }
     }
 
@@ -357,17 +315,45 @@ impl Place<'_> {
         let datagram = whole_datagram(packet.payload)?;
         sound_datagram(packet, datagram)?;
         let port = half(datagram, 2);
-        let heard = self.has_socket(|socket| match socket {
+        let hears = |(_, socket): (_, &Socket)| match socket {
             Socket::Udp(socket) => usize::from(socket.endpoint().port) == port,
             _ => false,
-        });
-        Ok(match heard {
+        };
+        Ok(match self.sockets.iter().any(hears) {
             // That an empty one was queued behind others cannot be seen.
             true if datagram.len() == 8 => Fate::Taken,
             true => Fate::Queued,
-            false => packet.answered(),
+            false => Fate::Answered(packet.source),
         })
     }
+}
+
+/// `Err`: one of its options is answered by an error.
+fn ipv6(packet: &[u8]) -> Result<Result<Packet<'_>, Fate>, Reason> {
+    let fixed = packet.first_chunk::<40>().ok_or(Reason::Ipv6Malformed)?;
+    let payload = packet.get(40..40 + half(fixed, 4));
+    let payload = payload.ok_or(Reason::Ipv6Malformed)?;
+    if fixed[0] >> 4 != 6 {
+        return Err(Reason::Ipv6Malformed);
+    }
+    let mut packet = Packet {
+        source: v6(fixed, 8),
+        to: v6(fixed, 24),
+        addresses: &fixed[8..],
+        hop_limit: fixed[7],
+        protocol: fixed[6],
+        payload,
+    };
+    if !packet.source.is_unicast() {
+        return Err(Reason::SourceAddress);
+    }
+    if packet.protocol == HOP_BY_HOP {
+        match options(payload, packet.to.is_multicast())? {
+            Some((header, rest)) => (packet.protocol, packet.payload) = (header, rest),
+            None => return Ok(Err(Fate::Answered(packet.source))),
+        }
+    }
+    Ok(Ok(packet))
 }
 
 /// A datagram without what may stand behind it.
@@ -382,16 +368,13 @@ fn sound_datagram(packet: &Packet, datagram: &[u8]) -> Result<(), Reason> {
     let unchecked = half(datagram, 6) == 0 && packet.addresses.len() == 8;
     match half(datagram, 2) {
         0 => Err(Reason::Udp),
-        _ if unchecked || packet.is_sound(UDP, datagram) => Ok(()),
+        _ if unchecked || packet.is_sound(datagram) => Ok(()),
         _ => Err(Reason::UdpChecksum),
     }
 }
 
 /// The checksum was seen to already.
 fn segment(packet: &Packet) -> Result<Fate, Reason> {
-    if packet.source.is_unspecified() || packet.to.is_unspecified() {
-        return Err(Reason::SourceAddress);
-    }
     let head = packet.payload.first_chunk::<20>().ok_or(Reason::Tcp)?;
     let header = usize::from(head[12] >> 4) * 4;
     let mut options = packet.payload.get(20..header).ok_or(Reason::Tcp)?;

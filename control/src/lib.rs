@@ -1,6 +1,6 @@
 //! The control plane: everything that is not done for every frame. Compiled for size.
 //!
-//! Knows no device and no poll loop: `firmware` has both, and shows itself to commands and pages by the traits here.
+//! Knows no frames and no poll loop: `firmware` has both, and shows itself to commands and pages by the traits here.
 //!
 //! | module | is about |
 //! | --- | --- |
@@ -15,6 +15,7 @@
 //! | `random` | numbers nobody guesses |
 //! | `shell` | commands, on the serial console and over HTTP |
 //! | `status` | the machine's state |
+//! | `switch` | the sequence that brings up the board's switch, and watches it |
 //! | `trace` | the last events |
 #![cfg_attr(not(test), no_std)]
 
@@ -34,4 +35,6 @@ pub mod ping;
 pub mod random;
 pub mod shell;
 pub mod status;
+#[cfg(target_os = "none")]
+pub mod switch;
 pub mod trace;

@@ -14,7 +14,7 @@
 use core::net::Ipv4Addr;
 
 use hal::net::MacAddr;
-use hal::net::checksum::{fold, sum};
+use hal::net::checksum::{fold, sum, sum_header};
 use hal::net::smoltcp::{MAX_FRAME, Observer};
 
 /// How long a remembered flow may be used: half of what smoltcp keeps a neighbour for.
@@ -143,6 +143,12 @@ pub fn may_answer_port(port: u16) -> bool {
     !matches!(port, 0 | 7 | 9 | 13 | 17 | 19 | 37 | 67 | 68 | 5353)
 }
 
+/// The sum of the IPv4 header, which has no options.
+#[inline(always)]
+fn header_sum(head: &[u8; HEADERS]) -> u64 {
+    head[ETHERNET..].first_chunk().map_or(0, sum_header)
+}
+
 /// Turns `frame` into its own answer, if it asks for an echo and `flows` knows the way back.
 #[inline]
 pub fn answer(frame: &mut [u8], mac: MacAddr, flows: &Flows) -> Verdict {
@@ -189,12 +195,14 @@ pub fn answer(frame: &mut [u8], mac: MacAddr, flows: &Flows) -> Verdict {
         }
         _ => 0,
     };
-    let (headers, payload) = frame[..len].split_at(ETHERNET + IPV4);
-    if fold(sum(&headers[ETHERNET..])) != 0xffff || fold(sum(payload) + pseudo) != 0xffff {
+    let payload = &frame[ETHERNET + IPV4..len];
+    if fold(header_sum(head)) != 0xffff || fold(sum(payload) + pseudo) != 0xffff {
         return Verdict::Pass;
     }
 
-    let head = &mut frame[..HEADERS];
+    let Some(head) = frame.first_chunk_mut::<HEADERS>() else {
+        return Verdict::Pass;
+    };
     head[..6].copy_from_slice(&next_hop);
     head[6..12].copy_from_slice(&mac);
     head[15] = 0; // no DSCP, no ECN
@@ -204,7 +212,7 @@ pub fn answer(frame: &mut [u8], mac: MacAddr, flows: &Flows) -> Verdict {
     [head[24], head[25]] = [0, 0];
     head[26..30].copy_from_slice(&local.to_be_bytes());
     head[30..34].copy_from_slice(&remote.to_be_bytes());
-    let checksum = !fold(sum(&head[ETHERNET..ETHERNET + IPV4]));
+    let checksum = !fold(header_sum(head));
     head[24..26].copy_from_slice(&checksum.to_ne_bytes());
     if protocol == UDP {
         // Swapped ports and addresses leave the sum, and so the checksum, as it is.

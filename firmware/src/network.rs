@@ -282,6 +282,7 @@ impl<N: Nic> Port<N> {
     }
 
     /// What shows what became of a frame.
+    #[inline(never)]
     fn evidence(&self) -> Evidence {
         let counters = self.nic.counters();
         Evidence {
@@ -293,6 +294,7 @@ impl<N: Nic> Port<N> {
     }
 
     /// What became of a frame that the stack has seen, but no connection.
+    #[inline(never)]
     fn judge(
         &self,
         frame: &[u8],
@@ -802,7 +804,7 @@ impl<N: Nic> Network<N> {
             .poll_ingress_single(now, &mut lent, &mut port.sockets);
         port.touched = true;
         let after = port.evidence();
-        let outcome = match class {
+        let mut outcome = match class {
             // An ICMP error may say so; the datagram is lost all the same.
             Class::Fragment => Outcome::Dropped(Reason::Fragment),
             _ => port.judge(frame.bytes(), seen, before, after, now_us),
@@ -810,8 +812,14 @@ impl<N: Nic> Network<N> {
         let mut service = 0;
         if port.sockets.get::<udp::Socket>(port.udp_echo).can_recv() {
             service = self.latency.stamp().unwrap_or(0);
+            let echoes = port.counters.udp_echoes_slow;
+            let queued = before.queued != after.queued;
             // At once: the answer teaches the fast path the way, and the rest of a burst does not pile up here.
             poll_sockets(index, port, &mut self.pool, &mut self.input[..], now_us);
+            let left = port.sockets.get::<udp::Socket>(port.udp_echo).can_recv();
+            if !left && queued && port.counters.udp_echoes_slow == echoes {
+                outcome = Outcome::Dropped(Reason::UdpGuard);
+            }
         }
         if let Some(stack) = stack
             && port.flows.sent != before.sent
@@ -1005,8 +1013,9 @@ impl<N: Nic> Network<N> {
         if let Some(ticket) = errand.ticket() {
             let connection = self.connections.get(ticket.place);
             let holds = connection.errand_since_us == Some(ticket.since_us);
-            if !holds || connection.socket().state() != State::Established {
-                // Nobody waits for it any more.
+            // A client that said all it wanted to say gets its answer all the same, but nothing goes on for it.
+            let leaves = connection.socket().state() != State::Established;
+            if !holds || leaves && errand.is_under_way() {
                 if holds {
                     connection.errand_since_us = None;
                     connection.socket().close();

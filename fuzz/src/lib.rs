@@ -7,6 +7,8 @@
 //! `cargo run -p fuzz` is the short run. For a long one, with the same checks but optimized:
 //! `cargo run --profile fuzz -p fuzz -- devicetree --seed 2 --iterations 1000000`.
 
+pub mod api;
+pub mod bench;
 pub mod bootargs;
 pub mod devicetree;
 pub mod frames;
@@ -16,6 +18,7 @@ pub mod irtt;
 pub mod mdns;
 pub mod model;
 pub mod mutate;
+pub mod shell;
 
 use mutate::Rng;
 
@@ -24,6 +27,8 @@ pub const TARGETS: &[Target] = &[
     devicetree::TARGET,
     bootargs::TARGET,
     http::TARGET,
+    api::TARGET,
+    shell::TARGET,
     iperf3::TARGET,
     irtt::TARGET,
     mdns::TARGET,

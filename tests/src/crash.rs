@@ -143,7 +143,8 @@ fn record(cx: &Context) -> Result {
     ensure!(crash["ended"].is_null(), "{crash}");
     // Nothing is remembered, so it happens again; and the count goes on.
     let mark = guest.mark();
-    let (code, json) = ask("reboot", &post).unwrap_or_default();
+    let at_most = [&post[..], &["--max-time", "3"]].concat();
+    let (code, json) = ask("reboot", &at_most).unwrap_or_default();
     ensure!(code.is_empty() || code == "200", "{code}: {json}");
     guest.line_from(mark, "EXCEPTION: data abort", 30)?;
     guest.line_from(mark, "crash record: 1 start(s) ago: data abort", 30)?;

@@ -189,7 +189,7 @@ fn access(cx: &Context) -> Result {
         (RESET, own, 200),
         ("GET /api/v1/latency/reset", right.into(), 405),
         ("POST /api/v1/latency", right.into(), 405),
-        ("POST /api/v1/latency/reset/x", right.into(), 404),
+        ("POST /api/v1/latency/reset/x", right.into(), 400),
     ];
     for (line, fields, code) in cases {
         let answer = ask(http, line, &fields)?;

@@ -327,12 +327,12 @@ impl Answer {
             Ending::TooSlow => return self.write_refusal(out, Refusal::CommandTooSlow),
             Ending::Refused(Usage(_)) => (Code::BadRequest, ""),
             Ending::Refused(Unknown | Absent(_)) => (Code::NotFound, ""),
-            Ending::Refused(Failed(_) | TooLong) => (Code::InternalServerError, ""),
             Ending::Refused(Denied(_)) if granted == Access::Admin => {
                 (Code::MethodNotAllowed, ALLOW_POST)
             }
             Ending::Refused(Denied(_)) if has_token() => (Code::Unauthorized, AUTHENTICATE),
             Ending::Refused(Denied(_)) => (Code::Forbidden, ""),
+            Ending::Refused(_) => (Code::InternalServerError, ""),
         };
         let result = str::from_utf8(result).unwrap_or_default();
         (code, self.write_json(out, code, more, &[result]))

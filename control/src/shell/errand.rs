@@ -91,6 +91,11 @@ impl Errand {
         }
     }
 
+    /// Whether the command has begun and is not over.
+    pub fn is_under_way(&self) -> bool {
+        matches!(self.state, State::Running(_)) && self.memory.round > 0
+    }
+
     /// How it ended, and what is to be answered: JSON.
     pub fn ending(&self) -> Option<(Ending, &[u8])> {
         match self.state {

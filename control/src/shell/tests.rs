@@ -186,7 +186,7 @@ fn a_slow_terminal_gets_everything_in_time() {
     let mut machine = Bare { rebooted: false };
     for round in 0.. {
         assert!(round < 1000, "never ends");
-        paper.room = 200;
+        paper.room = 400;
         shell.poll(&mut paper, &mut machine);
         if paper.screen.ends_with("> \x1b[K") && paper.screen.len() >= whole.len() {
             break;

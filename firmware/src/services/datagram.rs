@@ -54,20 +54,6 @@ pub fn port(frame: &[u8]) -> Option<u16> {
     Some(word(frame.get(at + 2..)?))
 }
 
-/// Sender's port and destination of what [`port`] takes for a datagram.
-pub fn from_and_to(frame: &[u8]) -> Option<(u16, IpAddress)> {
-    match *frame.get(12)? == 0x08 {
-        true => {
-            let to = Ipv4Address::from(*frame.get(30..)?.first_chunk::<4>()?);
-            Some((word(frame.get(34..)?), to.into()))
-        }
-        false => {
-            let to = Ipv6Address::from(*frame.get(38..)?.first_chunk::<16>()?);
-            Some((word(frame.get(54..)?), to.into()))
-        }
-    }
-}
-
 fn word(bytes: &[u8]) -> u16 {
     bytes
         .first_chunk()

@@ -20,11 +20,9 @@ use hal::net::{Frame, MacAddr};
 use smoltcp::iface::Interface;
 use smoltcp::socket::tcp::{Socket, State};
 
-use crate::drops;
 use crate::fast_path::may_answer_port;
 use crate::random::Random;
 
-const ECHO: u16 = 7;
 const DISCARD: u16 = 9;
 const CHARGEN: u16 = 19;
 /// Spec: IEEE 802, local experimental EtherType 1.
@@ -101,16 +99,10 @@ impl Services {
         match port {
             Some(irtt::PORT | iperf3::PORT | DISCARD) => {}
             Some(CHARGEN) if self.chargen => {}
-            // The stack brings these to their service; but not what that may not answer.
-            Some(ECHO)
-                if datagram::from_and_to(frame.bytes())
-                    .is_some_and(|(port, to)| !may_answer_port(port) || !iface.has_ip_addr(to)) => {
-            }
             _ => return Outcome::Pass,
         }
-        let echo = port == Some(ECHO);
         let Some(datagram) = datagram::read(frame.bytes(), interface, |address| {
-            iface.has_ip_addr(address) || echo && drops::is_for_all(iface, address)
+            iface.has_ip_addr(address)
         }) else {
             // Damaged, or for somebody else: the stack knows what to do.
             return Outcome::Pass;
@@ -119,7 +111,7 @@ impl Services {
         if datagram.port == DISCARD {
             return Outcome::Done;
         }
-        if echo || !may_answer_port(source.port) {
+        if !may_answer_port(source.port) {
             return Outcome::Guarded;
         }
         if datagram.port == iperf3::PORT {

@@ -11,7 +11,7 @@ use crate::frames::{
 use crate::world::{Rng, SECOND_US, World};
 
 /// A network that knows the way to PEER and PEER6, and what it answers to one frame within a second.
-fn acquainted() -> World {
+pub fn acquainted() -> World {
     let mut world = World::new(0);
     world.inject(arp(ArpOperation::Request, (STRANGER, PEER), ([0; 6], V4)));
     let solicit = Icmpv6Repr::Ndisc(NdiscRepr::NeighborSolicit {

@@ -17,7 +17,7 @@ fn connect(world: &mut World) -> SocketHandle {
 }
 
 /// What comes until `enough`, or until nothing came for `limit_us`.
-fn listen(
+pub fn listen(
     world: &mut World,
     socket: SocketHandle,
     limit_us: u64,

@@ -3,9 +3,10 @@
 //! ```text
 //!   world.rs       the wire, the clock, what must hold after every round
 //!   card.rs        a `Nic` without hardware
+//!   bench.rs       a machine for commands, without hardware
 //!   allocation.rs  counts allocations
 //!   frames.rs      frames made by hand, for what no decent stack sends
-//!   tests          echo.rs  http.rs  pool.rs  hostile.rs
+//!   tests          drops.rs  echo.rs  errand.rs  http.rs  pool.rs  hostile.rs
 //! ```
 #![allow(
     clippy::unwrap_used,
@@ -14,8 +15,11 @@
 #![allow(missing_docs, reason = "nobody else can use it")]
 
 mod allocation;
+mod bench;
 mod card;
+mod drops;
 mod echo;
+mod errand;
 mod frames;
 mod hostile;
 mod http;

@@ -22,6 +22,7 @@ use smoltcp::time::Instant;
 use smoltcp::wire::*;
 
 use crate::allocation;
+use crate::bench::FakeBench;
 use crate::card::{BUFFERS, Card};
 use crate::frames::{MAC, V4, V6};
 
@@ -201,6 +202,7 @@ enum Arrival {
 pub struct World {
     pub now_us: u64,
     pub network: Network<Card>,
+    pub bench: FakeBench,
     pub hosts: Vec<Host>,
     pub faults: Faults,
     pub rng: Rng,
@@ -236,6 +238,7 @@ impl World {
         let mut world = World {
             now_us: SECOND_US,
             network: Network::new(vec![port], pool, System::default()),
+            bench: FakeBench::default(),
             hosts: (0..hosts).map(|number| Host::new(number + 10)).collect(),
             faults: Faults::default(),
             rng: Rng(1),
@@ -304,6 +307,7 @@ impl World {
             if let Next::At(at_us) = self.next {
                 next_us = next_us.min(at_us);
             }
+            next_us = next_us.min(self.network.errand_due_us());
             for host in &mut self.hosts {
                 if let Some(at) = host
                     .iface
@@ -371,6 +375,7 @@ impl World {
             Next::At(at_us) => at_us <= self.now_us,
             Next::Idle => false,
         };
+        let due = due || self.network.errand_due_us() <= self.now_us;
         let mut interrupted = self.card().raised && !self.masked;
         if !due && !interrupted {
             return;
@@ -390,7 +395,8 @@ impl World {
             self.masked &= unmask == 0;
             self.check();
             interrupted = self.card().raised && !self.masked;
-            if self.next != Next::Again && !interrupted {
+            let errand = self.run_errand();
+            if self.next != Next::Again && !interrupted && !errand {
                 break;
             }
         }
@@ -401,6 +407,18 @@ impl World {
                 now = self.now_us
             );
         }
+    }
+
+    /// The command that somebody waits for, if it is due.
+    fn run_errand(&mut self) -> bool {
+        if self.network.errand_due_us() > self.now_us {
+            return false;
+        }
+        self.bench.now_us = self.now_us;
+        let mut errand = self.network.take_errand().unwrap();
+        errand.run(&mut self.bench);
+        self.network.put_errand(errand);
+        true
     }
 
     fn check(&mut self) {

@@ -83,15 +83,19 @@ reasons! {
     StackUnknown "stack_unknown" "dropped by the stack, nobody knows why",
 }
 
+fn text(line: usize) -> &'static str {
+    TEXTS.split('\n').nth(line).unwrap_or_default()
+}
+
 impl Reason {
     /// In snake case.
     pub fn name(self) -> &'static str {
-        TEXTS.lines().nth(2 * self as usize).unwrap_or_default()
+        text(2 * self as usize)
     }
 
     /// One line.
     pub fn help(self) -> &'static str {
-        TEXTS.lines().nth(2 * self as usize + 1).unwrap_or_default()
+        text(2 * self as usize + 1)
     }
 
     /// The reason of that name.
@@ -265,6 +269,16 @@ mod tests {
             assert_eq!(Reason::named(name), Some(reason));
             assert!(!reason.help().is_empty());
         }
+    }
+
+    #[test]
+    fn the_documentation_lists_them_in_this_order() {
+        let page = include_str!("../../../docs/drops.md");
+        let listed = page.lines().filter(|line| line.starts_with("| `"));
+        assert!(
+            listed.eq(Reason::ALL
+                .map(|reason| { std::format!("| `{}` | {} |", reason.name(), reason.help()) }))
+        );
     }
 
     #[test]

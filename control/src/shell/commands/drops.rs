@@ -10,8 +10,8 @@ use hal::net::drops::Reason;
 /// The command of this file.
 pub static COMMANDS: &[Command] = &[Command {
     name: "drops",
-    operands: "[INTERFACE] | -x REASON",
-    summary: "Received frames that nobody got, by reason; -x: how the last one of a reason began",
+    operands: "[INTERFACE | -x REASON]",
+    summary: "Received frames that nobody got, and why; -x: the last one",
     access: Access::Read,
     run: drops,
 }];
@@ -27,6 +27,8 @@ const HARDWARE: &[&str] = &[
     "in_rx_error",
 ];
 
+const DELIVERED: &str = "somebody had use for them";
+
 fn drops(call: &mut Call) -> Outcome {
     let wanted = match call.words {
         ["-x", reason] => return sample(call, reason),
@@ -36,77 +38,43 @@ fn drops(call: &mut Call) -> Outcome {
     };
     let report = &mut *call.report;
     let mut found = wanted.is_none();
+    let columns = [
+        Column("interface", 10),
+        Column("what", 19),
+        Column("frames", 10),
+        Column("help", 0),
+    ];
     call.bench.with_status(&mut |status: &Status| {
-        let is_wanted = |name: &str| wanted.is_none_or(|wanted| wanted == name);
-        let columns = [
-            Column("interface", 10),
-            Column("received", 12),
-            Column("delivered", 12),
-            Column("dropped", 0),
-        ];
         report.table("frames", &columns, &mut |row| {
-            for (number, interface) in status.interfaces.iter().enumerate() {
-                if !is_wanted(interface.name) {
+            let mut put = |owner, what, frames, help| {
+                let [owner, what, help] = [owner, what, help].map(Value::Text);
+                row(&[owner, what, Value::Number(frames), help]);
+            };
+            for owner in 0..status.interfaces.len() + status.devices.len() {
+                let mut dropped = 0;
+                let name = status.drops(owner, &mut |_, count| dropped += count);
+                let Some(name) = name.filter(|name| wanted.is_none_or(|wanted| wanted == *name))
+                else {
                     continue;
-                }
-                let value = |name| {
-                    let counter = interface.counters.iter().find(|it| it.name == name);
-                    counter.map_or(0, |counter| counter.value)
                 };
-                let (delivered, mut dropped) = (value("rx_delivered"), 0);
-                status.drops(number, &mut |_, count| dropped += count);
-                row(&[
-                    Value::Text(interface.name),
-                    Value::Number(delivered + dropped),
-                    Value::Number(delivered),
-                    Value::Number(dropped),
-                ]);
-            }
-        });
-        let columns = [
-            Column("interface", 10),
-            Column("reason", 19),
-            Column("frames", 10),
-            Column("help", 0),
-        ];
-        report.table("drops", &columns, &mut |row| {
-            let owners = status.interfaces.len() + status.devices.len();
-            for owner in 0..owners {
-                let Some(name) = status.drops(owner, &mut |_, _| {}) else {
-                    break;
-                };
-                if !is_wanted(name) {
-                    continue;
-                }
                 found = true;
+                let counters = match status.interfaces.get(owner) {
+                    Some(interface) => {
+                        let delivered = interface.counters.iter();
+                        let delivered = delivered.filter(|it| it.name == "rx_delivered");
+                        let delivered = delivered.map(|it| it.value).sum();
+                        put(name, "delivered", delivered, DELIVERED);
+                        put(name, "dropped", dropped, "the sum of what follows");
+                        interface.port
+                    }
+                    None => status.devices[owner - status.interfaces.len()].counters,
+                };
                 status.drops(owner, &mut |reason, count| {
-                    row(&[
-                        Value::Text(name),
-                        Value::Text(reason.name()),
-                        Value::Number(count),
-                        Value::Text(reason.help()),
-                    ]);
+                    put(name, reason.name(), count, reason.help());
                 });
-            }
-        });
-        let columns = [
-            Column("owner", 10),
-            Column("counter", 19),
-            Column("frames", 0),
-        ];
-        report.table("hardware", &columns, &mut |row| {
-            let ports = status.interfaces.iter();
-            let ports = ports.map(|interface| (interface.name, interface.port));
-            let devices = status.devices.iter();
-            let devices = devices.map(|device| (device.name, device.counters));
-            for (name, counters) in ports.chain(devices).filter(|(name, _)| is_wanted(name)) {
                 for counter in each(counters) {
                     if counter.value > 0 && HARDWARE.contains(&counter.name) {
-                        row(&[
-                            Value::Text(name),
-                            Value::Text(counter.name),
-                            Value::Number(counter.value),
-                        ]);
+                        put(name, counter.name, counter.value, "lost before memory");
                     }
                 }
             }
@@ -118,13 +86,11 @@ fn drops(call: &mut Call) -> Outcome {
     }
 }
 
-/// Bytes as `text2pcap` reads them.
-struct Hex<'b>(usize, &'b [u8]);
+struct Hex<'b>(&'b [u8]);
 
 impl fmt::Display for Hex<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:04x}", self.0)?;
-        self.1.iter().try_for_each(|byte| write!(f, " {byte:02x}"))
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x} "))
     }
 }
 
@@ -148,15 +114,7 @@ fn sample(call: &mut Call, reason: &str) -> Outcome {
         report.field("interface", name);
         report.field("at_us", Value::Number(sample.at_us));
         report.field("bytes", Value::Number(sample.len.into()));
-        report.lines("hex", &mut |line| {
-            for (number, bytes) in sample.bytes().chunks(16).enumerate() {
-                let mut text = heapless::String::<64>::new();
-                // Four digits and sixteen times three characters fit.
-                let _ =
-                    fmt::Write::write_fmt(&mut text, format_args!("{}", Hex(16 * number, bytes)));
-                line(&text);
-            }
-        });
+        report.field("hex", Value::Shown(&Hex(sample.bytes())));
     });
     match found {
         true => Ok(Progress::Done),

@@ -22,7 +22,7 @@ mod socket;
 mod watch;
 
 use alloc::boxed::Box;
-use boards::armada3720;
+use boards::armada3720::{self as board, RING};
 use core::cell::{Cell, RefCell};
 
 use hal::arch::exceptions::{self, Attempt};
@@ -34,7 +34,6 @@ use hal::dma::cache::Noncoherent;
 use hal::net::bridge::Stations;
 use hal::net::mdio::{OrionMdio, PhyAddr};
 use hal::net::mv88e6xxx::{self, Mailbox, PORTS, PortIndex, PortSet, Switch};
-use hal::net::neta::board::{self, RING};
 use hal::net::neta::{self, Descriptor, desc};
 use hal::net::tag::{Drops, Protocol, Tagger};
 use hal::net::{Counters, Link, MacAddr, MacText, Pool};
@@ -46,6 +45,7 @@ use super::{Block, Machine, dma, heap, left_out};
 use crate::bootargs::Wiring;
 use crate::network::Name;
 use crate::random::Random;
+use crate::switch as sequence;
 
 use plan::{Interface, Interfaces, Plan, name_unknown};
 use socket::{Conduit, Flags, Members, QUEUE, SOCKETS, bit};
@@ -146,7 +146,7 @@ pub(super) fn stop_ports(machine: &mut Machine) {
     let (Some(address @ ..32), Some(line)) = (address, management(machine, &node)) else {
         return;
     };
-    if armada3720::stop_all_ports(line, PhyAddr(address)).is_ok() {
+    if sequence::stop_all_ports(line, PhyAddr(address)).is_ok() {
         machine.stopped_us = Some(timer::now_us());
     }
 }
@@ -159,7 +159,7 @@ fn switch<'t>(tree: &'t Tree<'t>) -> Option<Node<'t>> {
 }
 
 /// The controller of the management bus around the switch.
-fn management(machine: &mut Machine, switch: &Node) -> Option<armada3720::Line> {
+fn management(machine: &mut Machine, switch: &Node) -> Option<sequence::Line> {
     let node = switch.parent()?;
     let region = node.reg(0).map_err(|error| left_out(&node, error)).ok()?;
     page(machine, &node)?;
@@ -359,7 +359,7 @@ fn serve_bus(mac: usize) -> ManagementBus {
     let due_us: &'static Cell<u64> = Box::leak(Box::new(Cell::new(0)));
     let mailbox: &'static Mailbox = Box::leak(Box::default());
     // Where the board has its switch, if it has one.
-    let registers = armada3720::registers(line, PhyAddr(1), due_us);
+    let registers = sequence::registers(line, PhyAddr(1), due_us);
     let config = mv88e6xxx::Config {
         cpu: PortIndex::ZERO,
         protocol: Protocol::Dsa,
@@ -371,7 +371,7 @@ fn serve_bus(mac: usize) -> ManagementBus {
     ManagementBus {
         mailbox,
         due_us,
-        sequence: armada3720::serve(registers, config, mailbox),
+        sequence: sequence::serve(registers, config, mailbox),
     }
 }
 
@@ -392,11 +392,11 @@ fn supervise(
     let line = management(machine, &node)?;
     let due_us: &'static Cell<u64> = Box::leak(Box::new(Cell::new(0)));
     let mailbox: &'static Mailbox = Box::leak(Box::default());
-    let registers = armada3720::registers(line, PhyAddr(address), due_us);
+    let registers = sequence::registers(line, PhyAddr(address), due_us);
     let mut switch = Switch::new(registers, plan.config.clone());
     match machine.stopped_us {
         Some(us) => info!("switch: ports stopped in {us} us"),
-        None => match armada3720::stop_ports(&mut switch) {
+        None => match sequence::stop_ports(&mut switch) {
             Ok(()) => info!("switch: ports stopped in {} us", timer::now_us()),
             // The sequence tries again, and says what is wrong.
             Err(error) => warn!("switch: ports do not stop: {error}"),
@@ -406,7 +406,7 @@ fn supervise(
     let bus = ManagementBus {
         mailbox,
         due_us,
-        sequence: armada3720::supervise(switch, mailbox),
+        sequence: sequence::supervise(switch, mailbox),
     };
     let supervisor = Supervisor {
         names: plan.names,

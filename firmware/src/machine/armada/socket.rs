@@ -5,11 +5,11 @@
 use alloc::boxed::Box;
 use core::cell::{Cell, RefCell};
 
+use boards::armada3720 as board;
 use hal::arch::{irq, timer};
 use hal::net::bridge::Stations;
 use hal::net::drops::Reason;
 use hal::net::mv88e6xxx::{Mailbox, PORTS, PortIndex, PortSet};
-use hal::net::neta::board;
 use hal::net::tag::{Drop, Drops, Source, Tagger};
 use hal::net::{Coalescing, Count, Counters, Frame, Link, MacAddr, Nic, Pool};
 use heapless::Deque;

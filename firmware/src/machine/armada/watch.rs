@@ -2,7 +2,6 @@
 
 use core::cell::{Cell, RefCell};
 
-use boards::armada3720::Sequence;
 use hal::arch::timer::SystemClock;
 use hal::net::mv88e6xxx::{Event, Mailbox, PORTS, PortIndex, PortSet};
 use hal::net::neta::Fault;
@@ -12,6 +11,7 @@ use log::{error, info, warn};
 
 use super::socket::{Conduit, Flags, SOCKETS};
 use crate::network::{LinkLine, Name};
+use crate::switch::Sequence;
 use crate::trace::{Event as Traced, trace};
 
 /// Time between two looks at the MAC.

@@ -22,8 +22,6 @@
 //! **Source.** Spec: none is public. Inherited, unless a line says otherwise: the order of Linux mvneta.c, cross-read
 //! with U-Boot and FreeBSD. Not yet observed on a board.
 
-#[cfg(target_os = "none")]
-pub mod board;
 pub mod desc;
 mod filter;
 mod mib;
