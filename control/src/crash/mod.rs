@@ -21,7 +21,7 @@
 pub mod record;
 mod ring;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -73,7 +73,7 @@ impl Bank {
         }
     }
 
-    fn record(&self) -> Result<Record, Unusable> {
+    pub(crate) fn record(&self) -> Result<Record, Unusable> {
         let mut words = [0; WORDS];
         for (word, place) in words.iter_mut().zip(&self.record) {
             *word = place.load(Ordering::Relaxed);

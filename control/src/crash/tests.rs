@@ -29,6 +29,24 @@ fn lines(bank: &Bank, cells: usize) -> Vec<String> {
     lines
 }
 
+/// A start that ended in an exception, with as much to tell as there is room for.
+pub(crate) fn wrecked() -> &'static Bank {
+    let area = Box::leak(area());
+    let (bank, ..) = begin(area);
+    (0..LOG_CELLS).for_each(|_| bank.log_line(format_args!("{}\n", "x".repeat(TEXT - 1))));
+    for _ in 0..EVENTS {
+        // The longest: an address gone, after a year.
+        bank.events().push(&[u64::MAX << 32, 1 << 61 | 0x7f03]);
+    }
+    end(bank, |record| {
+        record.end(Ending::Exception, u64::MAX);
+        record.place(&[u64::MAX; record::REGISTERS], &[u64::MAX; 64]);
+        record.set_message(format_args!("{}", "m".repeat(1000)));
+        record.set_code(b"code");
+    });
+    bank
+}
+
 fn number(record: &Record, name: &str) -> u64 {
     let mut numbers = record.numbers();
     numbers.find(|number| number.0 == name).unwrap().1

@@ -113,3 +113,113 @@ fn trace(call: &mut Call) -> Outcome {
     events(call.report, bank, usize::MAX);
     Ok(Progress::Done)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crash::{Kept, tests::wrecked};
+    use crate::shell::report::Format;
+    use crate::shell::{Bench, MAX_OUTPUT, Memory, find, run};
+    use crate::status::{Status, StatusSource, tests::TYPICAL};
+    use hal::devicetree::Tree;
+    use std::string::String;
+
+    struct Machine {
+        bank: &'static Bank,
+        forgotten: bool,
+    }
+
+    impl StatusSource for Machine {
+        fn with_status(&self, show: &mut dyn FnMut(&Status<'_>)) {
+            TYPICAL.with_status(show);
+        }
+    }
+
+    impl Bench for Machine {
+        fn now_us(&self) -> u64 {
+            0
+        }
+
+        fn tree(&self) -> Option<&Tree<'static>> {
+            None
+        }
+
+        fn log(&self, _: &mut dyn FnMut(&str)) {}
+
+        fn crash(&self) -> Option<Kept<'_>> {
+            let record = self.bank.record().ok().filter(|_| !self.forgotten)?;
+            let bank = self.bank;
+            Some(Kept { record, bank })
+        }
+
+        fn forget_crash(&mut self) {
+            self.forgotten = true;
+        }
+
+        fn bank(&self) -> Option<&Bank> {
+            Some(self.bank)
+        }
+
+        fn interrupts(&self) -> (u64, u64) {
+            (0, 0)
+        }
+
+        fn reboot(&mut self) {}
+    }
+
+    #[test]
+    fn whatever_is_kept_finds_room_and_clear_takes_the_right_to_change() {
+        let mut machine = Machine {
+            bank: wrecked(),
+            forgotten: false,
+        };
+        let mut said = |name: &str, words: &[&str], granted, format| {
+            let mut out = String::new();
+            let command = find(name).unwrap();
+            let memory = &mut Memory::default();
+            run(
+                command,
+                words,
+                granted,
+                format,
+                &mut machine,
+                memory,
+                &mut out,
+            )?;
+            assert!(out.len() <= MAX_OUTPUT, "{name} {words:?}: {}", out.len());
+            Ok::<_, Refusal>(out)
+        };
+        for format in [Format::Text, Format::Json] {
+            for words in [&[][..], &["log"], &["trace"]] {
+                said("crash", words, Access::Admin, format).unwrap();
+            }
+            said("trace", &[], Access::Admin, format).unwrap();
+        }
+        let text = said("crash", &[], Access::Admin, Format::Text).unwrap();
+        for part in [
+            "ended                   exception\n",
+            "far      0xffffffffffffffff\n",
+            "x30      0xffffffffffffffff\n",
+            "address removed         interface 127, 255.255.255.255\n",
+            "code_crc32              0x",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        let denied = Err(Refusal::Denied(Access::Change));
+        assert_eq!(
+            said("crash", &["clear"], Access::Admin, Format::Json),
+            denied
+        );
+        let denied = Err(Refusal::Denied(Access::Admin));
+        assert_eq!(said("crash", &[], Access::Read, Format::Json), denied);
+        assert_eq!(said("trace", &[], Access::Read, Format::Json), denied);
+        let usage = Err(Refusal::Usage("crash"));
+        assert_eq!(
+            said("crash", &["log", "log"], Access::Admin, Format::Json),
+            usage
+        );
+        said("crash", &["clear"], Access::Change, Format::Json).unwrap();
+        let json = said("crash", &[], Access::Admin, Format::Json).unwrap();
+        assert_eq!(json, "{\"ended\":null}\n");
+    }
+}
