@@ -48,6 +48,7 @@ use crate::random::Random;
 use crate::shell::Shell;
 use crate::snapshot::System;
 use crate::status::MAX_INTERFACES;
+use crate::trace::{Event, trace};
 
 /// What one interface needs of the heap: its buffers, rings and sockets, rounded up.
 const HEAP_PER_PORT: usize = 620 << 10;
@@ -421,6 +422,8 @@ fn serve(network: &mut Network<Card>, duties: Duties) -> ! {
         tree,
     } = duties;
     let mut watch_us = 0;
+    // Interrupts that nobody had asked for, as far as they are in the trace.
+    let mut seen = 0;
     let mut trial_us = network.latency.trial_us(timer::now_us());
     let mut slept = false;
     // When the network wants to be polled although nothing happened.
@@ -439,6 +442,11 @@ fn serve(network: &mut Network<Card>, duties: Duties) -> ! {
         let now_us = timer::now_us();
         if watch_us <= now_us {
             watch_us = u64::MAX;
+            let (_, unexpected) = irq::counts();
+            if unexpected != seen {
+                seen = unexpected;
+                trace(Event::Unexpected, (0, seen));
+            }
             if let Some(watch) = &mut watch {
                 pending |= watch.poll(now_us, &mut network.pool);
                 watch_us = watch.due_us();
