@@ -12,6 +12,7 @@
 //! | `panic=reset`, `halt`, `off` | what follows a panic |
 //! | `latency=off`, `on`, `full` | how much is measured, see [`crate::latency`] |
 //! | `admin=TOKEN` | the token that opens what changes something, see [`crate::http::Access`] |
+//! | `unsafe=1` | whether the commands `peek` and `poke` work |
 //! | `public=on`, `off` | whether reading by HTTP takes no token |
 //! | `exit=semihosting` | hand the exit status to the debugger or emulator |
 //! | `services=NAME,...` | services answer on these interfaces only, see [`Interfaces`] |
@@ -53,6 +54,7 @@ const ITEMS: &[(&str, Reader)] = &[
     ("panic", BootArgs::read_panic),
     ("latency", BootArgs::read_latency),
     ("admin", BootArgs::read_admin),
+    ("unsafe", BootArgs::read_unsafe),
     ("public", BootArgs::read_public),
     ("exit", BootArgs::read_exit),
     ("services", BootArgs::read_services),
@@ -82,6 +84,8 @@ pub struct BootArgs {
     pub latency: latency::Mode,
     /// The token that opens what changes something; without one nothing does.
     pub admin: Option<String<MAX_TOKEN>>,
+    /// Any address may be read, and devices' written to, by who may.
+    pub unsafe_access: bool,
     /// Reading by HTTP takes the token, too.
     pub private: bool,
     /// The exit status goes out by semihosting. Without a debugger or emulator, that is an exception.
@@ -395,6 +399,15 @@ impl BootArgs {
             });
         }
         self.exit_by_semihosting = true;
+        Ok(())
+    }
+
+    fn read_unsafe(&mut self, value: &str) -> Result<(), Reason> {
+        self.unsafe_access = match value {
+            "1" => true,
+            "0" => false,
+            _ => return Err(Reason::UnknownValue { expected: "0 or 1" }),
+        };
         Ok(())
     }
 

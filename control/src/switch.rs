@@ -53,10 +53,6 @@ pub fn supervise(switch: Switch<Registers>, mailbox: &'static Mailbox) -> Sequen
 }
 
 /// [`mv88e6xxx::errand::serve`]: a bus without a switch. Allocates.
-pub fn serve(
-    registers: Registers,
-    config: mv88e6xxx::Config,
-    mailbox: &'static Mailbox,
-) -> Sequence {
-    Box::pin(mv88e6xxx::errand::serve(registers, config, mailbox))
+pub fn serve(registers: Registers, mailbox: &'static Mailbox) -> Sequence {
+    Box::pin(mv88e6xxx::errand::serve(registers, mailbox))
 }

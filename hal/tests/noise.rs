@@ -79,12 +79,11 @@ fn nonsense_from_the_bus_is_survived() {
         for round in 0..50_000u32 {
             let _ = step(task.as_mut());
             now.set(now.get().max(due.get()));
-            let mut steps = [
-                Step::Hold(port(1)),
-                Step::Read(Place::Phy(port(1)), RegAddr(1)),
-                Step::Release(port(1)),
-            ]
-            .into_iter();
+            let mut steps = |add: &mut dyn FnMut(Step)| {
+                add(Step::Hold(port(1)));
+                add(Step::Read(Place::Phy(port(1)), RegAddr(1)));
+                add(Step::Release(port(1)));
+            };
             let request = match round % 3 {
                 0 => Request::Steps(&mut steps),
                 1 => Request::Addresses(0, 2),

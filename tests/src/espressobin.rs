@@ -7,6 +7,7 @@ mod damage;
 mod faults;
 mod flap;
 mod handover;
+mod hardware;
 mod isolation;
 mod overload;
 pub mod services;
@@ -19,6 +20,7 @@ use crate::Test;
 pub const TESTS: &[&[Test]] = &[
     services::TESTS,
     shell::TESTS,
+    hardware::TESTS,
     isolation::TESTS,
     flap::TESTS,
     handover::TESTS,

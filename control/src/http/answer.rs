@@ -331,7 +331,7 @@ impl Answer {
                 (Code::MethodNotAllowed, ALLOW_POST)
             }
             Ending::Refused(Denied(_)) if has_token() => (Code::Unauthorized, AUTHENTICATE),
-            Ending::Refused(Denied(_)) => (Code::Forbidden, ""),
+            Ending::Refused(Denied(_) | Forbidden(_)) => (Code::Forbidden, ""),
             Ending::Refused(_) => (Code::InternalServerError, ""),
         };
         let result = str::from_utf8(result).unwrap_or_default();

@@ -4,6 +4,7 @@
 //! [`Progress::Wait`](super::Progress::Wait), and fetches the answer in a later round. [`errand`] is that for a command
 //! with one errand.
 
+use super::report::Report;
 use super::{Call, Refusal};
 use core::fmt;
 use hal::net::mdio::RegAddr;
@@ -45,7 +46,7 @@ pub trait Hardware {
     /// When the counters of a port were read, in microseconds since start.
     fn port_totals_at_us(&self, port: PortIndex) -> Option<u64>;
     /// Asks for fresh counters of a port: they come within a second or so.
-    fn want_port_totals(&mut self, port: PortIndex);
+    fn want_port_totals(&self, port: PortIndex);
     /// Shows registers of the MAC: name, offset, value. Those that a read changes are left out.
     fn mac_registers(&mut self, show: &mut dyn FnMut(&'static str, u32, u32));
     /// Both rings of the MAC.
@@ -85,36 +86,40 @@ pub fn with_switch<'c>(call: &'c mut Call) -> Result<&'c mut dyn Hardware, Refus
     }
 }
 
-/// Hands in an errand in the first round and shows its answer in the last. Returns when to be called again, or `None`
+/// Hands in an errand in the first round, and shows its answer in the last. Returns when to be called again, or `None`
 /// once the answer was shown. Its ticket is the memory's `state`.
 ///
 /// # Errors
 ///
-/// [`Refusal::Absent`], [`Refusal::Failed`] if it takes too long.
+/// [`Refusal::Absent`], [`Refusal::Bus`] if it ended early, [`Refusal::Failed`] if it takes too long.
 pub fn errand(
     call: &mut Call,
     request: Request,
-    show: &mut dyn FnMut(&Answer),
+    show: &mut dyn FnMut(&Answer, &mut Report),
 ) -> Result<Option<u64>, Refusal> {
     let now_us = call.bench.now_us();
-    let (ticket, since_us) = (call.memory.state as u32, call.memory.since_us);
-    let hardware = of(call)?;
-    let mut ticket = ticket;
-    if ticket != 0 {
-        match hardware.answer(ticket, show) {
-            Reply::Given => {
-                call.memory.state = 0;
-                return Ok(None);
+    let absent = Refusal::Absent("management bus");
+    let hardware = call.bench.hardware().ok_or(absent)?;
+    let (report, memory) = (&mut *call.report, &mut *call.memory);
+    if memory.state != 0 {
+        let mut error = None;
+        let reply = hardware.answer(memory.state as u32, &mut |answer| {
+            error = answer.error;
+            if error.is_none() {
+                show(answer, report);
             }
-            Reply::Pending => {}
-            Reply::Lost => ticket = 0,
+        });
+        match (reply, error) {
+            (Reply::Given, None) => return Ok(None),
+            (Reply::Given, Some(error)) => return Err(Refusal::Bus(error)),
+            (Reply::Pending, _) => {}
+            (Reply::Lost, _) => memory.state = 0,
         }
     }
-    if ticket == 0 {
-        ticket = hardware.ask(request).unwrap_or(0);
+    if memory.state == 0 {
+        memory.state = hardware.ask(request).unwrap_or(0).into();
     }
-    call.memory.state = ticket.into();
-    match now_us.saturating_sub(since_us) {
+    match now_us.saturating_sub(memory.since_us) {
         ERRAND_LIMIT_US.. => Err(Refusal::Failed("the management bus has no time")),
         _ => Ok(Some(now_us + LOOK_US)),
     }

@@ -7,6 +7,7 @@
 //! | --- | --- |
 //! | `line` | editing a line of a terminal |
 //! | `hardware` | what commands see of the board: buses, switch, MAC |
+//! | `registers` | what the bits of registers mean |
 //! | `report` | results, for people and for programs |
 //! | `commands` | the table |
 //! | `net` | what they see of the network beside its status |
@@ -18,6 +19,7 @@ pub mod errand;
 pub mod hardware;
 pub mod line;
 pub mod net;
+pub mod registers;
 pub mod report;
 #[cfg(test)]
 mod tests;
@@ -68,6 +70,26 @@ pub trait Bench: StatusSource {
     /// The board's buses, switch and MAC, if it is one that has them.
     fn hardware(&mut self) -> Option<&mut dyn Hardware> {
         None
+    }
+    /// Source number `index` of interrupts: its INTID, and how often it interrupted.
+    fn interrupt_source(&self, _index: usize) -> Option<(u32, u32)> {
+        None
+    }
+    /// Reads 32 bits at an address.
+    ///
+    /// # Errors
+    ///
+    /// A [`Refusal`] with the reason.
+    fn peek(&mut self, _address: u64) -> Result<u32, Refusal> {
+        Err(Refusal::Absent("memory to look at"))
+    }
+    /// Writes 32 bits at an address.
+    ///
+    /// # Errors
+    ///
+    /// As [`Bench::peek`].
+    fn poke(&mut self, _address: u64, _value: u32) -> Result<(), Refusal> {
+        Err(Refusal::Absent("memory to write to"))
     }
     /// Starts the machine anew, once the console is empty. Returns only if there is no way.
     fn reboot(&mut self);
@@ -165,6 +187,12 @@ pub enum Refusal {
     Absent(&'static str),
     /// It went wrong.
     Failed(&'static str),
+    /// Nobody may do this here.
+    Forbidden(&'static str),
+    /// It went wrong on the management bus.
+    Bus(hal::net::steps::Error),
+    /// Nothing answers at this address; the syndrome tells how.
+    Abort(u64, u64),
     /// The result is longer than what there is room for.
     TooLong,
 }
@@ -182,7 +210,14 @@ impl fmt::Display for Refusal {
             }
             Refusal::Denied(_) => f.write_str("this takes the token"),
             Refusal::Absent(what) => write!(f, "this machine has no {what}"),
-            Refusal::Failed(why) => f.write_str(why),
+            Refusal::Failed(why) | Refusal::Forbidden(why) => f.write_str(why),
+            Refusal::Bus(error) => error.fmt(f),
+            Refusal::Abort(address, syndrome) => {
+                write!(
+                    f,
+                    "nothing answers at {address:#x} (syndrome {syndrome:#x})"
+                )
+            }
             Refusal::TooLong => f.write_str("the result is too long"),
         }
     }

@@ -3,11 +3,12 @@
 use super::armada;
 use super::card::Card;
 use super::console;
+use super::raw::Raw;
 use crate::crash;
 use crate::network::Network;
-use crate::shell::Bench;
 use crate::shell::hardware::Hardware;
 use crate::shell::net::Net;
+use crate::shell::{Bench, Refusal};
 use crate::snapshot::Snapshot;
 use crate::status::{Status, StatusSource};
 use hal::arch::{irq, timer};
@@ -17,6 +18,7 @@ pub(super) struct Desk<'a> {
     pub(super) network: &'a mut Network<Card>,
     pub(super) tree: &'static Tree<'static>,
     pub(super) watch: Option<&'a mut armada::Watch>,
+    pub(super) raw: &'a mut Raw,
 }
 
 /// Runs the command that somebody on the network waits for, or goes on with it.
@@ -79,6 +81,18 @@ impl Bench for Desk<'_> {
 
     fn hardware(&mut self) -> Option<&mut dyn Hardware> {
         Some(self.watch.as_deref_mut()?)
+    }
+
+    fn interrupt_source(&self, index: usize) -> Option<(u32, u32)> {
+        irq::source(index)
+    }
+
+    fn peek(&mut self, address: u64) -> Result<u32, Refusal> {
+        self.raw.peek(address)
+    }
+
+    fn poke(&mut self, address: u64, value: u32) -> Result<(), Refusal> {
+        self.raw.poke(address, value)
     }
 
     fn reboot(&mut self) {

@@ -15,6 +15,7 @@ mod desk;
 mod dma;
 mod fatal;
 mod heap;
+mod raw;
 mod self_test;
 mod stamps;
 mod virtio;
@@ -395,6 +396,11 @@ impl Machine {
             keyboard,
             shell,
             tree: self.tree,
+            raw: raw::Raw {
+                mapper: self.mapper,
+                tree: self.tree,
+                allowed: args.unsafe_access,
+            },
         };
         serve(&mut network, duties)
     }
@@ -409,6 +415,7 @@ struct Duties<'w> {
     keyboard: u32,
     shell: Shell,
     tree: &'static Tree<'static>,
+    raw: raw::Raw,
 }
 
 /// The poll loop: works while there is work, and sleeps until an interrupt or the next deadline.
@@ -420,6 +427,7 @@ fn serve(network: &mut Network<Card>, duties: Duties) -> ! {
         keyboard,
         mut shell,
         tree,
+        mut raw,
     } = duties;
     let mut watch_us = 0;
     // Interrupts that nobody had asked for, as far as they are in the trace.
@@ -467,6 +475,7 @@ fn serve(network: &mut Network<Card>, duties: Duties) -> ! {
                 network,
                 tree,
                 watch,
+                raw: &mut raw,
             };
             shell_us = shell.poll(&mut console::Terminal, &mut desk);
             irq::done_mask(pending & keyboard);
@@ -492,6 +501,7 @@ fn serve(network: &mut Network<Card>, duties: Duties) -> ! {
                 network,
                 tree,
                 watch,
+                raw: &mut raw,
             });
             errand_us = network.errand_due_us();
             network_us = 0;

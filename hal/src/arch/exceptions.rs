@@ -61,6 +61,8 @@ pub enum Attempt {
 }
 
 unsafe extern "C" {
+    fn attempt_load(address: usize, value: *mut u32) -> u64;
+    fn attempt_store(address: usize, value: u32) -> u64;
     fn attempt_read(address: usize) -> u64;
     fn attempt_write(address: usize) -> u64;
     fn attempt_call(address: usize) -> u64;
@@ -86,6 +88,45 @@ pub unsafe fn attempt(what: Attempt) -> Option<u64> {
     };
     EXPECTED.store(false, Ordering::Relaxed);
     (syndrome != 0).then_some(syndrome)
+}
+
+/// Reads the 32-bit word at an address, once.
+///
+/// # Errors
+///
+/// The syndrome of the exception that it ends in.
+///
+/// # Safety
+///
+/// What reading does to a device there does not break a promise that anybody else relies on.
+pub unsafe fn load(address: usize) -> Result<u32, u64> {
+    let mut value = 0;
+    EXPECTED.store(true, Ordering::Relaxed);
+    // SAFETY: as promised; `value` is ours.
+    let syndrome = unsafe { attempt_load(address, &raw mut value) };
+    EXPECTED.store(false, Ordering::Relaxed);
+    if syndrome == 0 {
+        Ok(value)
+    } else {
+        Err(syndrome)
+    }
+}
+
+/// Writes the 32-bit word at an address. An abort that comes late, after the write has left the core for good, is fatal.
+///
+/// # Errors
+///
+/// As [`load`].
+///
+/// # Safety
+///
+/// As for [`load`], and the address is no memory of Rust's.
+pub unsafe fn store(address: usize, value: u32) -> Result<(), u64> {
+    EXPECTED.store(true, Ordering::Relaxed);
+    // SAFETY: as promised.
+    let syndrome = unsafe { attempt_store(address, value) };
+    EXPECTED.store(false, Ordering::Relaxed);
+    if syndrome == 0 { Ok(()) } else { Err(syndrome) }
 }
 
 /// Returns for an expected exception only: its syndrome.
@@ -251,6 +292,19 @@ attempt_read:
 attempt_write:
     ldr     w1, [x0]
     str     w1, [x0]
+    mov     x0, xzr
+    ret
+attempt_load:
+    ldr     w2, [x0]
+    dsb     sy
+    isb
+    str     w2, [x1]
+    mov     x0, xzr
+    ret
+attempt_store:
+    str     w1, [x0]
+    dsb     sy
+    isb
     mov     x0, xzr
     ret
 attempt_call:

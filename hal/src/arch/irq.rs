@@ -51,6 +51,7 @@ static SLOT_OF: [AtomicU8; FIRST_SPECIAL as usize] =
 static INTID_OF: [AtomicU32; SLOTS] = [const { AtomicU32::new(0) }; SLOTS];
 static PENDING: AtomicU32 = AtomicU32::new(0);
 static TAKEN: AtomicU32 = AtomicU32::new(0);
+static TAKEN_FROM: [AtomicU32; SLOTS] = [const { AtomicU32::new(0) }; SLOTS];
 static UNEXPECTED: AtomicU32 = AtomicU32::new(0);
 static STAMPED: AtomicBool = AtomicBool::new(false);
 static ENTERED: AtomicU32 = AtomicU32::new(0);
@@ -343,6 +344,12 @@ pub(super) fn service() {
                 TAKEN.load(Ordering::Relaxed).wrapping_add(1),
                 Ordering::Relaxed,
             );
+            if let Some(taken) = TAKEN_FROM.get(usize::from(slot)) {
+                taken.store(
+                    taken.load(Ordering::Relaxed).wrapping_add(1),
+                    Ordering::Relaxed,
+                );
+            }
         }
         // SAFETY: priority drop of the interrupt just acknowledged.
         unsafe {
@@ -405,6 +412,16 @@ pub fn counts() -> (u32, u32) {
         TAKEN.load(Ordering::Relaxed),
         UNEXPECTED.load(Ordering::Relaxed),
     )
+}
+
+/// The INTID in a slot, and how often it was taken.
+pub fn source(slot: usize) -> Option<(u32, u32)> {
+    let load = |of: &[AtomicU32; SLOTS]| Some(of.get(slot)?.load(Ordering::Relaxed));
+    // None of those that can be routed is 0.
+    Some((
+        load(&INTID_OF).filter(|intid| *intid != 0)?,
+        load(&TAKEN_FROM)?,
+    ))
 }
 
 /// Sleeps until an interrupt, unless one is flagged already. `arm` runs with interrupts masked, right

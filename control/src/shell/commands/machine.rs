@@ -4,7 +4,7 @@ use super::{Access, Call, Command, Outcome, at_most_one, none};
 use crate::shell::report::{Column, Value};
 use crate::shell::{Progress, Refusal, commands, find};
 use core::fmt;
-use hal::devicetree::Node;
+use hal::devicetree::{Node, Tree};
 
 /// The commands of this file.
 pub static COMMANDS: &[Command] = &[
@@ -100,11 +100,31 @@ fn info(call: &mut Call) -> Outcome {
     Ok(Progress::Done)
 }
 
+/// The node that an interrupt comes from.
+fn interrupter<'t>(tree: &'t Tree<'static>, intid: u32) -> Option<Node<'t>> {
+    tree.nodes().find(|node| {
+        let mut lines = (0..8).map_while(|index| node.interrupt(index).ok());
+        lines.any(|line| line.gic().is_ok_and(|line| line.intid() == intid))
+    })
+}
+
 fn irq(call: &mut Call) -> Outcome {
     none(call, "irq")?;
     let (taken, unexpected) = call.bench.interrupts();
     call.report.field("taken", Value::Number(taken));
     call.report.field("unexpected", Value::Number(unexpected));
+    let columns = [Column("intid", 6), Column("count", 11), Column("device", 0)];
+    let bench = &*call.bench;
+    call.report.table("sources", &columns, &mut |row| {
+        for (intid, count) in (0..).map_while(|index| bench.interrupt_source(index)) {
+            let device = bench.tree().and_then(|tree| interrupter(tree, intid));
+            row(&[
+                Value::Number(intid.into()),
+                Value::Number(count.into()),
+                device.map_or(Value::None, |node| Value::Text(node.name())),
+            ]);
+        }
+    });
     Ok(Progress::Done)
 }
 

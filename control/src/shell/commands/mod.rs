@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `crash` | the last start that ended badly, and the last events |
 //! | `drops` | received frames that nobody got |
+//! | `hardware` | management bus, PHYs, switch, MAC |
 //! | `machine` | the machine itself |
 //! | `network` | interfaces, addresses, neighbours, routes, sockets |
 //! | `counters` | counters, latency |
@@ -12,6 +13,7 @@
 mod counters;
 mod crash;
 mod drops;
+mod hardware;
 mod machine;
 mod network;
 mod ping;
@@ -26,6 +28,7 @@ static GROUPS: &[&[Command]] = &[
     ping::COMMANDS,
     crash::COMMANDS,
     drops::COMMANDS,
+    hardware::COMMANDS,
 ];
 
 /// All commands.

@@ -54,7 +54,7 @@ impl Hardware for Watch {
         self.bus.mailbox.totals_read_us(port)
     }
 
-    fn want_port_totals(&mut self, port: PortIndex) {
+    fn want_port_totals(&self, port: PortIndex) {
         self.bus.mailbox.want_totals(port);
     }
 

@@ -35,7 +35,7 @@ use hal::net::bridge::Stations;
 use hal::net::mdio::{OrionMdio, PhyAddr};
 use hal::net::mv88e6xxx::{self, Mailbox, PORTS, PortIndex, PortSet, Switch};
 use hal::net::neta::{self, Descriptor, desc};
-use hal::net::tag::{Drops, Protocol, Tagger};
+use hal::net::tag::{Drops, Tagger};
 use hal::net::{Counters, Link, MacAddr, MacText, Pool};
 use hal::regs::{Bus, Mmio};
 use hal::soc::armada37xx as soc;
@@ -360,18 +360,10 @@ fn serve_bus(mac: usize) -> ManagementBus {
     let mailbox: &'static Mailbox = Box::leak(Box::default());
     // Where the board has its switch, if it has one.
     let registers = sequence::registers(line, PhyAddr(1), due_us);
-    let config = mv88e6xxx::Config {
-        cpu: PortIndex::ZERO,
-        protocol: Protocol::Dsa,
-        device: 0,
-        users: [None; PORTS],
-        bridges: [None; 2],
-        mac: [0; 6],
-    };
     ManagementBus {
         mailbox,
         due_us,
-        sequence: sequence::serve(registers, config, mailbox),
+        sequence: sequence::serve(registers, mailbox),
     }
 }
 

@@ -20,10 +20,11 @@
 //! **What writing changes** is up to who writes. A PHY that loses its settings while its link is down is set up again by
 //! the supervision; [`Step::Hold`] has it leave the PHY alone.
 
-use super::{Config, Mailbox, Phys, PortIndex, PortSet, Smi, Switch, atu, phy_addr, vtu};
-use crate::net::mdio::{self, PhyAddr, RegAddr};
+use super::{Config, Mailbox, PORTS, Phys, PortIndex, PortSet, Smi, Switch, atu, phy_addr, vtu};
+use crate::net::mdio::{self, FLOATING, PhyAddr, RegAddr};
 use crate::net::phy::{self, Phy};
 use crate::net::steps::{Error, Registers};
+use crate::net::tag::Protocol;
 use core::convert::Infallible;
 use core::future::{Future, poll_fn};
 use core::pin::pin;
@@ -71,10 +72,13 @@ pub enum Step {
     Release(PortIndex),
 }
 
+/// Takes steps one by one.
+pub type Steps<'s> = dyn FnMut(&mut dyn FnMut(Step)) + 's;
+
 /// What is wanted.
 pub enum Request<'s> {
-    /// Steps, [`MAX_STEPS`] at most.
-    Steps(&'s mut dyn Iterator<Item = Step>),
+    /// Steps, which this hands over; [`MAX_STEPS`] at most.
+    Steps(&'s mut Steps<'s>),
     /// The addresses in these databases, from and to: 0 of ports that are networks of their own, 1 and 2 of the bridges.
     Addresses(u16, u16),
     /// The VLANs.
@@ -84,30 +88,16 @@ pub enum Request<'s> {
 /// What came of an errand.
 #[derive(Debug, Default)]
 pub struct Answer {
-    /// For each step what was read, or 0. Ends with the first error but [`mdio::Error::NoAnswer`].
-    pub values: Vec<Result<u16, Error>, MAX_STEPS>,
+    /// For each step what was read, or 0. On the wires of the bus, [`FLOATING`] is also what is read from nobody.
+    pub values: Vec<u16, MAX_STEPS>,
     /// The addresses.
     pub addresses: Vec<atu::Entry, MAX_ENTRIES>,
     /// The VLANs.
     pub vlans: Vec<vtu::Entry, MAX_ENTRIES>,
     /// There are more entries than there is room for.
     pub more: bool,
-    /// Why the entries end early.
+    /// Why values or entries end early.
     pub error: Option<Error>,
-}
-
-impl Answer {
-    /// The value of each step, or why there is none.
-    ///
-    /// # Errors
-    ///
-    /// The first [`Error`].
-    pub fn whole(&self) -> Result<impl Iterator<Item = u16>, Error> {
-        match self.values.iter().find_map(|value| value.err()) {
-            Some(error) => Err(error),
-            None => Ok(self.values.iter().flatten().copied()),
-        }
-    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -154,7 +144,10 @@ impl Errand {
             Request::Addresses(from, to) => Work::Addresses(from, to),
             Request::Vlans => Work::Vlans,
             Request::Steps(steps) => {
-                self.steps.extend(steps.take(MAX_STEPS));
+                // Those that find no room have no value.
+                steps(&mut |step| {
+                    let _ = self.steps.push(step);
+                });
                 Work::Steps
             }
         };
@@ -254,7 +247,12 @@ impl<W: Registers> Switch<Smi<W>> {
         mailbox: &Mailbox,
     ) -> Result<u16, Error> {
         match step {
-            Step::Read(Place::Wire(device), reg) => self.regs.wire().read(device, reg).await,
+            Step::Read(Place::Wire(device), reg) => {
+                match self.regs.wire().read(device, reg).await {
+                    Err(Error::Mdio(mdio::Error::NoAnswer)) => Ok(FLOATING),
+                    result => result,
+                }
+            }
             Step::Read(Place::Switch(device), reg) => self.regs.read(device, reg).await,
             Step::Read(Place::Phy(port), reg) => {
                 let mut phys = Phys::new(&mut self.regs, &mut self.phy_bus_is_idle);
@@ -325,7 +323,15 @@ impl<W: Registers> Switch<Smi<W>> {
 
 /// Runs errands on a bus that belongs to nobody else, for ever: what stands in for [`supervise`](super::supervise) where
 /// no switch is known. If there is one at the address that `regs` has for it, its registers can be had, too.
-pub async fn serve<W: Registers>(regs: Smi<W>, config: Config, mailbox: &Mailbox) -> Infallible {
+pub async fn serve<W: Registers>(regs: Smi<W>, mailbox: &Mailbox) -> Infallible {
+    let config = Config {
+        cpu: PortIndex::ZERO,
+        protocol: Protocol::Dsa,
+        device: 0,
+        users: [None; PORTS],
+        bridges: [None; 2],
+        mac: [0; 6],
+    };
     let mut nobody = Switch::new(regs, config);
     loop {
         nobody.rest(u64::MAX, mailbox).await;
@@ -374,12 +380,17 @@ impl Mailbox {
 
     /// Returns the number of the next step.
     fn note_value(&self, value: Result<u16, Error>) -> usize {
-        let mut errand = self.errand.borrow_mut();
-        // As many values as steps: there is room.
-        let _ = errand.answer.values.push(value);
+        let answer = &mut self.errand.borrow_mut().answer;
         match value {
-            Ok(_) | Err(Error::Mdio(mdio::Error::NoAnswer)) => errand.answer.values.len(),
-            Err(_) => MAX_STEPS,
+            Ok(value) => {
+                // As many values as steps: there is room.
+                let _ = answer.values.push(value);
+                answer.values.len()
+            }
+            Err(error) => {
+                answer.error = Some(error);
+                MAX_STEPS
+            }
         }
     }
 

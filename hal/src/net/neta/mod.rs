@@ -703,8 +703,9 @@ impl<B: Bus, D: Dma, const RX: usize, const TX: usize> Neta<B, D, RX, TX> {
     /// Shows what the registers hold by name and offset, but for those that a read changes: counters, and what the
     /// descriptor counts are given back by. Of the queues, the one in use.
     pub fn registers(&mut self, show: &mut dyn FnMut(&'static str, u32, u32)) {
-        for (name, offset) in NAMED {
-            show(name, *offset, self.bus.read(*offset));
+        for (name, offset) in NAMES.split_ascii_whitespace().zip(OFFSETS) {
+            let offset = (*offset).into();
+            show(name, offset, self.bus.read(offset));
         }
     }
 

@@ -56,6 +56,8 @@ doubts! {
         "IPv4 with a good header: RX status 25:24 = 3 and 1 if bad (MUSDK, FreeBSD), or bit 25 alone for any IPv4 (Linux's name).";
     TAGGED_PARSE = "neta-tagged-parse" ["blind", "seen"]
         "Behind a switch tag the parser was not told of, no L3 and L4 bits; or it sees through.";
+    LOOPBACK_WIRE = "neta-loopback-wire" ["silent", "sent"]
+        "In MAC loopback (0x2c04 bit 5) frames only come back, or go out on the wire, too.";
     ENABLE_AFTER_RESET = "neta-enable-after-reset" ["keep", "clear"]
         "A DMA reset leaves the queue enables as they are, or clears them.";
     QUEUE_CHOICE = "neta-queue-choice" ["highest", "table"]

@@ -515,6 +515,9 @@ impl Neta {
             }
         }
         self.run_tx(env, dma);
+        if self.loops_back() {
+            self.loop_back(env, dma);
+        }
         if !self.backlog.is_empty() {
             self.run_backlog(env, dma);
         }

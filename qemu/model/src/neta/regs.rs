@@ -82,6 +82,8 @@ pub const VERSION: u32 = 0x25bc;
 pub const RXQ_COMMAND: u32 = 0x2680;
 /// 0 enable, 14:2 frame limit.
 pub const MAC_CONTROL_0: u32 = 0x2c00;
+/// 5 loopback.
+pub const MAC_CONTROL_1: u32 = 0x2c04;
 /// 5 padding off, 6 reset.
 pub const MAC_CONTROL_2: u32 = 0x2c08;
 /// Link forcing, speed, duplex, pause.

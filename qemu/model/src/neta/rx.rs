@@ -157,6 +157,9 @@ impl Neta {
     /// A frame arrives on the wire.
     pub fn receive(&mut self, env: &mut Env, dma: &mut dyn Dma, frame: WireFrame) {
         self.advance(env, dma);
+        if self.loops_back() {
+            return;
+        }
         if self.rx_backlog_limit > self.backlog.len()
             && (!self.backlog.is_empty() || !self.has_room(env, &frame))
         {
@@ -164,6 +167,22 @@ impl Neta {
             return;
         }
         let _ = self.deliver(env, dma, &frame);
+    }
+
+    /// Nothing comes in from the wire.
+    pub(super) fn loops_back(&self) -> bool {
+        self.reg(MAC_CONTROL_1) & 1 << 5 != 0
+    }
+
+    /// What was sent comes in.
+    pub(super) fn loop_back(&mut self, env: &mut Env, dma: &mut dyn Dma) {
+        let sent = std::mem::take(&mut self.sent);
+        for frame in &sent {
+            let _ = self.deliver(env, dma, frame);
+        }
+        if env.doubts.is(&open::LOOPBACK_WIRE, "sent") {
+            self.sent = sent;
+        }
     }
 
     pub(super) fn run_backlog(&mut self, env: &mut Env, dma: &mut dyn Dma) {

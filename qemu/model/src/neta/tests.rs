@@ -1082,3 +1082,26 @@ fn any_memory_and_any_frame_leave_the_mac_alive() {
         assert!((status & COUNT) + (status >> 16) <= RING);
     }
 }
+
+#[test]
+fn in_loopback_what_is_sent_comes_back_and_nothing_else_comes_in() {
+    for (reading, leaves) in [("silent", false), ("sent", true)] {
+        let mut rig = Rig::under("neta-loopback-wire", reading);
+        rig.give(4);
+        let control = rig.r(0x2c04);
+        rig.w(0x2c04, control | 1 << 5);
+        rig.receive(&frame_to([0xff; 6], 60));
+        assert_eq!(rig.r(0x14e0) & 0x3fff, 0, "{reading}");
+        let sent = rig.send(2 << 30 | 3 << 20, &frame_to([0xff; 6], 64));
+        assert_eq!(sent.is_some(), leaves, "{reading}");
+        assert_eq!(rig.r(0x14e0) & 0x3fff, 1, "{reading}");
+        rig.w(0x2c04, control);
+        assert!(
+            rig.send(2 << 30 | 3 << 20, &frame_to([0xff; 6], 64))
+                .is_some()
+        );
+        rig.receive(&frame_to([0xff; 6], 60));
+        assert_eq!(rig.r(0x14e0) & 0x3fff, 2, "{reading}");
+        assert!(rig.errors().is_empty());
+    }
+}
