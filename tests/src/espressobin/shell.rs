@@ -32,7 +32,7 @@ fn shell(cx: &Context) -> Result {
     board.line("{\"links\":[{\"interface\":\"lan0\",\"link\":\"up\",\"mbps\":1000,")?;
     board.line("no such command; `help` lists them")?;
     board.line("no interface of that name; `link` lists them")?;
-    board.line("{\"services\":[")?;
+    board.line("{\"sockets\":[")?;
 
     // Longer than the console's buffer, and nothing is lost.
     let mark = board.mark();
@@ -47,5 +47,9 @@ fn shell(cx: &Context) -> Result {
     board.line_from(mark, "Ristretto ")?;
     // Without an address in the tree the MAC draws one, so the lease is another.
     board.line_from(mark, "wan: http://10.0.2.")?;
+    ensure!(
+        !board.console().contains("crash record"),
+        "a reboot is no crash"
+    );
     board.sound()
 }
