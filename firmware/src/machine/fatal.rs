@@ -52,7 +52,8 @@ pub(super) fn exception(cause: Cause, frame: &Frame) -> ! {
     let mut trace = Trace::new();
     let _ = trace.push(in_image(frame.elr));
     backtrace(frame.x[29], &mut trace);
-    let message = format_args!("{what}, esr {:#x}, far {:#x}", frame.esr, frame.far);
+    let hint = guard_hint(frame.far);
+    let message = format_args!("{what}, esr {:#x}, far {:#x}{hint}", frame.esr, frame.far);
     super::crash::record(Ending::Exception, &registers, &trace, message);
     print(format_args!("\nEXCEPTION: {what}\n"));
     print(format_args!(
