@@ -6,6 +6,7 @@
 //! | --- | --- |
 //! | `addressing` | DHCP, SLAAC, link-local addresses, mDNS |
 //! | `bootargs` | the command line |
+//! | `crash` | what outlives a reset |
 //! | `drops` | why a received frame went nowhere |
 //! | `http` | requests and answers |
 //! | `latency` | how long answers take |
@@ -15,6 +16,7 @@
 //! | `shell` | commands, on the serial console and over HTTP |
 //! | `status` | the machine's state |
 //! | `switch` | the sequence that brings up the board's switch, and watches it |
+//! | `trace` | the last events |
 #![cfg_attr(not(test), no_std)]
 
 extern crate alloc;
@@ -22,6 +24,7 @@ extern crate alloc;
 pub mod addressing;
 pub mod api;
 pub mod bootargs;
+pub mod crash;
 pub mod drops;
 pub mod http;
 pub mod latency;
@@ -34,3 +37,4 @@ pub mod shell;
 pub mod status;
 #[cfg(target_os = "none")]
 pub mod switch;
+pub mod trace;

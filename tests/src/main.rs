@@ -6,8 +6,8 @@
 //! machine   a QEMU command line and the guest behind it        qmp   QEMU's control socket
 //! tap       an interface of this (private) machine             wire  a cable whose other end is the test
 //! dt        takes devicetrees apart and puts them together     clients  curl, ping, wrk ...
-//! boot, services, http, echo, irtt, iperf3, chargen, addressing, damage, drops, faults, load, espressobin, board_config,
-//! sdcard, machine_model: the tests, by subject
+//! boot, services, http, echo, irtt, iperf3, chargen, addressing, damage, drops, faults, crash, commands, load, espressobin,
+//! board_config, sdcard, machine_model: the tests, by subject
 //! ```
 //!
 //! A test is a function that returns; what it started dies with its process. To add one: write the function, and add
@@ -21,6 +21,7 @@ mod chargen;
 mod check;
 mod clients;
 mod commands;
+mod crash;
 mod damage;
 mod drops;
 mod dt;
@@ -120,6 +121,7 @@ fn tests() -> impl Iterator<Item = &'static Test> {
         api::TESTS,
         addressing::TESTS,
         faults::TESTS,
+        crash::TESTS,
         boot::TESTS,
         board_config::TESTS,
         sdcard::TESTS,

@@ -155,7 +155,10 @@ impl Toolchain {
         let outside = (!target.starts_with(&root)).then_some((target, "target"));
         let mut remaps = vec![(root, "ristretto")];
         remaps.extend(outside);
-        remaps.push((workspace::cargo_home().join("registry/src"), "crates"));
+        // One directory for each registry: its name says nothing that a file name does not.
+        let registries = fs::read_dir(workspace::cargo_home().join("registry/src"));
+        let registries = registries.into_iter().flatten().flatten();
+        remaps.extend(registries.map(|registry| (registry.path(), "crates")));
         remaps.extend(self.library().map(|library| (library, "library")));
         let flags = remaps
             .iter()

@@ -2,6 +2,7 @@
 //!
 //! | file | is about |
 //! | --- | --- |
+//! | `crash` | the last start that ended badly, and the last events |
 //! | `drops` | received frames that nobody got |
 //! | `hardware` | management bus, PHYs, switch, MAC |
 //! | `machine` | the machine itself |
@@ -11,6 +12,7 @@
 //! | `doctor` | what is wrong |
 
 mod counters;
+mod crash;
 mod doctor;
 mod drops;
 mod hardware;
@@ -27,6 +29,7 @@ static GROUPS: &[&[Command]] = &[
     counters::COMMANDS,
     ping::COMMANDS,
     doctor::COMMANDS,
+    crash::COMMANDS,
     drops::COMMANDS,
     hardware::COMMANDS,
 ];
