@@ -7,6 +7,7 @@
 //! | `addressing` | DHCP, SLAAC, link-local addresses, mDNS |
 //! | `bootargs` | the command line |
 //! | `capture` | packets as they pass: orders and tickets |
+//! | `crash` | what outlives a reset |
 //! | `drops` | why a received frame went nowhere |
 //! | `http` | requests and answers |
 //! | `latency` | how long answers take |
@@ -18,6 +19,7 @@
 //! | `shell` | commands, on the serial console and over HTTP |
 //! | `status` | the machine's state |
 //! | `switch` | the sequence that brings up the board's switch, and watches it |
+//! | `trace` | the last events |
 #![cfg_attr(not(test), no_std)]
 
 extern crate alloc;
@@ -27,6 +29,7 @@ pub mod api;
 pub mod assets;
 pub mod bootargs;
 pub mod capture;
+pub mod crash;
 pub mod drops;
 pub mod http;
 pub mod latency;
@@ -40,3 +43,4 @@ pub mod shell;
 pub mod status;
 #[cfg(target_os = "none")]
 pub mod switch;
+pub mod trace;

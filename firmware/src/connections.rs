@@ -17,6 +17,7 @@ use smoltcp::wire::IpAddress;
 
 use crate::http;
 use crate::services::iperf3;
+use crate::trace::{Event, peer, trace};
 
 pub use crate::latency::CONNECTIONS;
 
@@ -461,6 +462,7 @@ impl Connections {
         self.buckets[bucket] = index as u8;
         self.open[service as usize] += 1;
         self.counters.opened += 1;
+        trace(Event::Opened, peer(service as u8, segment.key.remote));
         Some(index)
     }
 
@@ -518,6 +520,7 @@ impl Connections {
         };
         self.open[service as usize] -= 1;
         place.captures = false;
+        trace(Event::Closed, peer(service as u8, place.key.remote));
         // A socket that did not end by itself must not remember anything when it listens again.
         place.sockets.get_mut::<Socket>(place.handle).abort();
         place.deadline_us = u64::MAX;
@@ -708,6 +711,15 @@ mod tests {
                 known.get(&probe).copied()
             );
             assert_eq!(connections.open(Service::Http), known.len());
+        }
+    }
+
+    #[test]
+    fn the_trace_knows_the_services_by_their_numbers() {
+        for port in [7, 9, 19, 80, iperf3::PORT] {
+            let service = Service::at(port).unwrap();
+            let name = crate::trace::SERVICES[service as usize];
+            assert_eq!(name, format!("{service:?}").to_lowercase());
         }
     }
 

@@ -51,6 +51,7 @@ use crate::ping;
 use crate::services::{self, Services};
 use crate::shell::errand::Errand;
 use crate::snapshot::{Snapshot, System};
+use crate::trace::{Event as Traced, address, trace};
 
 /// Frames one interface may have handled before the others, the timers and the services get their turn.
 const BUDGET: usize = 64;
@@ -512,7 +513,7 @@ impl<N: Nic> Network<N> {
     fn finish_port(&mut self, index: usize, now_us: u64, answered: bool) -> bool {
         let port = &mut self.ports[index];
         if port.touched || port.deadline_us <= now_us {
-            poll_sockets(port, &mut self.pool, &mut self.input[..], now_us);
+            poll_sockets(index, port, &mut self.pool, &mut self.input[..], now_us);
         }
         if port.unflushed {
             port.unflushed = false;
@@ -551,6 +552,10 @@ impl<N: Nic> Network<N> {
             let link = port.nic.link();
             if port.link != Some(link) {
                 info!("{}: {}", port.name, LinkLine(link));
+                match link {
+                    Link::Down => trace(Traced::LinkDown, (index as u8, 0)),
+                    Link::Up { speed_mbps, .. } => trace(Traced::LinkUp, (index as u8, speed_mbps)),
+                }
                 port.link = Some(link);
                 port.flows.clear();
                 port.neighbours.clear();
@@ -823,7 +828,7 @@ impl<N: Nic> Network<N> {
             let echoes = port.counters.udp_echoes_slow;
             let queued = before.queued != after.queued;
             // At once: the answer teaches the fast path the way, and the rest of a burst does not pile up here.
-            poll_sockets(port, &mut self.pool, &mut self.input[..], now_us);
+            poll_sockets(index, port, &mut self.pool, &mut self.input[..], now_us);
             let left = port.sockets.get::<udp::Socket>(port.udp_echo).can_recv();
             if !left && queued && port.counters.udp_echoes_slow == echoes {
                 outcome = Outcome::Dropped(Reason::UdpGuard);
@@ -1157,7 +1162,13 @@ impl<N: Nic> Network<N> {
 
 /// The sockets of an interface that are not connections: DHCP, mDNS, UDP echo; and its addresses.
 #[inline(never)]
-fn poll_sockets<N: Nic>(port: &mut Port<N>, pool: &mut Pool, scratch: &mut [u8], now_us: u64) {
+fn poll_sockets<N: Nic>(
+    index: usize,
+    port: &mut Port<N>,
+    pool: &mut Pool,
+    scratch: &mut [u8],
+    now_us: u64,
+) {
     let now = instant(now_us);
     port.touched = false;
     port.unflushed = true;
@@ -1169,6 +1180,15 @@ fn poll_sockets<N: Nic>(port: &mut Port<N>, pool: &mut Pool, scratch: &mut [u8],
             if event.changes_routing() {
                 // What was learnt about flows came from the addresses and routes that were.
                 flows.clear();
+            }
+            match &event {
+                Event::AddressAdded { cidr, .. } => {
+                    trace(Traced::AddressAdded, address(index, cidr.address()));
+                }
+                Event::AddressRemoved { cidr, .. } => {
+                    trace(Traced::AddressRemoved, address(index, cidr.address()));
+                }
+                _ => {}
             }
             report(name, &event, serves);
         });

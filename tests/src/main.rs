@@ -7,8 +7,8 @@
 //! tap       an interface of this (private) machine             wire  a cable whose other end is the test
 //! dt        takes devicetrees apart and puts them together     clients  curl, ping, wrk ...
 //! browser   Chromium without a window
-//! boot, services, http, page, capture, echo, irtt, iperf3, chargen, addressing, damage, drops, faults, load, espressobin,
-//! board_config, sdcard, machine_model: the tests, by subject
+//! boot, services, http, page, capture, echo, irtt, iperf3, chargen, addressing, damage, drops, faults, crash, load,
+//! espressobin, board_config, sdcard, machine_model: the tests, by subject
 //! ```
 //!
 //! A test is a function that returns; what it started dies with its process. To add one: write the function, and add
@@ -24,6 +24,7 @@ mod chargen;
 mod check;
 mod clients;
 mod commands;
+mod crash;
 mod damage;
 mod drops;
 mod dt;
@@ -128,6 +129,7 @@ fn tests() -> impl Iterator<Item = &'static Test> {
         selftest::TESTS,
         addressing::TESTS,
         faults::TESTS,
+        crash::TESTS,
         boot::TESTS,
         board_config::TESTS,
         sdcard::TESTS,

@@ -43,6 +43,7 @@ pub const TESTS: &[Test] = &[
         examples_are_understood,
     ),
     test("sdcard-watchdog-of-u-boot", 120, watchdog_of_uboot),
+    test("faults-crash-by-way-of-u-boot", 180, crash_by_way_of_uboot),
     test("sdcard-tree-of-the-board", 240, tree_of_the_board),
     test("sdcard-extlinux-example", 120, extlinux_example),
     test("sdcard-old-environment", 120, old_environment),
@@ -500,7 +501,7 @@ fn boots_on_the_board(cx: &Context) -> Result {
 }
 
 /// The checksum that U-Boot's `crc32` shows.
-fn crc32(bytes: &[u8]) -> u32 {
+pub fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0, |crc, byte| {
         (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
             crc >> 1 ^ (0xedb8_8320 & (crc & 1).wrapping_neg())
@@ -601,6 +602,35 @@ fn watchdog_of_uboot(cx: &Context) -> Result {
     let reset = board.expect("U-Boot 2023", 1);
     ensure!(reset.is_err(), "the machine was reset");
     board.no_complaints()
+}
+
+/// Between the end and the next start, U-Boot comes up, moves itself, reads the card and loads us: the record is whole.
+fn crash_by_way_of_uboot(cx: &Context) -> Result {
+    let card = OwnCard::new(cx)?;
+    card.put(cx, "ristretto.txt", b"bootargs=test=once:panic\r\n")?;
+    for (what, virt) in [("the board", false), ("virt", true)] {
+        let mut board = match virt {
+            true => Board::virt(cx, &card.0, RELEASE)?,
+            false => Board::espressobin(cx, &card.0, "")?,
+        };
+        board
+            .expect("Found U-Boot script /boot.scr", 40)
+            .during(what)?;
+        board.expect("resetting", 60).during(what)?;
+        board
+            .expect("Found U-Boot script /boot.scr", 60)
+            .during(what)?;
+        let said = board.expect("crash record: ", 60).during(what)?;
+        ensure!(said.contains("] Ristretto "), "{what}: {said}");
+        board
+            .expect("1 start(s) ago: panicked at ", 10)
+            .during(what)?;
+        board.expect(": http://10.0.2.15/", 60).during(what)?;
+        if !virt {
+            board.no_complaints()?;
+        }
+    }
+    Ok(())
 }
 
 /// By the line in the settings, else by `$fdtfile`, else by what U-Boot finds; what leads nowhere is not the end.

@@ -33,9 +33,11 @@ use hal::devicetree::Tree;
 use heapless::Vec;
 
 use crate::capture::Captures;
+use crate::crash;
 use crate::http::{MAX_ANSWER, SMALL_ANSWER};
 use crate::selftest::SelfTest;
 use crate::status::StatusSource;
+use crate::trace::{Event as Traced, trace};
 use hardware::Hardware;
 use line::{Event, Line};
 use report::{Format, Report};
@@ -60,6 +62,16 @@ pub trait Bench: StatusSource {
     fn tree(&self) -> Option<&Tree<'static>>;
     /// The last lines of the log, oldest first.
     fn log(&self, line: &mut dyn FnMut(&str));
+    /// The last start that ended badly, if memory has kept it.
+    fn crash(&self) -> Option<crash::Kept<'_>> {
+        None
+    }
+    /// Forgets it.
+    fn forget_crash(&mut self) {}
+    /// The bank that this start writes, with its events.
+    fn bank(&self) -> Option<&crash::Bank> {
+        None
+    }
     /// Interrupts taken, and those that nobody had asked for.
     fn interrupts(&self) -> (u64, u64);
     /// The capture, if there can be one.
@@ -276,6 +288,14 @@ pub fn run(
         memory,
     };
     call.needs(command.access)?;
+    if call.memory.round == 0 {
+        let mut name = [0; 4];
+        let letters = command.name.bytes();
+        name.iter_mut()
+            .zip(letters)
+            .for_each(|(to, from)| *to = from);
+        trace(Traced::Command, (0, u32::from_be_bytes(name)));
+    }
     let progress = (command.run)(&mut call)?;
     let whole = report.finish();
     match progress {

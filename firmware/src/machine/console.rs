@@ -1,9 +1,10 @@
 //! The serial console, and the log lines on it: `[    2.104377] eth0: link up`.
 //!
 //! Polled until [`listen`]; from then on the interrupt moves what is written, nobody waits for a character to leave, and
-//! what is typed goes to the shell. The last lines of the log are kept for whoever comes later.
+//! what is typed goes to the shell. The log is also kept, for whoever comes later: see [`crate::crash`].
 
 use super::{Block, Machine, left_out};
+use crate::crash;
 use crate::shell::line::{Editor, Event, Line};
 use alloc::boxed::Box;
 use core::fmt::{self, Write};
@@ -83,56 +84,7 @@ impl Write for Screen {
 }
 
 static CONSOLE: Mutex<Option<Box<Console>>> = Mutex::new(None);
-static LOG: Mutex<Log> = Mutex::new(Log {
-    bytes: [0; KEPT],
-    end: 0,
-});
 static LOGGER: Logger = Logger;
-
-/// Bytes kept of the log.
-const KEPT: usize = 8192;
-/// Longest line that is shown of it.
-const LONGEST: usize = 240;
-
-/// The end of the log.
-struct Log {
-    bytes: [u8; KEPT],
-    /// Bytes ever written.
-    end: usize,
-}
-
-impl Write for Log {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        for byte in text.bytes() {
-            self.bytes[self.end % KEPT] = byte;
-            self.end += 1;
-        }
-        Ok(())
-    }
-}
-
-/// The last lines of the log, oldest first.
-pub(super) fn log_lines(line: &mut dyn FnMut(&str)) {
-    let log = LOG.lock();
-    let kept = (log.end.saturating_sub(KEPT)..log.end).map(|at| log.bytes[at % KEPT]);
-    let mut text: heapless::Vec<u8, LONGEST> = heapless::Vec::new();
-    // The first line may be the end of one.
-    let mut whole = log.end <= KEPT;
-    for byte in kept {
-        match byte {
-            b'\n' => {
-                if core::mem::replace(&mut whole, true) {
-                    line(str::from_utf8(&text).unwrap_or("?"));
-                }
-                text.clear();
-            }
-            // What is longer is cut.
-            _ => {
-                let _ = text.push(byte);
-            }
-        }
-    }
-}
 
 struct Logger;
 
@@ -148,10 +100,10 @@ impl log::Log for Logger {
         let now = hal::arch::timer::now_us();
         let (seconds, us) = (now / 1_000_000, now % 1_000_000);
         let line = format_args!("[{seconds:5}.{us:06}] {}\n", record.args());
-        // Neither has errors to report, nor anywhere to report them.
-        let _ = LOG.lock().write_fmt(line);
+        crash::live().log_line(line);
         if let Some(console) = CONSOLE.lock().as_mut() {
             console.editor.hide(&mut console.screen);
+            // The console has no errors to report, and nowhere to report them.
             let _ = console.screen.write_fmt(line);
             console.editor.show(&mut console.screen);
         }
@@ -179,13 +131,10 @@ pub(super) fn service() {
     }
 }
 
-/// Takes the locks away from whoever panicked while holding them, and waits for each character from now on.
+/// Takes the lock away from whoever panicked while holding it, and waits for each character from now on.
 pub(super) fn seize() {
-    // SAFETY: one core, interrupts masked, and the code that held the locks never runs again.
-    unsafe {
-        CONSOLE.force_unlock();
-        LOG.force_unlock();
-    }
+    // SAFETY: one core, interrupts masked, and the code that held the lock never runs again.
+    unsafe { CONSOLE.force_unlock() };
     if let Some(console) = CONSOLE.lock().as_mut() {
         console.screen.listens = false;
     }

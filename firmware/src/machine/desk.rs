@@ -5,6 +5,7 @@ use super::card::Card;
 use super::console;
 use super::raw::Raw;
 use crate::capture::Captures;
+use crate::crash;
 use crate::network::Network;
 use crate::selftest::SelfTest;
 use crate::shell::hardware::Hardware;
@@ -62,7 +63,19 @@ impl Bench for Desk<'_> {
     }
 
     fn log(&self, line: &mut dyn FnMut(&str)) {
-        console::log_lines(line);
+        crash::live().log_lines(usize::MAX, line);
+    }
+
+    fn crash(&self) -> Option<crash::Kept<'_>> {
+        crash::kept()
+    }
+
+    fn forget_crash(&mut self) {
+        crash::forget();
+    }
+
+    fn bank(&self) -> Option<&crash::Bank> {
+        Some(crash::live())
     }
 
     fn interrupts(&self) -> (u64, u64) {
@@ -93,7 +106,9 @@ impl Bench for Desk<'_> {
     fn reboot(&mut self) {
         log::warn!("reboot: asked for");
         console::drain();
+        crash::ends(true, timer::now_us());
         super::watchdog::reset();
+        crash::ends(false, 0);
     }
 
     fn net(&mut self) -> Option<&mut dyn Net> {

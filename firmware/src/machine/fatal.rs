@@ -7,6 +7,8 @@ use hal::arch::{mmu, psci};
 
 use super::console::print;
 use crate::bootargs::PanicAction;
+use crate::crash::Ending;
+use crate::crash::record::{REGISTERS, X};
 
 static ACTION: AtomicU8 = AtomicU8::new(PanicAction::Reset as u8);
 static SEMIHOSTING: AtomicBool = AtomicBool::new(false);
@@ -23,11 +25,14 @@ pub(super) fn configure(action: PanicAction, semihosting: bool) {
 #[panic_handler]
 fn panic(info: &core::panic::PanicInfo) -> ! {
     begin();
-    print(format_args!("\nPANIC: {info}\n"));
     let frame_pointer: u64;
     // SAFETY: reads a register.
     unsafe { core::arch::asm!("mov {}, x29", out(reg) frame_pointer, options(nomem, nostack)) };
-    backtrace(frame_pointer);
+    let mut trace = Trace::new();
+    backtrace(frame_pointer, &mut trace);
+    super::crash::record(Ending::Panic, &[], &trace, format_args!("{info}"));
+    print(format_args!("\nPANIC: {info}\n"));
+    print_backtrace(1, &trace);
     end(1)
 }
 
@@ -40,6 +45,16 @@ pub(super) fn exception(cause: Cause, frame: &Frame) -> ! {
         Cause::SError => "asynchronous abort (SError)",
         Cause::Nested => "exception inside a handler",
     };
+    let mut registers = [0; REGISTERS];
+    registers[..X].copy_from_slice(&frame.x);
+    let special = [frame.sp, frame.elr, frame.spsr, frame.esr, frame.far];
+    registers[X..].copy_from_slice(&special);
+    let mut trace = Trace::new();
+    let _ = trace.push(in_image(frame.elr));
+    backtrace(frame.x[29], &mut trace);
+    let hint = guard_hint(frame.far);
+    let message = format_args!("{what}, esr {:#x}, far {:#x}{hint}", frame.esr, frame.far);
+    super::crash::record(Ending::Exception, &registers, &trace, message);
     print(format_args!("\nEXCEPTION: {what}\n"));
     print(format_args!(
         "  esr {:#010x}  far {:#018x}  elr {:#018x}  spsr {:#x}\n",
@@ -72,8 +87,7 @@ pub(super) fn exception(cause: Cause, frame: &Frame) -> ! {
         }
         print(format_args!("\n"));
     }
-    print_address(0, frame.elr);
-    backtrace(frame.x[29]);
+    print_backtrace(0, &trace);
     end(2)
 }
 
@@ -127,29 +141,23 @@ pub(super) fn succeed() -> ! {
     park(Park::Halted)
 }
 
+/// Addresses in the image, the innermost first.
+type Trace = heapless::Vec<u64, 32>;
+
 /// Follows the frame pointers, as far as they stay inside the image.
-fn backtrace(mut frame_pointer: u64) {
+fn backtrace(mut frame_pointer: u64, trace: &mut Trace) {
     let image = mmu::Image::here();
-    print(format_args!(
-        "backtrace (addr2line -e ristretto.elf ADDRESS):\n"
-    ));
-    for depth in 1..32 {
-        if !frame_pointer.is_multiple_of(16)
-            || frame_pointer < image.data
-            || frame_pointer >= image.end - 16
-        {
-            return;
-        }
+    while frame_pointer.is_multiple_of(16)
+        && frame_pointer >= image.data
+        && frame_pointer < image.end - 16
+        && guard_hint(frame_pointer).is_empty()
+    {
         let pointer = frame_pointer as *const u64;
-        if !guard_hint(frame_pointer).is_empty() {
-            return;
-        }
         // SAFETY: aligned, inside our writable data, which is mapped except for the guard pages.
         let (next, address) = unsafe { (pointer.read(), pointer.add(1).read()) };
-        if address == 0 {
+        if address == 0 || trace.push(in_image(address.wrapping_sub(4))).is_err() {
             return;
         }
-        print_address(depth, address.wrapping_sub(4));
         if next <= frame_pointer {
             return;
         }
@@ -157,12 +165,18 @@ fn backtrace(mut frame_pointer: u64) {
     }
 }
 
-fn print_address(depth: usize, address: u64) {
-    let base = mmu::Image::here().start;
+/// An address as the ELF file has it.
+fn in_image(address: u64) -> u64 {
+    address.wrapping_sub(mmu::Image::here().start)
+}
+
+fn print_backtrace(first: usize, trace: &Trace) {
     print(format_args!(
-        "  {depth:2}: {:#x}\n",
-        address.wrapping_sub(base)
+        "backtrace (addr2line -e ristretto.elf ADDRESS):\n"
     ));
+    for (depth, address) in trace.iter().enumerate() {
+        print(format_args!("  {:2}: {address:#x}\n", first + depth));
+    }
 }
 
 fn guard_hint(address: u64) -> &'static str {

@@ -11,6 +11,7 @@ mod armada;
 mod bed;
 mod card;
 mod console;
+mod crash;
 mod desk;
 mod dma;
 mod fatal;
@@ -52,6 +53,7 @@ use crate::selftest::SelfTest;
 use crate::shell::Shell;
 use crate::snapshot::System;
 use crate::status::MAX_INTERFACES;
+use crate::trace::{Event, trace};
 
 /// What one interface needs of the heap: its buffers, rings and sockets, rounded up.
 const HEAP_PER_PORT: usize = 620 << 10;
@@ -148,16 +150,14 @@ fn left_out(node: &Node, why: impl Display) {
 }
 
 impl Machine {
-    /// Memory that belongs to somebody else is never mapped.
+    /// Memory that belongs to somebody else is never mapped, whatever else may be done with it.
     fn forbid_reserved(&mut self) {
         for region in self.tree.reservations() {
             self.mapper.forbid(region.address, region.size);
         }
         for reserved in self.tree.reserved_memory().flatten() {
-            if reserved.no_map {
-                self.mapper
-                    .forbid(reserved.region.address, reserved.region.size);
-            }
+            self.mapper
+                .forbid(reserved.region.address, reserved.region.size);
         }
     }
 
@@ -291,6 +291,17 @@ impl Machine {
         let hz = timer::init(node.and_then(|node| node.u32("clock-frequency").ok()));
         armada::stop_ports(&mut self);
         let stamps = stamps::start();
+        let image = mmu::Image::here();
+        let mut memory_bytes = 0;
+        let mut inside = false;
+        let mut place = u64::MAX;
+        for region in self.tree.memory().flatten() {
+            memory_bytes += region.size;
+            inside |= image.start >= region.address
+                && image.end <= region.address.saturating_add(region.size);
+            place = place.min(crate::crash::place(region.address, region.size));
+        }
+        let record = crash::start(&mut self.mapper, place);
         let console = console::start(&mut self);
         let root = self.tree.root();
         let board = root
@@ -307,20 +318,13 @@ impl Machine {
             log::set_max_level(level);
         }
         fatal::configure(args.panic, args.exit_by_semihosting);
-        let image = mmu::Image::here();
         info!("Ristretto {} on {board}", env!("CARGO_PKG_VERSION"));
+        crash::report(record);
         if let Some(damage) = self.tree.damage() {
             warn!("devicetree: {damage}");
         }
         if let Some(syndrome) = self.inherited_abort {
             warn!("an asynchronous abort was pending at entry, syndrome {syndrome:#x}");
-        }
-        let mut memory_bytes = 0;
-        let mut inside = false;
-        for region in self.tree.memory().flatten() {
-            memory_bytes += region.size;
-            inside |= image.start >= region.address
-                && image.end <= region.address.saturating_add(region.size);
         }
         info!(
             "image at {:#x}..{:#x}, {} MiB of memory",
@@ -372,7 +376,7 @@ impl Machine {
             memory_bytes,
             image_bytes: image.end - image.start,
             heap_bytes: (0, 0),
-            log: Some(console::log_lines),
+            log: Some(|line| crate::crash::live().log_lines(usize::MAX, line)),
         };
         let feeder = watchdog::start(&mut self, args.watchdog_s);
         let mut network = Network::new(ports, pool, system);
@@ -452,6 +456,8 @@ fn serve(network: &mut Network<Card>, duties: Duties) -> ! {
         mut raw,
     } = duties;
     let mut watch_us = 0;
+    // Interrupts that nobody had asked for, as far as they are in the trace.
+    let mut seen = 0;
     let mut trial_us = network.latency.trial_us(timer::now_us());
     let mut slept = false;
     // When the network wants to be polled although nothing happened.
@@ -472,6 +478,11 @@ fn serve(network: &mut Network<Card>, duties: Duties) -> ! {
         let now_us = timer::now_us();
         if watch_us <= now_us {
             watch_us = u64::MAX;
+            let (_, unexpected) = irq::counts();
+            if unexpected != seen {
+                seen = unexpected;
+                trace(Event::Unexpected, (0, seen));
+            }
             if let Some(watch) = &mut watch {
                 pending |= watch.poll(now_us, &mut network.pool);
                 watch_us = watch.due_us();

@@ -16,6 +16,9 @@ pub(super) fn run(name: &str, timer_slot: Slot) {
             core::hint::black_box(overflow(1));
         }
         "stall" => stall(),
+        // For what comes after: the next start finds the record of this one.
+        "once" if crate::crash::kept().is_none() => run(argument, timer_slot),
+        "once" => {}
         "interrupts" => interrupts(argument.parse().unwrap_or(1_000_000), timer_slot),
         "wx" => write_xor_execute(),
         _ => log::warn!("bootargs: test={name} is not a test"),

@@ -13,6 +13,8 @@ use hal::soc::armada37xx::{self as soc, Watchdog};
 use log::{error, info, warn};
 
 use super::{Machine, armada, left_out};
+use crate::crash;
+use crate::trace::{Event, trace};
 
 /// A round over the links takes a second at most, and a switch that does not answer a few.
 const ROUNDS_LIMIT_US: u64 = 5_000_000;
@@ -86,6 +88,7 @@ pub(super) fn start(machine: &mut Machine, seconds: Option<u32>) -> Option<Feede
         return None;
     };
     watchdog.arm(seconds);
+    crash::armed(seconds);
     info!("watchdog: resets after {seconds} s without life");
     Some(Feeder {
         period_us: u64::from(seconds) * 1_000_000,
@@ -97,6 +100,10 @@ pub(super) fn start(machine: &mut Machine, seconds: Option<u32>) -> Option<Feede
 impl Feeder {
     /// Feeds, if the links were looked after at `links_us` or later.
     pub(super) fn poll(&mut self, now_us: u64, links_us: u64) {
+        let late_us = now_us.saturating_sub(self.due_us);
+        if self.due_us > 0 && late_us > self.period_us / 4 {
+            trace(Event::FedLate, (0, (late_us / 1000) as u32));
+        }
         self.due_us = now_us + self.period_us / 4;
         let since_us = now_us.saturating_sub(links_us);
         if since_us < self.period_us.max(ROUNDS_LIMIT_US) {
@@ -107,6 +114,7 @@ impl Feeder {
         } else if !self.told {
             self.told = true;
             let seconds = since_us / 1_000_000;
+            trace(Event::Starves, (0, 0));
             error!("watchdog: not fed any more: nobody has looked after the links for {seconds} s");
         }
     }

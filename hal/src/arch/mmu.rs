@@ -64,7 +64,7 @@ pub enum Error {
         /// Address of the page.
         page: u64,
     },
-    /// The region touches memory that the devicetree marks `no-map`, or otherwise reserves.
+    /// The region touches memory that the devicetree reserves.
     Forbidden {
         /// First address.
         base: u64,
@@ -82,7 +82,7 @@ impl fmt::Display for Error {
             }
             Error::Conflict { page } => write!(f, "page {page:#x} is mapped for another use"),
             Error::Forbidden { base, len } => {
-                write!(f, "{base:#x}+{len:#x} touches memory reserved as no-map")
+                write!(f, "{base:#x}+{len:#x} touches reserved memory")
             }
         }
     }

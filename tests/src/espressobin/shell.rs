@@ -63,5 +63,9 @@ fn shell(cx: &Context) -> Result {
     board.line_from(mark, "Ristretto ")?;
     // Without an address in the tree the MAC draws one, so the lease is another.
     board.line_from(mark, "wan: http://10.0.2.")?;
+    ensure!(
+        !board.console().contains("crash record"),
+        "a reboot is no crash"
+    );
     board.sound()
 }

@@ -3,6 +3,7 @@
 //! | file | is about |
 //! | --- | --- |
 //! | `capture` | packets as they pass |
+//! | `crash` | the last start that ended badly, and the last events |
 //! | `drops` | received frames that nobody got |
 //! | `hardware` | management bus, PHYs, switch, MAC |
 //! | `machine` | the machine itself |
@@ -14,6 +15,7 @@
 
 mod capture;
 mod counters;
+mod crash;
 mod doctor;
 mod drops;
 mod hardware;
@@ -31,6 +33,7 @@ static GROUPS: &[&[Command]] = &[
     counters::COMMANDS,
     ping::COMMANDS,
     doctor::COMMANDS,
+    crash::COMMANDS,
     drops::COMMANDS,
     capture::COMMANDS,
     hardware::COMMANDS,

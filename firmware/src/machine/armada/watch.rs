@@ -13,6 +13,7 @@ use super::socket::{Conduit, Flags, SOCKETS};
 use crate::network::{LinkLine, Name};
 use crate::selftest::Way;
 use crate::switch::Sequence;
+use crate::trace::{Event as Traced, trace};
 
 /// Time between two looks at the MAC.
 pub(super) const CHECK_US: u64 = 1_000_000;
@@ -48,6 +49,7 @@ impl Supervisor {
                 Event::BringUpFailed(error) => error!("switch: does not come up: {error}"),
                 Event::Repair(trouble) => {
                     changed = true;
+                    trace(Traced::SwitchRepaired, (0, 0));
                     warn!("switch: all ports stopped, brought up anew: {trouble}");
                 }
                 Event::Link {
@@ -63,6 +65,7 @@ impl Supervisor {
                 }
                 Event::PhyFailed { port, cause } => {
                     changed = true;
+                    trace(Traced::PhyFailed, (port.get(), 0));
                     warn!("{}: PHY: {cause}", name(port));
                 }
                 Event::CountersFailed(error) => warn!("switch: {error}"),
@@ -184,6 +187,7 @@ impl Watch {
             Ok(()) if !self.down => return conduit.mac.link() != link,
             Ok(()) => None,
             Err(fault) => {
+                trace(Traced::MacFault, (0, 0));
                 warn!("neta: {fault}");
                 Some(fault)
             }
@@ -196,6 +200,7 @@ impl Watch {
         }
         let result = conduit.mac.restart(&mut SystemClock, pool);
         self.down = result.is_err();
+        trace(Traced::MacRestarted, ((!self.down).into(), 0));
         match result {
             Ok(()) => info!("neta: restarted"),
             Err(error) => error!("neta: {error}"),

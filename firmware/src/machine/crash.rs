@@ -1,0 +1,57 @@
+//! Where the crash record is on this machine, and what is said of it at start.
+
+use hal::arch::cache;
+use hal::arch::mmu::{Error, Image, Kind, Mapper};
+use log::{info, warn};
+
+use crate::crash::{self, Area, Ending, Kept};
+
+/// Finds its place and what was left there. From here on everything that is logged outlives a reset. Whether something
+/// there was damaged.
+///
+/// # Errors
+///
+/// The mapper's, if the place is reserved, the image or the devicetree lies there, or there is no memory.
+pub(super) fn start(mapper: &mut Mapper, place: u64) -> Result<bool, Error> {
+    let image = Image::here();
+    let len = size_of::<Area>() as u64;
+    // Its guard pages are no conflict to the mapper.
+    if place < image.end && image.start < place.saturating_add(len) {
+        return Err(Error::Conflict { page: image.start });
+    }
+    mapper.map(place, len, Kind::Uncached)?;
+    // What a boot loader's core fetched ahead must not come between.
+    cache::clean_invalidate(place as usize, size_of::<Area>());
+    // SAFETY: just mapped as what nobody else uses, for good; aligned, and made of atomics, which may have any value.
+    let area: &'static Area = unsafe { &*(place as *const Area) };
+    Ok(crash::adopt(area, image.start, env!("CARGO_PKG_VERSION")))
+}
+
+/// Says how the last start ended, if it did badly.
+pub(super) fn report(found: Result<bool, Error>) {
+    match found {
+        Err(why) => info!("crash record: none: {why}"),
+        Ok(true) => warn!("crash record: damaged, ignored"),
+        Ok(false) => {}
+    }
+    if let Some(Kept { record, .. }) = crash::kept() {
+        let ago = crash::live().start() - record.start();
+        let message = record.message();
+        warn!("crash record: {ago} start(s) ago: {message} (`crash` shows more)");
+    }
+}
+
+/// Writes how this start ends, before anybody is told.
+pub(super) fn record(
+    ending: Ending,
+    registers: &[u64],
+    backtrace: &[u64],
+    message: core::fmt::Arguments,
+) {
+    let image = Image::here();
+    let len = (image.rodata - image.start) as usize;
+    // SAFETY: the image's code, mapped read-only for good.
+    let code = unsafe { core::slice::from_raw_parts(image.start as *const u8, len) };
+    let now_us = hal::arch::timer::now_us();
+    crash::ends_badly(ending, now_us, registers, backtrace, message, code);
+}
