@@ -1,39 +1,49 @@
 //! Packet capture: frames as they pass, streamed as pcapng over HTTP.
 //!
 //! ```text
-//!   Tapped driver, conduit ──► record: own connection? filter? ──► Ring ──► HTTP connection, when nobody waits for an
-//!                                                       no room: counted     echo
+//!   Tapped driver, conduit ──► record ──► Ring ──► finish ──► HTTP connection
+//!                                │ ▲       no room: counted
+//!               known: no or yes └─┴─ Sieve: own connection? filter?
+//!   └────── while an echo waits ──────────────┘   └── when none does ──────┘
 //! ```
 //!
 //! There is one capture at a time. Its memory is set aside at start, if there is a token (`admin=`) that could order one.
-//! What it costs an echo is a copy; what it sends, it sends when no received frame waits. The connection that carries
+//! What it costs an echo is a look at what is known of frames like it, and a copy; blocks are made what the format wants,
+//! and sent, when no received frame waits. The connection that carries
 //! the file is not captured: each of its segments would make another one.
 //!
 //! | file | is about |
 //! | --- | --- |
 //! | `control::capture` | what is wanted, and who may |
-//! | `hal::net::bpf` | filters |
+//! | `hal::net::bpf`, `verdicts` | filters, and what they said of frames like this one |
+//! | `sieve` | which frames are wanted |
 //! | `ring` | frames between the tap and the connection |
 //! | `pcapng` | the file |
 //! | `stream` | the network's part: taps on and off, the connection |
 
 pub mod pcapng;
 mod ring;
+mod sieve;
 mod stream;
 
 use alloc::vec::Vec;
 use core::cell::RefCell;
 use core::fmt;
-use hal::net::bpf::Program;
 use hal::net::capture::{Direction, Recorder};
 use hal::net::tag::Protocol;
 
-use crate::connections::{Class, Key, classify};
+use crate::connections::Key;
 use crate::network::Name;
 use crate::random::Random;
 use crate::status::MAX_INTERFACES;
 use pcapng::{LinkType, Seen};
 use ring::Ring;
+use sieve::Sieve;
+
+#[cfg(target_os = "none")]
+use hal::arch::timer::{ns_at, ticks_about_now};
+#[cfg(not(target_os = "none"))]
+use host::{ns_at, ticks_about_now};
 
 pub use control::capture::*;
 
@@ -49,11 +59,11 @@ const MAX_BLOCK: usize = 512;
 #[derive(Clone, Copy, Default)]
 struct TapState {
     /// Its number in the file.
-    id: u32,
+    id: u16,
     in_file: bool,
     counts: Counts,
     /// Frames lost since the last one that was not.
-    lost: u32,
+    lost: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,16 +79,16 @@ enum Phase {
 }
 
 struct Inner {
+    /// Frames still to be recorded; 0: none any more, or not yet.
+    left: u64,
+    taps: [TapState; TAPS],
     ring: Ring,
-    clock: fn() -> u64,
+    sieve: Sieve,
     has_conduit: bool,
     phase: Phase,
-    taps: [TapState; TAPS],
     order: Order,
-    /// Bytes before the payload's place in an Ethernet frame: the switch tag's.
-    tag_len: usize,
-    /// The connection that carries the file.
-    own: Key,
+    /// So many of the ring's oldest bytes are blocks as they are to be sent.
+    ready: usize,
     begun_ns: u64,
     sessions: u64,
     tickets: Tickets,
@@ -88,20 +98,20 @@ struct Inner {
 pub struct Capture(RefCell<Inner>);
 
 impl Capture {
-    /// None yet, but memory for one; `None` if there is not so much. `clock` tells nanoseconds since start.
-    pub fn new(random: &mut Random, clock: fn() -> u64, has_conduit: bool) -> Option<Self> {
+    /// None yet, but memory for one; `None` if there is not so much.
+    pub fn new(random: &mut Random, has_conduit: bool) -> Option<Self> {
         let mut memory = Vec::new();
         memory.try_reserve_exact(MEMORY).ok()?;
         memory.resize(MEMORY, 0);
         Some(Capture(RefCell::new(Inner {
+            left: 0,
+            taps: Default::default(),
             ring: Ring::new(memory),
-            clock,
+            sieve: Sieve::default(),
             has_conduit,
             phase: Phase::Off,
-            taps: Default::default(),
             order: Order::default(),
-            tag_len: 0,
-            own: Key::default(),
+            ready: 0,
             begun_ns: 0,
             sessions: 0,
             tickets: Tickets::new(random),
@@ -155,13 +165,15 @@ impl Capture {
             ring,
             order,
             taps: states,
-            tag_len,
+            sieve,
+            ready,
             tickets,
             ..
         } = inner;
         ring.clear();
+        *ready = 0;
         *states = Default::default();
-        *tag_len = 0;
+        let mut tag_len = 0;
         put(ring, |out| pcapng::section_header(out, board));
         let mut id = 0;
         taps(&mut |tap, name, protocol| {
@@ -175,7 +187,7 @@ impl Capture {
                 Some(Protocol::Dsa) => LinkType::Dsa,
                 Some(Protocol::EtherTypeDsa) => LinkType::EtherTypeDsa,
             };
-            *tag_len = protocol.map_or(0, Protocol::bytes);
+            tag_len = protocol.map_or(0, Protocol::bytes);
             let (snaplen, text) = (order.snaplen, &order.text);
             put(ring, |out| {
                 pcapng::interface(out, name, link_type, snaplen, text)
@@ -183,28 +195,30 @@ impl Capture {
         });
         // Good once.
         tickets.admits(&order.ticket, 0, true);
-        order.filter.skip(*tag_len);
-        inner.own = own;
+        *sieve = Sieve::new(
+            core::mem::take(&mut order.filter),
+            order.snaplen,
+            own,
+            tag_len,
+        );
+        inner.left = order.count;
         inner.phase = Phase::Recording;
-        inner.begun_ns = (inner.clock)();
+        inner.begun_ns = ns_at(ticks_about_now());
         inner.sessions += 1;
     }
 
     /// No more frames: what is left is to be sent.
     pub fn finish(&self) {
         let mut inner = self.0.borrow_mut();
-        if inner.phase == Phase::Recording {
-            inner.phase = Phase::Ending;
-        }
+        inner.finish();
     }
 
     /// It is over, whatever was not sent.
     pub fn end(&self) {
         let mut inner = self.0.borrow_mut();
-        inner.phase = Phase::Off;
+        (inner.phase, inner.left) = (Phase::Off, 0);
         inner.ring.clear();
-        // It may be long.
-        inner.order.filter = Program::default();
+        inner.ready = 0;
     }
 
     /// Moves what waits of the file into `out`, as much as fits: how many bytes. `None` once that was all.
@@ -212,8 +226,8 @@ impl Capture {
         let inner = &mut *self.0.borrow_mut();
         let mut len = 0;
         while len < out.len() {
-            let piece = inner.ring.oldest();
-            let taken = piece.len().min(out.len() - len);
+            let ready = inner.finish_blocks(out.len() - len);
+            let taken = ready.min(out.len() - len);
             match (taken, inner.phase) {
                 (0, Phase::Recording) => break,
                 (0, Phase::Ending) => {
@@ -223,8 +237,9 @@ impl Capture {
                 (0, _) if len == 0 => return None,
                 (0, _) => break,
                 _ => {
-                    out[len..len + taken].copy_from_slice(&piece[..taken]);
+                    out[len..len + taken].copy_from_slice(&inner.ring.oldest()[..taken]);
                     inner.ring.forget(taken);
+                    inner.ready = ready - taken;
                     len += taken;
                 }
             }
@@ -272,35 +287,60 @@ impl Captures for Capture {
 
 impl Recorder for Capture {
     fn record(&self, tap: u8, direction: Direction, frame: &[u8]) {
-        self.0.borrow_mut().record(tap, direction, frame);
+        if let Ok(mut inner) = self.0.try_borrow_mut() {
+            inner.record(tap, direction, frame);
+        }
     }
 }
 
 impl Inner {
+    /// The path of every frame: nothing is called, nothing is multiplied, and what can wait does.
+    #[inline(always)]
     fn record(&mut self, tap: u8, direction: Direction, frame: &[u8]) {
-        if self.phase != Phase::Recording || may_be_tcp(frame, self.tag_len) && self.is_own(frame) {
+        if self.left == 0 {
             return;
         }
+        let sent = direction == Direction::Sent;
+        let Some(wanted) = self.sieve.wanted(frame, sent) else {
+            return;
+        };
         let Some(state) = self.taps.get_mut(usize::from(tap)) else {
             return;
         };
         state.counts.seen += 1;
-        let sent = direction == Direction::Sent;
-        let wanted = self.order.filter.run(frame, sent).min(self.order.snaplen);
         if wanted == 0 {
             return;
         }
         state.counts.accepted += 1;
         let kept = frame.get(..wanted as usize).unwrap_or(frame);
-        let at_ns = (self.clock)();
         let seen = Seen {
             interface: state.id,
-            at_ns,
+            at_ticks: ticks_about_now(),
             direction,
             original_len: frame.len() as u32,
-            dropped: state.lost,
         };
-        let place = self.ring.place(pcapng::packet_len(kept.len(), state.lost));
+        if state.lost == 0
+            && let Some(place) = self.ring.place(pcapng::packet_len(kept.len()))
+        {
+            // The room is as long as the block.
+            let _ = pcapng::packet(place, seen, kept);
+            self.left -= 1;
+            if self.left == 0 {
+                self.finish();
+            }
+        } else {
+            self.record_after_loss(tap, seen, kept);
+        }
+    }
+
+    /// A frame for which there is no room, or the first one after those.
+    #[cold]
+    #[inline(never)]
+    fn record_after_loss(&mut self, tap: u8, seen: Seen, kept: &[u8]) {
+        let Some(state) = self.taps.get_mut(usize::from(tap)) else {
+            return;
+        };
+        let place = self.ring.place(pcapng::packet_len_after_loss(kept.len()));
         let Some(place) = place else {
             state.counts.dropped += 1;
             state.lost += 1;
@@ -308,55 +348,41 @@ impl Inner {
         };
         // The room is as long as the block.
         let _ = pcapng::packet(place, seen, kept);
+        pcapng::tell_loss(place, state.lost);
         state.lost = 0;
-        self.order.count -= 1;
-        if self.order.count == 0 {
+        self.left -= 1;
+        if self.left == 0 {
+            self.finish();
+        }
+    }
+
+    #[cold]
+    fn finish(&mut self) {
+        self.left = 0;
+        if self.phase == Phase::Recording {
             self.phase = Phase::Ending;
         }
     }
 
-    /// Whether a frame is of the connection that carries the file.
-    #[cold]
-    #[inline(never)]
-    fn is_own(&self, frame: &[u8]) -> bool {
-        let of_own = |frame: &[u8]| match classify(frame, 0) {
-            Class::Tcp(segment) => segment.key.has_ends_of(&self.own),
-            _ => false,
-        };
-        match self.tag_len {
-            0 => of_own(frame),
-            tag_len => {
-                // As it is without its tag, as far as that matters.
-                let mut plain = [0; 80];
-                let behind = frame.get(12 + tag_len..).unwrap_or_default();
-                let len = behind.len().min(plain.len() - 12);
-                plain[12..12 + len].copy_from_slice(&behind[..len]);
-                of_own(&plain[..12 + len])
-            }
+    /// Makes the oldest blocks what they have to be, until so many bytes are: how many are in one piece.
+    fn finish_blocks(&mut self, wanted: usize) -> usize {
+        let blocks = self.ring.oldest();
+        while self.ready < wanted
+            && let Some(rest) = blocks.get_mut(self.ready..)
+            && let Some(len) = pcapng::finish(rest, ns_at)
+        {
+            self.ready += len;
         }
+        self.ready
     }
 
     fn put_statistics(&mut self) {
-        let span_ns = (self.begun_ns, (self.clock)());
+        let span_ns = (self.begun_ns, ns_at(ticks_about_now()));
         for tap in self.taps.iter().filter(|tap| tap.in_file) {
             put(&mut self.ring, |out| {
-                pcapng::statistics(out, tap.id, span_ns, &tap.counts)
+                pcapng::statistics(out, tap.id.into(), span_ns, &tap.counts)
             });
         }
-    }
-}
-
-/// Whether a frame may be a TCP segment: most are not, and need not be looked at closer.
-#[inline]
-fn may_be_tcp(frame: &[u8], tag_len: usize) -> bool {
-    let behind = frame.get(tag_len..).and_then(|frame| frame.first_chunk());
-    let Some::<&[u8; 24]>(head) = behind else {
-        return false;
-    };
-    match [head[12], head[13]] {
-        [0x08, 0x00] => head[23] == 6,
-        [0x86, 0xdd] => head[20] == 6,
-        _ => false,
     }
 }
 
@@ -368,6 +394,22 @@ fn put(ring: &mut Ring, write: impl FnOnce(&mut [u8]) -> Option<usize>) {
         && let Some(place) = ring.place(written.len())
     {
         place.copy_from_slice(written);
+    }
+}
+
+/// Off the machine there is no counter: each look at it is a tick.
+#[cfg(not(target_os = "none"))]
+mod host {
+    use core::sync::atomic::{AtomicU64, Ordering};
+
+    static TICKS: AtomicU64 = AtomicU64::new(0);
+
+    pub fn ticks_about_now() -> u64 {
+        TICKS.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub fn ns_at(ticks: u64) -> u64 {
+        ticks * 1000
     }
 }
 

@@ -127,60 +127,90 @@ pub fn interface(
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seen {
     /// The number of its interface in this file.
-    pub interface: u32,
-    /// When, in nanoseconds since start.
-    pub at_ns: u64,
+    pub interface: u16,
+    /// When, by the counter.
+    pub at_ticks: u64,
     /// Which way it went.
     pub direction: Direction,
     /// Its length, however much of it is kept.
     pub original_len: u32,
-    /// Frames of this interface that were lost since its last one.
-    pub dropped: u32,
 }
 
-/// Bytes that [`packet`] writes for so many of a frame.
-#[inline]
-pub fn packet_len(kept: usize, dropped: u32) -> usize {
-    let drops = if dropped > 0 { 12 } else { 0 };
-    28 + kept.next_multiple_of(4) + 8 + drops + 4 + 4
+/// Bytes of a packet's block before those of the frame.
+const PACKET_HEAD: usize = 28;
+/// Bytes after them: flags, end of options, length.
+const PACKET_TAIL: usize = 8 + 4 + 4;
+/// Bytes of the option that tells of lost frames.
+const DROP_COUNT: usize = 12;
+
+/// Bytes of the block for so many of a frame.
+#[inline(always)]
+pub fn packet_len(kept: usize) -> usize {
+    PACKET_HEAD + (kept + 3 & !3) + PACKET_TAIL
 }
 
-/// One frame, of which `kept` is what is kept. Returns its length; `None` if there is no room.
+/// The same if frames were lost before it.
+pub fn packet_len_after_loss(kept: usize) -> usize {
+    packet_len(kept) + DROP_COUNT
+}
+
+/// What has to be noted of one frame at once, of which `kept` is kept, in a block that is as long as it will be. A frame
+/// may wait for it to be written: the rest is left to [`finish`].
 ///
-/// The only block of which there are many, so put together at once: nothing is written twice.
-#[inline]
-pub fn packet(out: &mut [u8], seen: Seen, kept: &[u8]) -> Option<usize> {
-    let len = packet_len(kept.len(), seen.dropped);
-    let out = out.get_mut(..len)?;
-    let (head, rest) = out.split_first_chunk_mut::<28>()?;
-    let words = [
-        ENHANCED_PACKET,
-        len as u32,
-        seen.interface,
-        (seen.at_ns >> 32) as u32,
-        seen.at_ns as u32,
-        kept.len() as u32,
-        seen.original_len,
-    ];
-    for (place, word) in head.as_chunks_mut::<4>().0.iter_mut().zip(words) {
-        *place = word.to_le_bytes();
+/// ```text
+///   | 6 4 | length 4 | interface 2 direction 2 | counter 8 | kept 4 | original length 4 | kept ... |
+/// ```
+#[inline(always)]
+pub fn packet(out: &mut [u8], seen: Seen, kept: &[u8]) -> Option<()> {
+    let len = out.len();
+    let (head, rest) = out.split_first_chunk_mut::<PACKET_HEAD>()?;
+    let kind = u64::from(ENHANCED_PACKET) | (len as u64) << 32;
+    let from = u32::from(seen.interface) | (seen.direction as u32) << 16;
+    let lengths = kept.len() as u64 | u64::from(seen.original_len) << 32;
+    head[..8].copy_from_slice(&kind.to_le_bytes());
+    head[8..12].copy_from_slice(&from.to_le_bytes());
+    head[12..20].copy_from_slice(&seen.at_ticks.to_le_bytes());
+    head[20..].copy_from_slice(&lengths.to_le_bytes());
+    rest.get_mut(..kept.len())?.copy_from_slice(kept);
+    Some(())
+}
+
+/// Notes in a block made for it how many frames of the interface were lost since its last one.
+pub fn tell_loss(block: &mut [u8], lost: u64) {
+    // epb_dropcount
+    if let Some((rest, _)) = block.split_last_chunk_mut::<8>()
+        && let Some((_, option)) = rest.split_last_chunk_mut::<DROP_COUNT>()
+    {
+        option[..4].copy_from_slice(&(4_u32 | 8 << 16).to_le_bytes());
+        option[4..].copy_from_slice(&lost.to_le_bytes());
     }
-    let (data, tail) = rest.split_at_mut_checked(kept.len().next_multiple_of(4))?;
-    if let Some(last) = data.last_chunk_mut::<4>() {
-        *last = [0; 4];
+}
+
+/// Makes the block at the begin of `blocks` what the format wants, unless it is already, and returns its length. `ns_at`
+/// tells the nanoseconds since start from the counter.
+pub fn finish(blocks: &mut [u8], ns_at: fn(u64) -> u64) -> Option<usize> {
+    let (head, _) = blocks.split_first_chunk_mut::<PACKET_HEAD>()?;
+    let word = |at: usize| {
+        let word = head.get(at..).and_then(|word| word.first_chunk());
+        word.map_or(0, |word| u32::from_le_bytes(*word))
+    };
+    let (kind, len, from, kept) = (word(0), word(4) as usize, word(8), word(20) as usize);
+    if kind != ENHANCED_PACKET {
+        return Some(len);
     }
-    data.get_mut(..kept.len())?.copy_from_slice(kept);
+    let ns = ns_at(u64::from(word(12)) | u64::from(word(16)) << 32);
+    head[8..12].copy_from_slice(&(from & 0xffff).to_le_bytes());
+    head[12..20].copy_from_slice(&ns.rotate_left(32).to_le_bytes());
+    let (_, rest) = blocks.get_mut(..len)?.split_at_mut_checked(PACKET_HEAD)?;
+    let padded = kept.next_multiple_of(4);
+    rest.get_mut(kept..padded)?.fill(0);
     // epb_flags: the lowest two bits are the direction.
-    let (flags, mut tail) = tail.split_first_chunk_mut::<8>()?;
-    *flags = (2 | 4 << 16 | (seen.direction as u64) << 32).to_le_bytes();
-    if seen.dropped > 0 {
-        // epb_dropcount
-        let (drops, rest) = tail.split_first_chunk_mut::<12>()?;
-        drops[..4].copy_from_slice(&(4_u32 | 8 << 16).to_le_bytes());
-        drops[4..].copy_from_slice(&u64::from(seen.dropped).to_le_bytes());
-        tail = rest;
-    }
-    *tail.first_chunk_mut()? = ((len as u64) << 32).to_le_bytes();
+    let flags = (2 | 4 << 16 | u64::from(from >> 16) << 32).to_le_bytes();
+    rest.get_mut(padded..)?
+        .first_chunk_mut()
+        .map(|place| *place = flags)?;
+    let end = ((len as u64) << 32).to_le_bytes();
+    rest.last_chunk_mut().map(|place| *place = end)?;
     Some(len)
 }
 
@@ -221,45 +251,45 @@ mod tests {
         let mut out = [0xee; 128];
         let seen = Seen {
             interface: 3,
-            at_ns: 0x1_0000_0002,
+            at_ticks: 0x1000_0000_2000,
             direction: Direction::Sent,
             original_len: 60,
-            dropped: 0,
         };
-        let len = packet(&mut out, seen, &[1, 2, 3, 4, 5]).unwrap();
-        assert_eq!(len, packet_len(5, 0));
+        let ns_at = |ticks| ticks >> 12;
+        let len = packet_len(5);
+        packet(&mut out[..len], seen, &[1, 2, 3, 4, 5]).unwrap();
+        assert_eq!(finish(&mut out, ns_at), Some(len));
         let expected = [6, 52, 3, 1, 2, 5, 60, 0x0403_0201, 5, 0x0004_0002, 2, 0, 52];
         assert_eq!(words(&out[..len]), expected);
         assert_eq!(out[len], 0xee);
 
-        let seen = Seen {
-            direction: Direction::Received,
-            dropped: 9,
-            ..seen
-        };
-        let len = packet(&mut out, seen, &[1, 2, 3, 4]).unwrap();
-        let expected = [
-            6,
-            60,
-            3,
-            1,
-            2,
-            4,
-            60,
-            0x0403_0201,
-            0x0004_0002,
-            1,
-            0x0008_0004,
-            9,
-            0,
-            0,
-            60,
-        ];
+        let direction = Direction::Received;
+        let len = packet_len_after_loss(4);
+        let seen = Seen { direction, ..seen };
+        packet(&mut out[..len], seen, &[1, 2, 3, 4]).unwrap();
+        tell_loss(&mut out[..len], 9);
+        assert_eq!(finish(&mut out, ns_at), Some(len));
+        #[rustfmt::skip]
+        let expected = [6, 60, 3, 1, 2, 4, 60, 0x0403_0201, 0x0004_0002, 1, 0x0008_0004, 9, 0, 0, 60];
         assert_eq!(words(&out[..len]), expected);
-        for short in 0..len {
-            assert_eq!(packet(&mut out[..short], seen, &[1, 2, 3, 4]), None);
-        }
-        assert!(packet(&mut out, seen, &[]).is_some());
+        assert_eq!(finish(&mut out[..len - 1], ns_at), None);
+        assert_eq!(
+            packet(&mut out[..PACKET_HEAD + 3], seen, &[1, 2, 3, 4]),
+            None
+        );
+
+        let len = packet_len(0);
+        packet(&mut out[..len], seen, &[]).unwrap();
+        assert_eq!(finish(&mut out, ns_at), Some(len));
+    }
+
+    #[test]
+    fn what_is_finished_stays_as_it_is() {
+        let mut out = [0xee; 512];
+        let len = interface(&mut out, "wan", LinkType::Ethernet, 128, "").unwrap();
+        let before = out;
+        assert_eq!(finish(&mut out, |ticks| ticks), Some(len));
+        assert_eq!(out, before);
     }
 
     #[test]

@@ -9,6 +9,8 @@ pub struct Ring {
     memory: Vec<u8>,
     read: usize,
     write: usize,
+    /// How far may be written.
+    limit: usize,
     /// Where the older part ends, if the newer one begins at 0.
     end: Option<usize>,
 }
@@ -17,6 +19,7 @@ impl Ring {
     /// A ring in this memory.
     pub fn new(memory: Vec<u8>) -> Self {
         Ring {
+            limit: memory.len(),
             memory,
             read: 0,
             write: 0,
@@ -27,35 +30,36 @@ impl Ring {
     /// Forgets what is in it.
     pub fn clear(&mut self) {
         (self.read, self.write, self.end) = (0, 0, None);
+        self.limit = self.memory.len();
     }
 
     /// Room for a block of so many bytes, all of which the caller writes; `None` if there is none.
-    #[inline]
+    #[inline(always)] // in the path of every frame that is kept
     pub fn place(&mut self, len: usize) -> Option<&mut [u8]> {
-        let limit = match self.end {
-            None if self.memory.len() - self.write < len => {
-                if self.read < len {
-                    return None;
-                }
-                self.end = Some(self.write);
-                self.write = 0;
-                self.read
-            }
-            None => self.memory.len(),
-            Some(_) => self.read,
-        };
-        let at = self.write;
-        if limit - at < len {
+        if self.limit - self.write < len && !self.make_room(len) {
             return None;
         }
+        let at = self.write;
         self.write += len;
         self.memory.get_mut(at..at + len)
     }
 
+    /// Begins anew at 0, if that helps.
+    #[cold]
+    #[inline(never)]
+    fn make_room(&mut self, len: usize) -> bool {
+        if self.end.is_some() || self.read < len {
+            return false;
+        }
+        self.end = Some(self.write);
+        (self.write, self.limit) = (0, self.read);
+        true
+    }
+
     /// The oldest bytes, as many as are in one piece.
-    pub fn oldest(&self) -> &[u8] {
+    pub fn oldest(&mut self) -> &mut [u8] {
         let end = self.end.unwrap_or(self.write);
-        self.memory.get(self.read..end).unwrap_or_default()
+        self.memory.get_mut(self.read..end).unwrap_or_default()
     }
 
     /// Forgets so many of [`Ring::oldest`].
@@ -64,6 +68,10 @@ impl Ring {
         if self.end == Some(self.read) {
             (self.read, self.end) = (0, None);
         }
+        self.limit = match self.end {
+            Some(_) => self.read,
+            None => self.memory.len(),
+        };
         if self.end.is_none() && self.read == self.write {
             self.clear();
         }

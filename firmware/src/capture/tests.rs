@@ -1,17 +1,11 @@
 //! Captures as a whole, read back block by block.
 
 use super::*;
-use std::sync::atomic::{AtomicU64, Ordering};
+use crate::connections::{Class, classify};
 use std::vec::Vec;
 
-static CLOCK: AtomicU64 = AtomicU64::new(0);
-
-fn clock() -> u64 {
-    CLOCK.fetch_add(1_000_000, Ordering::Relaxed)
-}
-
 fn capture(query: &str) -> Capture {
-    let capture = Capture::new(&mut Random::new(None), clock, true).unwrap();
+    let capture = Capture::new(&mut Random::new(None), true).unwrap();
     order(&capture, query).unwrap();
     capture
 }
@@ -220,7 +214,7 @@ fn a_filter_chooses() {
 
 #[test]
 fn only_what_there_is_can_be_captured() {
-    let with = |has_conduit| Capture::new(&mut Random::new(None), clock, has_conduit).unwrap();
+    let with = |has_conduit| Capture::new(&mut Random::new(None), has_conduit).unwrap();
     let (board, machine) = (with(true), with(false));
     assert_eq!(order(&board, "if=wan"), Ok(()));
     assert_eq!(order(&board, "if=conduit"), Ok(()));

@@ -9,6 +9,8 @@
 //! returns. Whatever a frame holds, running it costs at most one step for each instruction; a load beyond the frame's
 //! end, or a division by zero, refuses the frame.
 //!
+//! [`Program::judge`] also tells which bytes the verdict followed from: whoever sees the same ones again knows it.
+//!
 //! Spec: McCanne and Jacobson, "The BSD Packet Filter" (1993); FreeBSD `bpf(4)`.
 
 use heapless::Vec;
@@ -19,6 +21,10 @@ pub const MAX_INSTRUCTIONS: usize = 224;
 const DIGITS: usize = 16;
 /// Bytes of an Ethernet frame's addresses.
 const ADDRESSES: u32 = 12;
+/// How many bytes of a frame can be told of as [evidence](Program::judge): no Ethernet frame on a wire has fewer.
+pub const HEAD: usize = 60;
+/// In a set of bytes: others than those, or the length.
+const MORE: u64 = 1 << HEAD;
 /// Words of scratch memory.
 const SCRATCH: usize = 16;
 /// A load from here tells what Linux calls the packet's type; libpcap asks so for `inbound` and `outbound`.
@@ -159,17 +165,25 @@ impl Program {
     }
 
     /// How many bytes of `frame` to keep, 0 if it is not wanted. `sent`: it leaves.
-    #[inline]
     pub fn run(&self, frame: &[u8], sent: bool) -> u32 {
-        if self.0.is_empty() {
-            return u32::MAX;
-        }
-        self.interpret(frame, sent).unwrap_or(0)
+        self.judge(frame, sent).0
+    }
+
+    /// The same, and what that follows from: the verdict is this for all frames with the same direction and the same of
+    /// these bytes, a bit for each, that have at least [`HEAD`]. `None` if it also follows from others, or from the length.
+    #[inline(never)]
+    pub fn judge(&self, frame: &[u8], sent: bool) -> (u32, Option<u64>) {
+        let mut read = 0;
+        let verdict = match self.0.is_empty() {
+            true => u32::MAX,
+            false => self.interpret(frame, sent, &mut read).unwrap_or(0),
+        };
+        (verdict, (read < MORE).then_some(read))
     }
 
     /// `None`: a load from beyond the frame, or a division by zero.
-    #[inline(never)]
-    fn interpret(&self, frame: &[u8], sent: bool) -> Option<u32> {
+    #[inline(always)]
+    fn interpret(&self, frame: &[u8], sent: bool, read: &mut u64) -> Option<u32> {
         let (mut a, mut x, mut scratch) = (0_u32, 0_u32, [0_u32; SCRATCH]);
         let mut rest = self.0.as_slice();
         // What is left gets shorter with every step.
@@ -183,13 +197,13 @@ impl Program {
                 rest = after.get(usize::from(by)..).unwrap_or_default();
             };
             match step.op {
-                Op::LoadWord => a = word(frame, at)?,
-                Op::LoadHalf => a = half(frame, at)?,
-                Op::LoadByte => a = byte(frame, at)?,
-                Op::LoadWordAt => a = word(frame, indirect)?,
-                Op::LoadHalfAt => a = half(frame, indirect)?,
-                Op::LoadByteAt => a = byte(frame, indirect)?,
-                Op::HeaderLen => x = (byte(frame, at)? & 0xf) * 4,
+                Op::LoadWord => a = word(frame, at, read)?,
+                Op::LoadHalf => a = half(frame, at, read)?,
+                Op::LoadByte => a = byte(frame, at, read)?,
+                Op::LoadWordAt => a = word(frame, indirect, read)?,
+                Op::LoadHalfAt => a = half(frame, indirect, read)?,
+                Op::LoadByteAt => a = byte(frame, indirect, read)?,
+                Op::HeaderLen => x = (byte(frame, at, read)? & 0xf) * 4,
                 Op::IfEqual => branch(a == operand),
                 Op::IfGreater => branch(a > operand),
                 Op::IfNotLess => branch(a >= operand),
@@ -199,8 +213,8 @@ impl Program {
                 Op::ReturnA => return Some(a),
                 Op::Set => a = k,
                 Op::SetX => x = k,
-                Op::Len => a = frame.len() as u32,
-                Op::LenX => x = frame.len() as u32,
+                Op::Len => (a, *read) = (frame.len() as u32, *read | MORE),
+                Op::LenX => (x, *read) = (frame.len() as u32, *read | MORE),
                 Op::Recall => a = *scratch.get(at)?,
                 Op::RecallX => x = *scratch.get(at)?,
                 Op::Store => *scratch.get_mut(at)? = a,
@@ -297,23 +311,25 @@ impl Step {
     }
 }
 
-#[inline]
-fn byte(frame: &[u8], at: usize) -> Option<u32> {
-    frame.get(at).map(|byte| u32::from(*byte))
+fn byte(frame: &[u8], at: usize, read: &mut u64) -> Option<u32> {
+    load::<1>(frame, at, read).map(|byte| byte[0].into())
 }
 
-#[inline]
-fn half(frame: &[u8], at: usize) -> Option<u32> {
-    let half = frame.get(at..)?.first_chunk()?;
-    Some(u32::from(u16::from_be_bytes(*half)))
+fn half(frame: &[u8], at: usize, read: &mut u64) -> Option<u32> {
+    load(frame, at, read).map(|half| u16::from_be_bytes(*half).into())
 }
 
-#[inline]
-fn word(frame: &[u8], at: usize) -> Option<u32> {
-    frame
-        .get(at..)?
-        .first_chunk()
-        .map(|word| u32::from_be_bytes(*word))
+fn word(frame: &[u8], at: usize, read: &mut u64) -> Option<u32> {
+    load(frame, at, read).map(|word| u32::from_be_bytes(*word))
+}
+
+#[inline(always)]
+fn load<'a, const N: usize>(frame: &'a [u8], at: usize, read: &mut u64) -> Option<&'a [u8; N]> {
+    *read |= match at + N <= HEAD {
+        true => ((1 << N) - 1) << at,
+        false => MORE,
+    };
+    frame.get(at..)?.first_chunk()
 }
 
 #[cfg(test)]

@@ -1,0 +1,110 @@
+//! Which frames are wanted: not those of the connection that carries them, and of the others what the filter says.
+//!
+//! Both follow from a few bytes of a frame. What they say is kept for the frames that have the same there.
+
+use hal::net::bpf::{HEAD, Program};
+use hal::net::verdicts::Verdicts;
+
+use crate::connections::{Class, Key, classify};
+
+/// What [`may_be_tcp`] looks at.
+const PROTOCOL: u64 = 0b11 << 12 | 1 << 20 | 1 << 23;
+/// What tells whose segment it is: protocol, and whether there are options; addresses and ports.
+const ENDS_V4: u64 = PROTOCOL | 1 << 14 | 0xfff << 26;
+const ENDS_V6: u64 = PROTOCOL | 0xf_ffff_ffff << 22;
+
+/// What is wanted.
+#[derive(Debug)]
+pub struct Sieve {
+    known: Verdicts,
+    filter: Program,
+    snaplen: u32,
+    /// The connection that carries the file.
+    own: Key,
+    /// Bytes before the payload's place in an Ethernet frame: the switch tag's.
+    tag_len: usize,
+}
+
+impl Default for Sieve {
+    fn default() -> Self {
+        Sieve::new(Program::default(), 0, Key::default(), 0)
+    }
+}
+
+impl Sieve {
+    /// For frames with a tag of so many bytes; the filter is for those without.
+    pub fn new(mut filter: Program, snaplen: u32, own: Key, tag_len: usize) -> Self {
+        filter.skip(tag_len);
+        Sieve {
+            known: Verdicts::new(34 + tag_len),
+            filter,
+            snaplen,
+            own,
+            tag_len,
+        }
+    }
+
+    /// How many bytes of a frame to keep, at most; `None` if it is of the connection that carries the file.
+    #[inline(always)] // in the path of every frame
+    pub fn wanted(&mut self, frame: &[u8], sent: bool) -> Option<u32> {
+        let head = frame.first_chunk();
+        if let Some(wanted) = head.and_then(|head| self.known.find(head, sent)) {
+            return Some(wanted);
+        }
+        self.judge(frame, sent)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn judge(&mut self, frame: &[u8], sent: bool) -> Option<u32> {
+        let looked_at = match may_be_tcp(frame, self.tag_len) {
+            false => PROTOCOL,
+            true => match self.class(frame) {
+                Class::Tcp(segment) if segment.key.has_ends_of(&self.own) => return None,
+                Class::Tcp(_) => match frame.get(self.tag_len + 12..) {
+                    Some([0x08, 0x00, 0x45, ..]) => ENDS_V4,
+                    Some([0x86, 0xdd, ..]) => ENDS_V6,
+                    // With options, ports are elsewhere: seldom enough not to be kept.
+                    _ => u64::MAX,
+                },
+                _ => u64::MAX,
+            },
+        };
+        let (wanted, read) = self.filter.judge(frame, sent);
+        let wanted = wanted.min(self.snaplen);
+        if let Some(head) = frame.first_chunk()
+            && let Some(read) = read
+            && looked_at.leading_zeros() as usize >= u64::BITS as usize - HEAD + self.tag_len
+        {
+            let read = read | looked_at << self.tag_len;
+            self.known.keep(head, sent, read, wanted);
+        }
+        Some(wanted)
+    }
+
+    /// What a frame is once its tag is off.
+    fn class(&self, frame: &[u8]) -> Class {
+        if self.tag_len == 0 {
+            return classify(frame, 0);
+        }
+        // As far as that matters.
+        let mut plain = [0; 80];
+        let behind = frame.get(12 + self.tag_len..).unwrap_or_default();
+        let len = behind.len().min(plain.len() - 12);
+        plain[12..12 + len].copy_from_slice(&behind[..len]);
+        classify(&plain[..12 + len], 0)
+    }
+}
+
+/// Whether a frame may be a TCP segment: most are not, and need not be looked at closer.
+fn may_be_tcp(frame: &[u8], tag_len: usize) -> bool {
+    let behind = frame.get(tag_len..).and_then(|frame| frame.first_chunk());
+    let Some::<&[u8; 24]>(head) = behind else {
+        return false;
+    };
+    match [head[12], head[13]] {
+        [0x08, 0x00] => head[23] == 6,
+        [0x86, 0xdd] => head[20] == 6,
+        _ => false,
+    }
+}
