@@ -3,7 +3,7 @@
 //! ```text
 //!   Tapped driver, conduit ──► record ──► Ring ──► finish ──► HTTP connection
 //!                                │ ▲       no room: counted
-//!               known: no or yes └─┴─ Sieve: own connection? filter?
+//!    like others before? no: ask └─┴─ Sieve: own connection? filter?
 //!   └────── while an echo waits ──────────────┘   └── when none does ──────┘
 //! ```
 //!
@@ -29,6 +29,7 @@ mod stream;
 use alloc::vec::Vec;
 use core::cell::RefCell;
 use core::fmt;
+use hal::net::bpf::HEAD;
 use hal::net::capture::{Direction, Recorder};
 use hal::net::tag::Protocol;
 
@@ -49,21 +50,29 @@ pub use control::capture::*;
 
 /// Memory for frames that wait to be sent, in bytes.
 pub const MEMORY: usize = 256 * 1024;
-/// The tap of the conduit; those before it are the interfaces'.
-pub const CONDUIT_TAP: u8 = MAX_INTERFACES as u8;
-const TAPS: usize = MAX_INTERFACES + 1;
 /// Longest block but those of frames.
 const MAX_BLOCK: usize = 512;
 
-/// One tap of a capture.
+/// One tap of a capture, an interface of the file.
 #[derive(Clone, Copy, Default)]
 struct TapState {
-    /// Its number in the file.
-    id: u16,
-    in_file: bool,
-    counts: Counts,
-    /// Frames lost since the last one that was not.
-    lost: u64,
+    refused: u64,
+    /// Taken from the ring, for the file.
+    delivered: u64,
+    dropped: u64,
+    /// Of these, since the last frame that was not.
+    lost: u32,
+}
+
+impl TapState {
+    fn counts(&self) -> Counts {
+        let accepted = self.delivered + self.dropped;
+        Counts {
+            seen: self.refused + accepted,
+            accepted,
+            dropped: self.dropped,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,14 +88,18 @@ enum Phase {
 }
 
 struct Inner {
-    /// Frames still to be recorded; 0: none any more, or not yet.
-    left: u64,
-    taps: [TapState; TAPS],
+    /// Frames that were put into the ring.
+    kept: u64,
+    taps: [TapState; MAX_INTERFACES],
+    /// So many of them are in the file.
+    tap_count: usize,
     ring: Ring,
     sieve: Sieve,
     has_conduit: bool,
     phase: Phase,
     order: Order,
+    /// Frames still to be delivered.
+    left: u64,
     /// So many of the ring's oldest bytes are blocks as they are to be sent.
     ready: usize,
     begun_ns: u64,
@@ -104,13 +117,15 @@ impl Capture {
         memory.try_reserve_exact(MEMORY).ok()?;
         memory.resize(MEMORY, 0);
         Some(Capture(RefCell::new(Inner {
-            left: 0,
+            kept: 0,
+            tap_count: 0,
             taps: Default::default(),
             ring: Ring::new(memory),
             sieve: Sieve::default(),
             has_conduit,
             phase: Phase::Off,
             order: Order::default(),
+            left: 0,
             ready: 0,
             begun_ns: 0,
             sessions: 0,
@@ -152,36 +167,20 @@ impl Capture {
         self.0.borrow().order.interface.clone()
     }
 
-    /// Begins what was ordered, for the connection `own` to carry. The file's head is ready to be sent. `add` is called
-    /// with a function that takes number, name and kind of each tap; false if one was too many.
+    /// Begins what was ordered, for the connection `own` to carry. The file's head is ready to be sent. `taps` is called
+    /// with a function that takes name and kind of each tap and returns its number.
     pub fn begin(
         &self,
         own: Key,
         board: &str,
-        taps: &mut dyn FnMut(&mut dyn FnMut(u8, &str, Option<Protocol>)),
+        taps: &mut dyn FnMut(&mut dyn FnMut(&str, Option<Protocol>) -> u32),
     ) {
         let inner = &mut *self.0.borrow_mut();
-        let Inner {
-            ring,
-            order,
-            taps: states,
-            sieve,
-            ready,
-            tickets,
-            ..
-        } = inner;
+        let Inner { ring, order, .. } = inner;
         ring.clear();
-        *ready = 0;
-        *states = Default::default();
-        let mut tag_len = 0;
+        let (mut count, mut tag_len) = (0, 0);
         put(ring, |out| pcapng::section_header(out, board));
-        let mut id = 0;
-        taps(&mut |tap, name, protocol| {
-            let Some(state) = states.get_mut(usize::from(tap)) else {
-                return;
-            };
-            (state.id, state.in_file) = (id, true);
-            id += 1;
+        taps(&mut |name, protocol| {
             let link_type = match protocol {
                 None => LinkType::Ethernet,
                 Some(Protocol::Dsa) => LinkType::Dsa,
@@ -192,16 +191,17 @@ impl Capture {
             put(ring, |out| {
                 pcapng::interface(out, name, link_type, snaplen, text)
             });
+            count += 1;
+            count - 1
         });
+        inner.ready = ring.len();
+        inner.taps = Default::default();
+        inner.tap_count = count as usize;
         // Good once.
-        tickets.admits(&order.ticket, 0, true);
-        *sieve = Sieve::new(
-            core::mem::take(&mut order.filter),
-            order.snaplen,
-            own,
-            tag_len,
-        );
-        inner.left = order.count;
+        inner.tickets.admits(&order.ticket, 0, true);
+        let filter = core::mem::take(&mut order.filter);
+        inner.sieve = Sieve::new(filter, order.snaplen, own, tag_len);
+        (inner.kept, inner.left) = (0, order.count);
         inner.phase = Phase::Recording;
         inner.begun_ns = ns_at(ticks_about_now());
         inner.sessions += 1;
@@ -210,15 +210,18 @@ impl Capture {
     /// No more frames: what is left is to be sent.
     pub fn finish(&self) {
         let mut inner = self.0.borrow_mut();
-        inner.finish();
+        if inner.phase == Phase::Recording {
+            inner.phase = Phase::Ending;
+            inner.sieve.forget();
+        }
     }
 
     /// It is over, whatever was not sent.
     pub fn end(&self) {
         let mut inner = self.0.borrow_mut();
-        (inner.phase, inner.left) = (Phase::Off, 0);
+        inner.phase = Phase::Off;
+        inner.sieve.forget();
         inner.ring.clear();
-        inner.ready = 0;
     }
 
     /// Moves what waits of the file into `out`, as much as fits: how many bytes. `None` once that was all.
@@ -229,17 +232,21 @@ impl Capture {
             let ready = inner.finish_blocks(out.len() - len);
             let taken = ready.min(out.len() - len);
             match (taken, inner.phase) {
-                (0, Phase::Recording) => break,
-                (0, Phase::Ending) => {
+                (0, Phase::Last) if len == 0 => return None,
+                (0, Phase::Last) => break,
+                // What is left in the ring came too late to be counted.
+                (0, _) if inner.left == 0 || inner.phase == Phase::Ending => {
                     inner.phase = Phase::Last;
+                    inner.sieve.forget();
+                    inner.ring.clear();
+                    inner.kept = inner.taps.iter().map(|tap| tap.delivered).sum();
                     inner.put_statistics();
                 }
-                (0, _) if len == 0 => return None,
                 (0, _) => break,
                 _ => {
                     out[len..len + taken].copy_from_slice(&inner.ring.oldest()[..taken]);
                     inner.ring.forget(taken);
-                    inner.ready = ready - taken;
+                    inner.ready -= taken;
                     len += taken;
                 }
             }
@@ -268,10 +275,11 @@ impl Captures for Capture {
         let inner = self.0.borrow();
         let mut counts = Counts::default();
         for tap in &inner.taps {
-            counts.seen += tap.counts.seen;
-            counts.accepted += tap.counts.accepted;
-            counts.dropped += tap.counts.dropped;
+            counts.seen += tap.refused + tap.dropped;
+            counts.dropped += tap.dropped;
         }
+        counts.seen += inner.kept;
+        counts.accepted = inner.kept + counts.dropped;
         State {
             active: inner.phase != Phase::Off,
             sessions: inner.sessions,
@@ -286,7 +294,50 @@ impl Captures for Capture {
 }
 
 impl Recorder for Capture {
-    fn record(&self, tap: u8, direction: Direction, frame: &[u8]) {
+    fn record(&self, tap: u32, direction: Direction, frame: &[u8]) {
+        if self.record_known(tap, direction, frame).is_none() {
+            self.record_any(tap, direction, frame);
+        }
+    }
+}
+
+impl Capture {
+    /// Records a frame like others before it: an echo waits for this. Nothing that could be done later is done here.
+    /// `None` if it is to be done by [`Capture::record_any`].
+    #[inline(always)]
+    fn record_known(&self, tap: u32, direction: Direction, frame: &[u8]) -> Option<()> {
+        let head = frame.first_chunk::<HEAD>()?;
+        let mut inner = self.0.try_borrow_mut().ok()?;
+        let inner = &mut *inner;
+        let wanted = inner.sieve.known(head, direction)? as usize;
+        if wanted == 0 {
+            inner.taps.get_mut(tap as usize)?.refused += 1;
+            return Some(());
+        }
+        let len = frame.len();
+        let kept = wanted.min(len);
+        let block = inner.ring.place(pcapng::packet_len(kept))?;
+        let seen = Seen {
+            interface: tap,
+            at_ticks: ticks_about_now(),
+            direction,
+            original_len: len as u32,
+        };
+        let place = pcapng::note(block, seen, kept)?;
+        inner.kept += 1;
+        let (first, rest) = place.split_first_chunk_mut::<HEAD>()?;
+        *first = *head;
+        if kept > HEAD {
+            rest.get_mut(..kept - HEAD)?
+                .copy_from_slice(frame.get(HEAD..kept)?);
+        }
+        Some(())
+    }
+
+    /// Records any frame, or not.
+    #[cold]
+    #[inline(never)]
+    fn record_any(&self, tap: u32, direction: Direction, frame: &[u8]) {
         if let Ok(mut inner) = self.0.try_borrow_mut() {
             inner.record(tap, direction, frame);
         }
@@ -294,95 +345,71 @@ impl Recorder for Capture {
 }
 
 impl Inner {
-    /// The path of every frame: nothing is called, nothing is multiplied, and what can wait does.
-    #[inline(always)]
-    fn record(&mut self, tap: u8, direction: Direction, frame: &[u8]) {
-        if self.left == 0 {
-            return;
+    fn record(&mut self, tap: u32, direction: Direction, frame: &[u8]) -> Option<()> {
+        if self.phase != Phase::Recording {
+            return None;
         }
-        let sent = direction == Direction::Sent;
-        let Some(wanted) = self.sieve.wanted(frame, sent) else {
-            return;
-        };
-        let Some(state) = self.taps.get_mut(usize::from(tap)) else {
-            return;
-        };
-        state.counts.seen += 1;
+        let wanted = self.sieve.wanted(frame, direction)? as usize;
+        let state = self.taps.get_mut(tap as usize)?;
         if wanted == 0 {
-            return;
+            state.refused += 1;
+            return None;
         }
-        state.counts.accepted += 1;
-        let kept = frame.get(..wanted as usize).unwrap_or(frame);
-        let seen = Seen {
-            interface: state.id,
-            at_ticks: ticks_about_now(),
-            direction,
-            original_len: frame.len() as u32,
-        };
-        if state.lost == 0
-            && let Some(place) = self.ring.place(pcapng::packet_len(kept.len()))
-        {
-            // The room is as long as the block.
-            let _ = pcapng::packet(place, seen, kept);
-            self.left -= 1;
-            if self.left == 0 {
-                self.finish();
-            }
+        let kept = frame.get(..wanted).unwrap_or(frame);
+        let drops = if state.lost > 0 {
+            pcapng::DROP_COUNT
         } else {
-            self.record_after_loss(tap, seen, kept);
-        }
-    }
-
-    /// A frame for which there is no room, or the first one after those.
-    #[cold]
-    #[inline(never)]
-    fn record_after_loss(&mut self, tap: u8, seen: Seen, kept: &[u8]) {
-        let Some(state) = self.taps.get_mut(usize::from(tap)) else {
-            return;
+            0
         };
-        let place = self.ring.place(pcapng::packet_len_after_loss(kept.len()));
-        let Some(place) = place else {
-            state.counts.dropped += 1;
+        let len = pcapng::packet_len(kept.len()) + drops;
+        self.ring.close(false);
+        if let Some(block) = self.ring.place_anywhere(len) {
+            let seen = Seen {
+                interface: tap,
+                at_ticks: ticks_about_now(),
+                direction,
+                original_len: frame.len() as u32,
+            };
+            let place = pcapng::note(block, seen, kept.len())?;
+            place.get_mut(..kept.len())?.copy_from_slice(kept);
+            pcapng::note_loss(block, state.lost);
+            state.lost = 0;
+            self.kept += 1;
+        } else {
+            state.dropped += 1;
             state.lost += 1;
-            return;
-        };
-        // The room is as long as the block.
-        let _ = pcapng::packet(place, seen, kept);
-        pcapng::tell_loss(place, state.lost);
-        state.lost = 0;
-        self.left -= 1;
-        if self.left == 0 {
-            self.finish();
         }
+        // Until everybody was told of his losses, all frames come this way.
+        let lossy = self.taps.iter().any(|tap| tap.lost > 0);
+        self.ring.close(lossy);
+        Some(())
     }
 
-    #[cold]
-    fn finish(&mut self) {
-        self.left = 0;
-        if self.phase == Phase::Recording {
-            self.phase = Phase::Ending;
-        }
-    }
-
-    /// Makes the oldest blocks what they have to be, until so many bytes are: how many are in one piece.
+    /// Makes blocks of the oldest notes, until there are so many bytes of blocks: how many are in one piece.
     fn finish_blocks(&mut self, wanted: usize) -> usize {
         let blocks = self.ring.oldest();
         while self.ready < wanted
+            && self.left > 0
             && let Some(rest) = blocks.get_mut(self.ready..)
-            && let Some(len) = pcapng::finish(rest, ns_at)
+            && let Some((len, tap)) = pcapng::finish(rest, ns_at)
         {
             self.ready += len;
+            self.left -= 1;
+            if let Some(tap) = self.taps.get_mut(tap) {
+                tap.delivered += 1;
+            }
         }
         self.ready
     }
 
     fn put_statistics(&mut self) {
         let span_ns = (self.begun_ns, ns_at(ticks_about_now()));
-        for tap in self.taps.iter().filter(|tap| tap.in_file) {
+        for (id, tap) in (0..).zip(&self.taps).take(self.tap_count) {
             put(&mut self.ring, |out| {
-                pcapng::statistics(out, tap.id.into(), span_ns, &tap.counts)
+                pcapng::statistics(out, id, span_ns, &tap.counts())
             });
         }
+        self.ready = self.ring.len();
     }
 }
 

@@ -127,7 +127,7 @@ pub fn interface(
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seen {
     /// The number of its interface in this file.
-    pub interface: u16,
+    pub interface: u32,
     /// When, by the counter.
     pub at_ticks: u64,
     /// Which way it went.
@@ -141,7 +141,7 @@ const PACKET_HEAD: usize = 28;
 /// Bytes after them: flags, end of options, length.
 const PACKET_TAIL: usize = 8 + 4 + 4;
 /// Bytes of the option that tells of lost frames.
-const DROP_COUNT: usize = 12;
+pub const DROP_COUNT: usize = 12;
 
 /// Bytes of the block for so many of a frame.
 #[inline(always)]
@@ -149,69 +149,63 @@ pub fn packet_len(kept: usize) -> usize {
     PACKET_HEAD + (kept + 3 & !3) + PACKET_TAIL
 }
 
-/// The same if frames were lost before it.
-pub fn packet_len_after_loss(kept: usize) -> usize {
-    packet_len(kept) + DROP_COUNT
-}
-
-/// What has to be noted of one frame at once, of which `kept` is kept, in a block that is as long as it will be. A frame
-/// may wait for it to be written: the rest is left to [`finish`].
+/// Notes what has to be noted of one frame at once, in a block that is as long as it will be; returns the place of the
+/// frame's bytes in it. A frame may wait for it to be written: the rest is left to [`finish`].
 ///
 /// ```text
-///   | 6 4 | length 4 | interface 2 direction 2 | counter 8 | kept 4 | original length 4 | kept ... |
+///   | counter 8 | kept 4, original length 4 | interface 2, direction 2, lost 4 | ... | bytes of the frame ...
 /// ```
 #[inline(always)]
-pub fn packet(out: &mut [u8], seen: Seen, kept: &[u8]) -> Option<()> {
-    let len = out.len();
-    let (head, rest) = out.split_first_chunk_mut::<PACKET_HEAD>()?;
-    let kind = u64::from(ENHANCED_PACKET) | (len as u64) << 32;
-    let from = u32::from(seen.interface) | (seen.direction as u32) << 16;
-    let lengths = kept.len() as u64 | u64::from(seen.original_len) << 32;
-    head[..8].copy_from_slice(&kind.to_le_bytes());
-    head[8..12].copy_from_slice(&from.to_le_bytes());
-    head[12..20].copy_from_slice(&seen.at_ticks.to_le_bytes());
-    head[20..].copy_from_slice(&lengths.to_le_bytes());
-    rest.get_mut(..kept.len())?.copy_from_slice(kept);
-    Some(())
+pub fn note(block: &mut [u8], seen: Seen, kept: usize) -> Option<&mut [u8]> {
+    let (head, rest) = block.split_first_chunk_mut::<PACKET_HEAD>()?;
+    let lengths = kept as u64 | u64::from(seen.original_len) << 32;
+    // Lost before it: none.
+    let from = u64::from(seen.interface | (seen.direction as u32) << 16);
+    head[..8].copy_from_slice(&seen.at_ticks.to_le_bytes());
+    head[8..16].copy_from_slice(&lengths.to_le_bytes());
+    head[16..24].copy_from_slice(&from.to_le_bytes());
+    Some(rest)
 }
 
-/// Notes in a block made for it how many frames of the interface were lost since its last one.
-pub fn tell_loss(block: &mut [u8], lost: u64) {
-    // epb_dropcount
-    if let Some((rest, _)) = block.split_last_chunk_mut::<8>()
-        && let Some((_, option)) = rest.split_last_chunk_mut::<DROP_COUNT>()
-    {
-        option[..4].copy_from_slice(&(4_u32 | 8 << 16).to_le_bytes());
-        option[4..].copy_from_slice(&lost.to_le_bytes());
+/// Frames of its interface that were lost before this one; the block has [`DROP_COUNT`] bytes more.
+pub fn note_loss(block: &mut [u8], lost: u32) {
+    if let Some(place) = block.get_mut(20..24) {
+        place.copy_from_slice(&lost.to_le_bytes());
     }
 }
 
-/// Makes the block at the begin of `blocks` what the format wants, unless it is already, and returns its length. `ns_at`
-/// tells the nanoseconds since start from the counter.
-pub fn finish(blocks: &mut [u8], ns_at: fn(u64) -> u64) -> Option<usize> {
-    let (head, _) = blocks.split_first_chunk_mut::<PACKET_HEAD>()?;
-    let word = |at: usize| {
-        let word = head.get(at..).and_then(|word| word.first_chunk());
-        word.map_or(0, |word| u32::from_le_bytes(*word))
+/// Makes of the notes at the begin of `blocks` what the format wants: length and interface of the block. `ns_at` tells the
+/// nanoseconds since start from the counter.
+pub fn finish(blocks: &mut [u8], ns_at: fn(u64) -> u64) -> Option<(usize, usize)> {
+    let (head, rest) = blocks.split_first_chunk_mut::<PACKET_HEAD>()?;
+    let number = |at: usize| {
+        let number = head.get(at..).and_then(|number| number.first_chunk());
+        number.map_or(0, |number| u64::from_le_bytes(*number))
     };
-    let (kind, len, from, kept) = (word(0), word(4) as usize, word(8), word(20) as usize);
-    if kind != ENHANCED_PACKET {
-        return Some(len);
-    }
-    let ns = ns_at(u64::from(word(12)) | u64::from(word(16)) << 32);
-    head[8..12].copy_from_slice(&(from & 0xffff).to_le_bytes());
-    head[12..20].copy_from_slice(&ns.rotate_left(32).to_le_bytes());
-    let (_, rest) = blocks.get_mut(..len)?.split_at_mut_checked(PACKET_HEAD)?;
+    let (ticks, lengths, from) = (number(0), number(8), number(16));
+    let (interface, direction, lost) = (from as u16, (from >> 16) as u16, from >> 32);
+    let kept = lengths as u32 as usize;
     let padded = kept.next_multiple_of(4);
+    let drops = if lost > 0 { DROP_COUNT } else { 0 };
+    let len = packet_len(kept) + drops;
+    let kind = u64::from(ENHANCED_PACKET) | (len as u64) << 32;
+    head[..8].copy_from_slice(&kind.to_le_bytes());
+    head[8..12].copy_from_slice(&u32::from(interface).to_le_bytes());
+    head[12..20].copy_from_slice(&ns_at(ticks).rotate_left(32).to_le_bytes());
+    head[20..].copy_from_slice(&lengths.to_le_bytes());
     rest.get_mut(kept..padded)?.fill(0);
     // epb_flags: the lowest two bits are the direction.
-    let flags = (2 | 4 << 16 | u64::from(from >> 16) << 32).to_le_bytes();
-    rest.get_mut(padded..)?
-        .first_chunk_mut()
-        .map(|place| *place = flags)?;
-    let end = ((len as u64) << 32).to_le_bytes();
-    rest.last_chunk_mut().map(|place| *place = end)?;
-    Some(len)
+    let (flags, mut tail) = rest.get_mut(padded..)?.split_first_chunk_mut::<8>()?;
+    *flags = (2 | 4 << 16 | u64::from(direction) << 32).to_le_bytes();
+    if lost > 0 {
+        // epb_dropcount
+        let (option, rest) = tail.split_first_chunk_mut::<DROP_COUNT>()?;
+        option[..4].copy_from_slice(&(4_u32 | 8 << 16).to_le_bytes());
+        option[4..].copy_from_slice(&lost.to_le_bytes());
+        tail = rest;
+    }
+    *tail.first_chunk_mut()? = ((len as u64) << 32).to_le_bytes();
+    Some((len, interface.into()))
 }
 
 /// What an interface came to. Returns its length; `None` if there is no room.
@@ -257,39 +251,32 @@ mod tests {
         };
         let ns_at = |ticks| ticks >> 12;
         let len = packet_len(5);
-        packet(&mut out[..len], seen, &[1, 2, 3, 4, 5]).unwrap();
-        assert_eq!(finish(&mut out, ns_at), Some(len));
+        let place = note(&mut out[..len], seen, 5).unwrap();
+        place[..5].copy_from_slice(&[1, 2, 3, 4, 5]);
+        assert_eq!(finish(&mut out, ns_at), Some((len, 3)));
         let expected = [6, 52, 3, 1, 2, 5, 60, 0x0403_0201, 5, 0x0004_0002, 2, 0, 52];
         assert_eq!(words(&out[..len]), expected);
         assert_eq!(out[len], 0xee);
 
         let direction = Direction::Received;
-        let len = packet_len_after_loss(4);
+        let len = packet_len(4) + DROP_COUNT;
         let seen = Seen { direction, ..seen };
-        packet(&mut out[..len], seen, &[1, 2, 3, 4]).unwrap();
-        tell_loss(&mut out[..len], 9);
-        assert_eq!(finish(&mut out, ns_at), Some(len));
+        let place = note(&mut out[..len], seen, 4).unwrap();
+        place[..4].copy_from_slice(&[1, 2, 3, 4]);
+        note_loss(&mut out[..len], 9);
+        let notes = out;
+        assert_eq!(finish(&mut out, ns_at), Some((len, 3)));
         #[rustfmt::skip]
         let expected = [6, 60, 3, 1, 2, 4, 60, 0x0403_0201, 0x0004_0002, 1, 0x0008_0004, 9, 0, 0, 60];
         assert_eq!(words(&out[..len]), expected);
-        assert_eq!(finish(&mut out[..len - 1], ns_at), None);
-        assert_eq!(
-            packet(&mut out[..PACKET_HEAD + 3], seen, &[1, 2, 3, 4]),
-            None
-        );
+        for short in 0..len {
+            assert_eq!(finish(&mut notes.clone()[..short], ns_at), None);
+        }
+        assert_eq!(note(&mut out[..PACKET_HEAD - 1], seen, 4), None);
 
         let len = packet_len(0);
-        packet(&mut out[..len], seen, &[]).unwrap();
-        assert_eq!(finish(&mut out, ns_at), Some(len));
-    }
-
-    #[test]
-    fn what_is_finished_stays_as_it_is() {
-        let mut out = [0xee; 512];
-        let len = interface(&mut out, "wan", LinkType::Ethernet, 128, "").unwrap();
-        let before = out;
-        assert_eq!(finish(&mut out, |ticks| ticks), Some(len));
-        assert_eq!(out, before);
+        note(&mut out[..len], seen, 0).unwrap();
+        assert_eq!(finish(&mut out, ns_at), Some((len, 3)));
     }
 
     #[test]

@@ -9,8 +9,9 @@ pub struct Ring {
     memory: Vec<u8>,
     read: usize,
     write: usize,
-    /// How far may be written.
+    /// How far may be written by [`Ring::place`].
     limit: usize,
+    closed: bool,
     /// Where the older part ends, if the newer one begins at 0.
     end: Option<usize>,
 }
@@ -20,6 +21,7 @@ impl Ring {
     pub fn new(memory: Vec<u8>) -> Self {
         Ring {
             limit: memory.len(),
+            closed: false,
             memory,
             read: 0,
             write: 0,
@@ -30,30 +32,39 @@ impl Ring {
     /// Forgets what is in it.
     pub fn clear(&mut self) {
         (self.read, self.write, self.end) = (0, 0, None);
-        self.limit = self.memory.len();
+        self.close(false);
     }
 
-    /// Room for a block of so many bytes, all of which the caller writes; `None` if there is none.
+    /// While it is closed, there is no [`Ring::place`].
+    pub fn close(&mut self, closed: bool) {
+        self.closed = closed;
+        self.limit = match self.end {
+            _ if closed => self.write,
+            Some(_) => self.read,
+            None => self.memory.len(),
+        };
+    }
+
+    /// Room for a block of so many bytes, all of which the caller writes; `None` if there is none, or there is only at
+    /// the begin of the memory.
     #[inline(always)] // in the path of every frame that is kept
     pub fn place(&mut self, len: usize) -> Option<&mut [u8]> {
-        if self.limit - self.write < len && !self.make_room(len) {
+        let at = self.write;
+        let end = at + len;
+        if end > self.limit {
             return None;
         }
-        let at = self.write;
-        self.write += len;
-        self.memory.get_mut(at..at + len)
+        self.write = end;
+        self.memory.get_mut(at..end)
     }
 
-    /// Begins anew at 0, if that helps.
-    #[cold]
-    #[inline(never)]
-    fn make_room(&mut self, len: usize) -> bool {
-        if self.end.is_some() || self.read < len {
-            return false;
+    /// The same, wherever there is.
+    pub fn place_anywhere(&mut self, len: usize) -> Option<&mut [u8]> {
+        if self.write + len > self.limit && self.end.is_none() && self.read >= len {
+            self.end = Some(self.write);
+            (self.write, self.limit) = (0, self.read);
         }
-        self.end = Some(self.write);
-        (self.write, self.limit) = (0, self.read);
-        true
+        self.place(len)
     }
 
     /// The oldest bytes, as many as are in one piece.
@@ -68,13 +79,10 @@ impl Ring {
         if self.end == Some(self.read) {
             (self.read, self.end) = (0, None);
         }
-        self.limit = match self.end {
-            Some(_) => self.read,
-            None => self.memory.len(),
-        };
         if self.end.is_none() && self.read == self.write {
-            self.clear();
+            (self.read, self.write) = (0, 0);
         }
+        self.close(self.closed);
     }
 
     /// Bytes in it.
@@ -101,7 +109,7 @@ mod tests {
             let word = random.draw();
             let len = (word >> 8) as usize % 96;
             if word & 1 == 0 {
-                if let Some(place) = ring.place(len) {
+                if let Some(place) = ring.place_anywhere(len) {
                     assert_eq!(place.len(), len);
                     for byte in place {
                         next = next.wrapping_add(1);
@@ -128,17 +136,22 @@ mod tests {
             assert_eq!(ring.oldest().is_empty(), model.is_empty());
         }
         assert!(refused > 100);
+        ring.clear();
+        ring.close(true);
+        assert_eq!(ring.place(1), None);
+        ring.close(false);
+        assert!(ring.place(1).is_some());
     }
 
     #[test]
     fn a_block_is_never_torn() {
         let mut ring = Ring::new(vec![0; 100]);
-        assert!(ring.place(101).is_none());
-        assert!(ring.place(60).is_some());
-        assert!(ring.place(41).is_none());
+        assert!(ring.place_anywhere(101).is_none());
+        assert!(ring.place_anywhere(60).is_some());
+        assert!(ring.place_anywhere(41).is_none());
         ring.forget(50);
-        assert!(ring.place(50).is_some());
-        assert!(ring.place(1).is_none(), "full to the last byte");
+        assert!(ring.place_anywhere(50).is_some());
+        assert!(ring.place_anywhere(1).is_none(), "full to the last byte");
         assert_eq!((ring.len(), ring.oldest().len()), (60, 10));
         ring.forget(10);
         assert_eq!(ring.oldest().len(), 50);

@@ -3,6 +3,7 @@
 //! Both follow from a few bytes of a frame. What they say is kept for the frames that have the same there.
 
 use hal::net::bpf::{HEAD, Program};
+use hal::net::capture::Direction;
 use hal::net::verdicts::Verdicts;
 
 use crate::connections::{Class, Key, classify};
@@ -36,7 +37,7 @@ impl Sieve {
     pub fn new(mut filter: Program, snaplen: u32, own: Key, tag_len: usize) -> Self {
         filter.skip(tag_len);
         Sieve {
-            known: Verdicts::new(34 + tag_len),
+            known: Verdicts::new(tag_len),
             filter,
             snaplen,
             own,
@@ -44,19 +45,25 @@ impl Sieve {
         }
     }
 
-    /// How many bytes of a frame to keep, at most; `None` if it is of the connection that carries the file.
+    /// How many bytes of a frame to keep, at most, as far as that is known of frames like it.
     #[inline(always)] // in the path of every frame
-    pub fn wanted(&mut self, frame: &[u8], sent: bool) -> Option<u32> {
-        let head = frame.first_chunk();
-        if let Some(wanted) = head.and_then(|head| self.known.find(head, sent)) {
-            return Some(wanted);
-        }
-        self.judge(frame, sent)
+    pub fn known(&self, head: &[u8; HEAD], direction: Direction) -> Option<u32> {
+        self.known.find(head, direction)
     }
 
-    #[cold]
-    #[inline(never)]
-    fn judge(&mut self, frame: &[u8], sent: bool) -> Option<u32> {
+    /// From now on, all frames are to be judged.
+    pub fn forget(&mut self) {
+        self.known.clear();
+    }
+
+    /// How many bytes of a frame to keep, at most; `None` if it is of the connection that carries the file.
+    pub fn wanted(&mut self, frame: &[u8], direction: Direction) -> Option<u32> {
+        let known = frame
+            .first_chunk()
+            .and_then(|head| self.known(head, direction));
+        if known.is_some() {
+            return known;
+        }
         let looked_at = match may_be_tcp(frame, self.tag_len) {
             false => PROTOCOL,
             true => match self.class(frame) {
@@ -70,14 +77,14 @@ impl Sieve {
                 _ => u64::MAX,
             },
         };
-        let (wanted, read) = self.filter.judge(frame, sent);
+        let (wanted, read) = self.filter.judge(frame, direction == Direction::Sent);
         let wanted = wanted.min(self.snaplen);
         if let Some(head) = frame.first_chunk()
             && let Some(read) = read
             && looked_at.leading_zeros() as usize >= u64::BITS as usize - HEAD + self.tag_len
         {
             let read = read | looked_at << self.tag_len;
-            self.known.keep(head, sent, read, wanted);
+            self.known.keep(head, direction, read, wanted);
         }
         Some(wanted)
     }

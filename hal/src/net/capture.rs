@@ -13,6 +13,7 @@ use super::{Coalescing, Count, Counters, Frame, Link, MacAddr, Nic, Pool};
 
 /// Which way a frame goes. Spec: the numbers are those of pcapng's `epb_flags`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
 pub enum Direction {
     /// To us.
     Received = 1,
@@ -23,7 +24,7 @@ pub enum Direction {
 /// Sees frames.
 pub trait Recorder {
     /// A whole frame, seen at the tap of this number.
-    fn record(&self, tap: u8, direction: Direction, frame: &[u8]);
+    fn record(&self, tap: u32, direction: Direction, frame: &[u8]);
 }
 
 /// Where frames are shown.
@@ -32,7 +33,7 @@ pub struct Tap {
     /// To whom.
     pub recorder: &'static dyn Recorder,
     /// Its number.
-    pub number: u8,
+    pub number: u32,
 }
 
 impl Tap {

@@ -10,76 +10,94 @@
 //! costs the same for every filter. Open vSwitch's megaflows are the same idea.
 
 use super::bpf::HEAD;
+use super::capture::Direction;
 
 /// Slots for each direction. More flows than these take turns.
 const SLOTS: usize = 16;
 /// Where the begin of a frame is looked at, eight bytes each.
 const LANES: [usize; 8] = [0, 8, 16, 24, 32, 40, 48, HEAD - 8];
 
-/// One verdict.
+/// What frames that have a verdict look like.
 #[derive(Clone, Copy, Debug)]
-struct Slot {
+struct Pattern {
     mask: [u64; LANES.len()],
     value: [u64; LANES.len()],
-    verdict: u32,
 }
 
-impl Slot {
+impl Pattern {
     /// No frame is equal to something where it does not count.
-    const EMPTY: Slot = Slot {
+    const NONE: Pattern = Pattern {
         mask: [0; LANES.len()],
         value: [1; LANES.len()],
-        verdict: 0,
     };
+
+    /// Written out: it has to be one run of vector instructions, whatever else the crate is compiled for.
+    #[inline(always)]
+    fn fits(&self, head: &[u8; HEAD]) -> bool {
+        let differs = |lane: usize| word(head, LANES[lane]) & self.mask[lane] ^ self.value[lane];
+        let first = differs(0) | differs(1) | differs(2) | differs(3);
+        let second = differs(4) | differs(5) | differs(6) | differs(7);
+        first | second == 0
+    }
+}
+
+/// What is known of one direction.
+#[derive(Clone, Debug)]
+struct Side {
+    /// Where the lower byte of the client's port is expected: what tells most flows apart.
+    port_at: usize,
+    verdicts: [u32; SLOTS],
+    patterns: [Pattern; SLOTS],
 }
 
 /// Verdicts on frames whose first [`HEAD`] bytes are known.
 #[derive(Clone, Debug)]
-pub struct Verdicts {
-    slots: [[Slot; SLOTS]; 2],
-    /// Where the ports of UDP and TCP are expected: what tells most flows apart.
-    ports_at: usize,
-}
+pub struct Verdicts([Side; 2]);
 
 impl Verdicts {
-    /// None. `ports_at`: where most frames have two ports of 16 bits, one of which tells flows apart.
-    pub const fn new(ports_at: usize) -> Self {
-        Verdicts {
-            slots: [[Slot::EMPTY; SLOTS]; 2],
-            ports_at,
+    /// None, for frames with a switch tag of so many bytes.
+    pub fn new(tag_len: usize) -> Self {
+        let side = |port_at| Side {
+            port_at: port_at + tag_len,
+            verdicts: [0; SLOTS],
+            patterns: [Pattern::NONE; SLOTS],
+        };
+        // Behind an IPv4 header: the destination's, the source's.
+        Verdicts([side(37), side(35)])
+    }
+
+    /// Forgets all.
+    pub fn clear(&mut self) {
+        for side in &mut self.0 {
+            side.patterns = [Pattern::NONE; SLOTS];
         }
     }
 
     /// The verdict on this frame, if one is known.
     #[inline(always)] // in the path of every frame of a capture
-    pub fn find(&self, head: &[u8; HEAD], sent: bool) -> Option<u32> {
-        let slot = &self.slots[usize::from(sent)][self.index(head)];
-        let mut differs = 0;
-        for (lane, at) in LANES.into_iter().enumerate() {
-            differs |= word(head, at) & slot.mask[lane] ^ slot.value[lane];
-        }
-        (differs == 0).then_some(slot.verdict)
+    pub fn find(&self, head: &[u8; HEAD], direction: Direction) -> Option<u32> {
+        let side = &self.0[direction as usize % 2];
+        let slot = side.slot(head);
+        side.patterns[slot].fits(head).then(|| side.verdicts[slot])
     }
 
     /// Keeps a verdict that followed from these bytes of a frame, a bit for each.
-    pub fn keep(&mut self, head: &[u8; HEAD], sent: bool, read: u64, verdict: u32) {
-        let index = self.index(head);
-        let slot = &mut self.slots[usize::from(sent)][index];
-        slot.verdict = verdict;
+    pub fn keep(&mut self, head: &[u8; HEAD], direction: Direction, read: u64, verdict: u32) {
+        let side = &mut self.0[direction as usize % 2];
+        let slot = side.slot(head);
+        side.verdicts[slot] = verdict;
+        let Pattern { mask, value } = &mut side.patterns[slot];
         for (lane, at) in LANES.into_iter().enumerate() {
-            slot.mask[lane] = spread((read >> at) as u8);
-            slot.value[lane] = word(head, at) & slot.mask[lane];
+            mask[lane] = spread((read >> at) as u8);
+            value[lane] = word(head, at) & mask[lane];
         }
     }
+}
 
+impl Side {
     #[inline(always)]
-    fn index(&self, head: &[u8; HEAD]) -> usize {
-        let ports = head
-            .get(self.ports_at..)
-            .and_then(|ports| ports.first_chunk());
-        let ports = ports.map_or(0, |ports| u32::from_le_bytes(*ports));
-        // The lower byte of either.
-        (ports >> 8 ^ ports >> 24) as usize % SLOTS
+    fn slot(&self, head: &[u8; HEAD]) -> usize {
+        usize::from(head.get(self.port_at).copied().unwrap_or(0)) % SLOTS
     }
 }
 
@@ -112,25 +130,26 @@ mod tests {
 
     #[test]
     fn only_what_was_read_counts() {
-        let mut verdicts = Verdicts::new(34);
+        let (received, sent) = (Direction::Received, Direction::Sent);
+        let mut verdicts = Verdicts::new(0);
         let head: [u8; HEAD] = core::array::from_fn(|at| at as u8);
         for zeros in [[0; HEAD], head] {
-            assert_eq!(verdicts.find(&zeros, false), None);
+            assert_eq!(verdicts.find(&zeros, received), None);
         }
         let read = 1 | 1 << 8 | 1 << 51 | 1 << 52 | 1 << 59;
-        verdicts.keep(&head, true, read, 7);
-        assert_eq!(verdicts.find(&head, false), None);
-        assert_eq!(verdicts.find(&head, true), Some(7));
+        verdicts.keep(&head, sent, read, 7);
+        assert_eq!(verdicts.find(&head, received), None);
+        assert_eq!(verdicts.find(&head, sent), Some(7));
         for at in 0..HEAD {
             for bit in 0..8 {
                 let mut other = head;
                 other[at] ^= 1 << bit;
                 // Another slot.
-                if [35, 37].contains(&at) && bit < 4 {
+                if at == 37 && bit < 4 {
                     continue;
                 }
                 let same = read >> at & 1 == 0;
-                assert_eq!(verdicts.find(&other, true), same.then_some(7), "{at}");
+                assert_eq!(verdicts.find(&other, sent), same.then_some(7), "{at}");
             }
         }
     }
