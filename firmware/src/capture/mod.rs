@@ -294,14 +294,24 @@ impl Captures for Capture {
 }
 
 impl Recorder for Capture {
+    // Two functions, in each of which the direction is known.
+    fn received(&self, tap: u32, frame: &[u8]) {
+        self.record(tap, Direction::Received, frame);
+    }
+
+    fn sent(&self, tap: u32, frame: &[u8]) {
+        self.record(tap, Direction::Sent, frame);
+    }
+}
+
+impl Capture {
+    #[inline(always)]
     fn record(&self, tap: u32, direction: Direction, frame: &[u8]) {
         if self.record_known(tap, direction, frame).is_none() {
             self.record_any(tap, direction, frame);
         }
     }
-}
 
-impl Capture {
     /// Records a frame like others before it: an echo waits for this. Nothing that could be done later is done here.
     /// `None` if it is to be done by [`Capture::record_any`].
     #[inline(always)]
@@ -316,6 +326,9 @@ impl Capture {
         }
         let len = frame.len();
         let kept = wanted.min(len);
+        if kept < HEAD {
+            return None;
+        }
         let block = inner.ring.place(pcapng::packet_len(kept))?;
         let seen = Seen {
             interface: tap,

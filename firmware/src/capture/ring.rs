@@ -8,7 +8,8 @@ use alloc::vec::Vec;
 pub struct Ring {
     memory: Vec<u8>,
     read: usize,
-    write: usize,
+    /// Not longer, so that it is plain that a block does not reach around the address space.
+    write: u32,
     /// How far may be written by [`Ring::place`].
     limit: usize,
     closed: bool,
@@ -39,7 +40,7 @@ impl Ring {
     pub fn close(&mut self, closed: bool) {
         self.closed = closed;
         self.limit = match self.end {
-            _ if closed => self.write,
+            _ if closed => self.write as usize,
             Some(_) => self.read,
             None => self.memory.len(),
         };
@@ -49,19 +50,20 @@ impl Ring {
     /// the begin of the memory.
     #[inline(always)] // in the path of every frame that is kept
     pub fn place(&mut self, len: usize) -> Option<&mut [u8]> {
-        let at = self.write;
+        let at = self.write as usize;
         let end = at + len;
         if end > self.limit {
             return None;
         }
-        self.write = end;
+        self.write = end as u32;
         self.memory.get_mut(at..end)
     }
 
     /// The same, wherever there is.
     pub fn place_anywhere(&mut self, len: usize) -> Option<&mut [u8]> {
-        if self.write + len > self.limit && self.end.is_none() && self.read >= len {
-            self.end = Some(self.write);
+        let write = self.write as usize;
+        if write + len > self.limit && self.end.is_none() && self.read >= len {
+            self.end = Some(write);
             (self.write, self.limit) = (0, self.read);
         }
         self.place(len)
@@ -69,7 +71,7 @@ impl Ring {
 
     /// The oldest bytes, as many as are in one piece.
     pub fn oldest(&mut self) -> &mut [u8] {
-        let end = self.end.unwrap_or(self.write);
+        let end = self.end.unwrap_or(self.write as usize);
         self.memory.get_mut(self.read..end).unwrap_or_default()
     }
 
@@ -79,7 +81,7 @@ impl Ring {
         if self.end == Some(self.read) {
             (self.read, self.end) = (0, None);
         }
-        if self.end.is_none() && self.read == self.write {
+        if self.end.is_none() && self.read == self.write as usize {
             (self.read, self.write) = (0, 0);
         }
         self.close(self.closed);
@@ -87,9 +89,10 @@ impl Ring {
 
     /// Bytes in it.
     pub fn len(&self) -> usize {
+        let write = self.write as usize;
         match self.end {
-            Some(end) => end - self.read + self.write,
-            None => self.write - self.read,
+            Some(end) => end - self.read + write,
+            None => write - self.read,
         }
     }
 }

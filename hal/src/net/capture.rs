@@ -13,7 +13,6 @@ use super::{Coalescing, Count, Counters, Frame, Link, MacAddr, Nic, Pool};
 
 /// Which way a frame goes. Spec: the numbers are those of pcapng's `epb_flags`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
 pub enum Direction {
     /// To us.
     Received = 1,
@@ -23,8 +22,10 @@ pub enum Direction {
 
 /// Sees frames.
 pub trait Recorder {
-    /// A whole frame, seen at the tap of this number.
-    fn record(&self, tap: u32, direction: Direction, frame: &[u8]);
+    /// A whole frame to us, seen at the tap of this number.
+    fn received(&self, tap: u32, frame: &[u8]);
+    /// A whole frame from us.
+    fn sent(&self, tap: u32, frame: &[u8]);
 }
 
 /// Where frames are shown.
@@ -40,7 +41,10 @@ impl Tap {
     /// Shows a frame.
     #[inline(always)] // a call through a table: nothing is gained by another one
     pub fn show(&self, direction: Direction, frame: &[u8]) {
-        self.recorder.record(self.number, direction, frame);
+        match direction {
+            Direction::Received => self.recorder.received(self.number, frame),
+            Direction::Sent => self.recorder.sent(self.number, frame),
+        }
     }
 }
 

@@ -11,34 +11,40 @@
 
 use super::bpf::HEAD;
 use super::capture::Direction;
+#[cfg(target_os = "none")]
+use crate::arch::equal_under_mask;
 
 /// Slots for each direction. More flows than these take turns.
 const SLOTS: usize = 16;
-/// Where the begin of a frame is looked at, eight bytes each.
-const LANES: [usize; 8] = [0, 8, 16, 24, 32, 40, 48, HEAD - 8];
+/// Where the begin of a frame is looked at: it is no multiple of sixteen bytes.
+const VECTORS: [usize; 4] = [0, 16, 32, HEAD - 16];
 
 /// What frames that have a verdict look like.
 #[derive(Clone, Copy, Debug)]
 struct Pattern {
-    mask: [u64; LANES.len()],
-    value: [u64; LANES.len()],
+    mask: [[u8; 16]; VECTORS.len()],
+    value: [[u8; 16]; VECTORS.len()],
 }
 
 impl Pattern {
     /// No frame is equal to something where it does not count.
     const NONE: Pattern = Pattern {
-        mask: [0; LANES.len()],
-        value: [1; LANES.len()],
+        mask: [[0; 16]; VECTORS.len()],
+        value: [[1; 16]; VECTORS.len()],
     };
 
-    /// Written out: it has to be one run of vector instructions, whatever else the crate is compiled for.
     #[inline(always)]
     fn fits(&self, head: &[u8; HEAD]) -> bool {
-        let differs = |lane: usize| word(head, LANES[lane]) & self.mask[lane] ^ self.value[lane];
-        let first = differs(0) | differs(1) | differs(2) | differs(3);
-        let second = differs(4) | differs(5) | differs(6) | differs(7);
-        first | second == 0
+        equal_under_mask(head, &self.mask, &self.value)
     }
+}
+
+/// As [`crate::arch`] has it.
+#[cfg(not(target_os = "none"))]
+fn equal_under_mask(a: &[u8; HEAD], mask: &[[u8; 16]; 4], b: &[[u8; 16]; 4]) -> bool {
+    let differs =
+        |(vector, at): (usize, usize)| (0..16).any(|n| a[at + n] & mask[vector][n] != b[vector][n]);
+    !VECTORS.into_iter().enumerate().any(differs)
 }
 
 /// What is known of one direction.
@@ -87,9 +93,12 @@ impl Verdicts {
         let slot = side.slot(head);
         side.verdicts[slot] = verdict;
         let Pattern { mask, value } = &mut side.patterns[slot];
-        for (lane, at) in LANES.into_iter().enumerate() {
-            mask[lane] = spread((read >> at) as u8);
-            value[lane] = word(head, at) & mask[lane];
+        for (vector, at) in VECTORS.into_iter().enumerate() {
+            for n in 0..16 {
+                let counts = read >> (at + n) & 1 == 1;
+                mask[vector][n] = if counts { 0xff } else { 0 };
+                value[vector][n] = mask[vector][n] & head[at + n];
+            }
         }
     }
 }
@@ -101,32 +110,9 @@ impl Side {
     }
 }
 
-#[inline(always)]
-fn word(head: &[u8; HEAD], at: usize) -> u64 {
-    let word = head.get(at..).and_then(|word| word.first_chunk());
-    word.map_or(0, |word| u64::from_le_bytes(*word))
-}
-
-/// A byte of ones for each bit.
-fn spread(bits: u8) -> u64 {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    let apart = u64::from(bits) * ONES & 0x8040_2010_0804_0201;
-    (apart + 0x7f * ONES >> 7 & ONES) * 0xff
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn bits_become_bytes() {
-        for bits in 0..=255 {
-            let bytes = spread(bits).to_le_bytes();
-            for (n, byte) in bytes.into_iter().enumerate() {
-                assert_eq!(byte, if bits >> n & 1 == 1 { 0xff } else { 0 });
-            }
-        }
-    }
 
     #[test]
     fn only_what_was_read_counts() {
