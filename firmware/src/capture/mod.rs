@@ -39,7 +39,7 @@ use crate::random::Random;
 use crate::status::MAX_INTERFACES;
 use pcapng::{LinkType, Seen};
 use ring::Ring;
-use sieve::Sieve;
+use sieve::{OWN, Sieve};
 
 #[cfg(target_os = "none")]
 use hal::arch::timer::{ns_at, ticks_about_now};
@@ -308,7 +308,7 @@ impl Capture {
     #[inline(always)]
     fn record(&self, tap: u32, direction: Direction, frame: &[u8]) {
         if self.record_known(tap, direction, frame).is_none() {
-            self.record_any(tap, direction, frame);
+            self.record_any(tap, frame, direction);
         }
     }
 
@@ -319,15 +319,14 @@ impl Capture {
         let head = frame.first_chunk::<HEAD>()?;
         let mut inner = self.0.try_borrow_mut().ok()?;
         let inner = &mut *inner;
-        let wanted = inner.sieve.known(head, direction)? as usize;
-        if wanted == 0 {
-            inner.taps.get_mut(tap as usize)?.refused += 1;
-            return Some(());
-        }
+        let wanted = inner.sieve.known(head, direction)?;
         let len = frame.len();
-        let kept = wanted.min(len);
+        let kept = len.min(wanted as usize);
         if kept < HEAD {
-            return None;
+            if wanted != OWN {
+                inner.taps.get_mut(tap as usize)?.refused += 1;
+            }
+            return Some(());
         }
         let block = inner.ring.place(pcapng::packet_len(kept))?;
         let seen = Seen {
@@ -350,7 +349,7 @@ impl Capture {
     /// Records any frame, or not.
     #[cold]
     #[inline(never)]
-    fn record_any(&self, tap: u32, direction: Direction, frame: &[u8]) {
+    fn record_any(&self, tap: u32, frame: &[u8], direction: Direction) {
         if let Ok(mut inner) = self.0.try_borrow_mut() {
             inner.record(tap, direction, frame);
         }
@@ -362,7 +361,7 @@ impl Inner {
         if self.phase != Phase::Recording {
             return None;
         }
-        let wanted = self.sieve.wanted(frame, direction)? as usize;
+        let wanted = self.sieve.judge(frame, direction)? as usize;
         let state = self.taps.get_mut(tap as usize)?;
         if wanted == 0 {
             state.refused += 1;

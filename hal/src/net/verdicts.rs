@@ -16,6 +16,8 @@ use crate::arch::equal_under_mask;
 
 /// Slots for each direction. More flows than these take turns.
 const SLOTS: usize = 16;
+/// No port is before this. It keeps what is looked at inside.
+const PORTS: usize = 32;
 /// Where the begin of a frame is looked at: it is no multiple of sixteen bytes.
 const VECTORS: [usize; 4] = [0, 16, 32, HEAD - 16];
 
@@ -50,8 +52,8 @@ fn equal_under_mask(a: &[u8; HEAD], mask: &[[u8; 16]; 4], b: &[[u8; 16]; 4]) -> 
 /// What is known of one direction.
 #[derive(Clone, Debug)]
 struct Side {
-    /// Where the lower byte of the client's port is expected: what tells most flows apart.
-    port_at: usize,
+    /// Where the lower byte of the client's port is expected, behind [`PORTS`]: what tells most flows apart.
+    port_at: u8,
     verdicts: [u32; SLOTS],
     patterns: [Pattern; SLOTS],
 }
@@ -64,7 +66,7 @@ impl Verdicts {
     /// None, for frames with a switch tag of so many bytes.
     pub fn new(tag_len: usize) -> Self {
         let side = |port_at| Side {
-            port_at: port_at + tag_len,
+            port_at: (port_at + tag_len - PORTS) as u8,
             verdicts: [0; SLOTS],
             patterns: [Pattern::NONE; SLOTS],
         };
@@ -106,7 +108,8 @@ impl Verdicts {
 impl Side {
     #[inline(always)]
     fn slot(&self, head: &[u8; HEAD]) -> usize {
-        usize::from(head.get(self.port_at).copied().unwrap_or(0)) % SLOTS
+        let port = head[PORTS + usize::from(self.port_at) % SLOTS];
+        usize::from(port) % SLOTS
     }
 }
 
