@@ -26,12 +26,14 @@ mod ring;
 mod sieve;
 mod stream;
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::cell::RefCell;
+use core::cell::Cell;
 use core::fmt;
 use hal::net::bpf::HEAD;
 use hal::net::capture::{Direction, Recorder};
 use hal::net::tag::Protocol;
+use hal::net::verdicts::Head;
 
 use crate::connections::Key;
 use crate::network::Name;
@@ -88,8 +90,6 @@ enum Phase {
 }
 
 struct Inner {
-    /// Frames that were put into the ring.
-    kept: u64,
     taps: [TapState; MAX_INTERFACES],
     /// So many of them are in the file.
     tap_count: usize,
@@ -107,17 +107,26 @@ struct Inner {
     tickets: Tickets,
 }
 
-/// The capture there may be.
-pub struct Capture(RefCell<Inner>);
+/// The capture there may be: taken out while something is done to it, which costs a frame less than a `RefCell`.
+pub struct Capture(Cell<Option<Box<Inner>>>);
 
 impl Capture {
+    /// `None` from within itself, which does not happen.
+    #[inline(always)] // in the path of every frame
+    fn with<T>(&self, act: impl FnOnce(&mut Inner) -> T) -> Option<T> {
+        let mut inner = self.0.take()?;
+        let outcome = act(&mut inner);
+        // Nothing is there to be dropped.
+        core::mem::forget(self.0.replace(Some(inner)));
+        Some(outcome)
+    }
+
     /// None yet, but memory for one; `None` if there is not so much.
     pub fn new(random: &mut Random, has_conduit: bool) -> Option<Self> {
         let mut memory = Vec::new();
         memory.try_reserve_exact(MEMORY).ok()?;
         memory.resize(MEMORY, 0);
-        Some(Capture(RefCell::new(Inner {
-            kept: 0,
+        Some(Capture(Cell::new(Some(Box::new(Inner {
             tap_count: 0,
             taps: Default::default(),
             ring: Ring::new(memory),
@@ -130,13 +139,14 @@ impl Capture {
             begun_ns: 0,
             sessions: 0,
             tickets: Tickets::new(random),
-        })))
+        })))))
     }
 
     /// Whether the query has a ticket that is good.
     pub fn admits(&self, query: &str, now_us: u64) -> bool {
         let ticket = order::ticket(query);
-        ticket.is_some_and(|ticket| self.0.borrow_mut().tickets.admits(ticket, now_us, false))
+        let admits = |ticket| self.with(|inner| inner.tickets.admits(ticket, now_us, false));
+        ticket.and_then(admits).unwrap_or(false)
     }
 
     /// Keeps an order for [`Capture::begin`].
@@ -145,26 +155,29 @@ impl Capture {
     ///
     /// [`Refusal::Busy`], [`Refusal::Interface`], and what [`Order::parse`] says.
     pub fn order(&self, query: &str, is_interface: impl Fn(&str) -> bool) -> Result<(), Refusal> {
-        let mut inner = self.0.borrow_mut();
-        if inner.phase != Phase::Off {
-            return Err(Refusal::Busy);
-        }
-        let order = Order::parse(query)?;
-        let known = match order.interface.as_str() {
-            "" => true,
-            CONDUIT => inner.has_conduit,
-            name => is_interface(name),
+        let take_order = |inner: &mut Inner| {
+            if inner.phase != Phase::Off {
+                return Err(Refusal::Busy);
+            }
+            let order = Order::parse(query)?;
+            let known = match order.interface.as_str() {
+                "" => true,
+                CONDUIT => inner.has_conduit,
+                name => is_interface(name),
+            };
+            if !known {
+                return Err(Refusal::Interface);
+            }
+            inner.order = order;
+            Ok(())
         };
-        if !known {
-            return Err(Refusal::Interface);
-        }
-        inner.order = order;
-        Ok(())
+        self.with(take_order).unwrap_or(Err(Refusal::Busy))
     }
 
     /// The interface that the order names; empty for all.
     pub fn ordered(&self) -> Name {
-        self.0.borrow().order.interface.clone()
+        self.with(|inner| inner.order.interface.clone())
+            .unwrap_or_default()
     }
 
     /// Begins what was ordered, for the connection `own` to carry. The file's head is ready to be sent. `taps` is called
@@ -175,92 +188,40 @@ impl Capture {
         board: &str,
         taps: &mut dyn FnMut(&mut dyn FnMut(&str, Option<Protocol>) -> u32),
     ) {
-        let inner = &mut *self.0.borrow_mut();
-        let Inner { ring, order, .. } = inner;
-        ring.clear();
-        let (mut count, mut tag_len) = (0, 0);
-        put(ring, |out| pcapng::section_header(out, board));
-        taps(&mut |name, protocol| {
-            let link_type = match protocol {
-                None => LinkType::Ethernet,
-                Some(Protocol::Dsa) => LinkType::Dsa,
-                Some(Protocol::EtherTypeDsa) => LinkType::EtherTypeDsa,
-            };
-            tag_len = protocol.map_or(0, Protocol::bytes);
-            let (snaplen, text) = (order.snaplen, &order.text);
-            put(ring, |out| {
-                pcapng::interface(out, name, link_type, snaplen, text)
-            });
-            count += 1;
-            count - 1
-        });
-        inner.ready = ring.len();
-        inner.taps = Default::default();
-        inner.tap_count = count as usize;
-        // Good once.
-        inner.tickets.admits(&order.ticket, 0, true);
-        let filter = core::mem::take(&mut order.filter);
-        inner.sieve = Sieve::new(filter, order.snaplen, own, tag_len);
-        (inner.kept, inner.left) = (0, order.count);
-        inner.phase = Phase::Recording;
-        inner.begun_ns = ns_at(ticks_about_now());
-        inner.sessions += 1;
+        self.with(|inner| inner.begin(own, board, taps));
     }
 
     /// No more frames: what is left is to be sent.
     pub fn finish(&self) {
-        let mut inner = self.0.borrow_mut();
-        if inner.phase == Phase::Recording {
-            inner.phase = Phase::Ending;
-            inner.sieve.forget();
-        }
+        self.with(|inner| {
+            if inner.phase == Phase::Recording {
+                inner.phase = Phase::Ending;
+                inner.sieve.forget();
+            }
+        });
     }
 
     /// It is over, whatever was not sent.
     pub fn end(&self) {
-        let mut inner = self.0.borrow_mut();
-        inner.phase = Phase::Off;
-        inner.sieve.forget();
-        inner.ring.clear();
+        self.with(|inner| {
+            inner.phase = Phase::Off;
+            inner.sieve.forget();
+            inner.ring.clear();
+        });
     }
 
     /// Moves what waits of the file into `out`, as much as fits: how many bytes. `None` once that was all.
     pub fn fill(&self, out: &mut [u8]) -> Option<usize> {
-        let inner = &mut *self.0.borrow_mut();
-        let mut len = 0;
-        while len < out.len() {
-            let ready = inner.finish_blocks(out.len() - len);
-            let taken = ready.min(out.len() - len);
-            match (taken, inner.phase) {
-                (0, Phase::Last) if len == 0 => return None,
-                (0, Phase::Last) => break,
-                // What is left in the ring came too late to be counted.
-                (0, _) if inner.left == 0 || inner.phase == Phase::Ending => {
-                    inner.phase = Phase::Last;
-                    inner.sieve.forget();
-                    inner.ring.clear();
-                    inner.kept = inner.taps.iter().map(|tap| tap.delivered).sum();
-                    inner.put_statistics();
-                }
-                (0, _) => break,
-                _ => {
-                    out[len..len + taken].copy_from_slice(&inner.ring.oldest()[..taken]);
-                    inner.ring.forget(taken);
-                    inner.ready -= taken;
-                    len += taken;
-                }
-            }
-        }
-        Some(len)
+        self.with(|inner| inner.fill(out)).flatten()
     }
 
     /// Bytes that wait to be sent; as many as can be if it is complete.
     pub fn waiting(&self) -> usize {
-        let inner = self.0.borrow();
-        match inner.phase {
+        let waiting = |inner: &mut Inner| match inner.phase {
             Phase::Recording => inner.ring.len(),
             _ => usize::MAX,
-        }
+        };
+        self.with(waiting).unwrap_or(0)
     }
 }
 
@@ -272,24 +233,12 @@ impl fmt::Debug for Capture {
 
 impl Captures for Capture {
     fn state(&self) -> State {
-        let inner = self.0.borrow();
-        let mut counts = Counts::default();
-        for tap in &inner.taps {
-            counts.seen += tap.refused + tap.dropped;
-            counts.dropped += tap.dropped;
-        }
-        counts.seen += inner.kept;
-        counts.accepted = inner.kept + counts.dropped;
-        State {
-            active: inner.phase != Phase::Off,
-            sessions: inner.sessions,
-            counts,
-            waiting: inner.ring.len(),
-        }
+        self.with(|inner| inner.state()).unwrap_or_default()
     }
 
     fn issue_ticket(&self, now_us: u64) -> ticket::Digits {
-        self.0.borrow_mut().tickets.issue(now_us)
+        self.with(|inner| inner.tickets.issue(now_us))
+            .unwrap_or_default()
     }
 }
 
@@ -307,28 +256,44 @@ impl Recorder for Capture {
 impl Capture {
     #[inline(always)]
     fn record(&self, tap: u32, direction: Direction, frame: &[u8]) {
-        if self.record_known(tap, direction, frame).is_none() {
+        let known = frame
+            .first_chunk()
+            .and_then(|head| self.with(|inner| inner.record_known(tap, direction, frame, head)));
+        if known.flatten().is_none() {
             self.record_any(tap, frame, direction);
         }
     }
 
+    /// Records any frame, or not.
+    #[cold]
+    #[inline(never)]
+    fn record_any(&self, tap: u32, frame: &[u8], direction: Direction) {
+        self.with(|inner| inner.record(tap, direction, frame));
+    }
+}
+
+impl Inner {
     /// Records a frame like others before it: an echo waits for this. Nothing that could be done later is done here.
-    /// `None` if it is to be done by [`Capture::record_any`].
+    /// `None` if it is to be done by [`Inner::record`].
     #[inline(always)]
-    fn record_known(&self, tap: u32, direction: Direction, frame: &[u8]) -> Option<()> {
-        let head = frame.first_chunk::<HEAD>()?;
-        let mut inner = self.0.try_borrow_mut().ok()?;
-        let inner = &mut *inner;
-        let wanted = inner.sieve.known(head, direction)?;
+    fn record_known(
+        &mut self,
+        tap: u32,
+        direction: Direction,
+        frame: &[u8],
+        head: &[u8; HEAD],
+    ) -> Option<()> {
+        let loaded = Head::load(head);
+        let wanted = self.sieve.known(head, loaded, direction)?;
         let len = frame.len();
         let kept = len.min(wanted as usize);
         if kept < HEAD {
             if wanted != OWN {
-                inner.taps.get_mut(tap as usize)?.refused += 1;
+                self.taps.get_mut(tap as usize)?.refused += 1;
             }
             return Some(());
         }
-        let block = inner.ring.place(pcapng::packet_len(kept))?;
+        let block = self.ring.place(pcapng::packet_len(kept))?;
         let seen = Seen {
             interface: tap,
             at_ticks: ticks_about_now(),
@@ -336,9 +301,8 @@ impl Capture {
             original_len: len as u32,
         };
         let place = pcapng::note(block, seen, kept)?;
-        inner.kept += 1;
         let (first, rest) = place.split_first_chunk_mut::<HEAD>()?;
-        *first = *head;
+        loaded.store(first);
         if kept > HEAD {
             rest.get_mut(..kept - HEAD)?
                 .copy_from_slice(frame.get(HEAD..kept)?);
@@ -347,16 +311,6 @@ impl Capture {
     }
 
     /// Records any frame, or not.
-    #[cold]
-    #[inline(never)]
-    fn record_any(&self, tap: u32, frame: &[u8], direction: Direction) {
-        if let Ok(mut inner) = self.0.try_borrow_mut() {
-            inner.record(tap, direction, frame);
-        }
-    }
-}
-
-impl Inner {
     fn record(&mut self, tap: u32, direction: Direction, frame: &[u8]) -> Option<()> {
         if self.phase != Phase::Recording {
             return None;
@@ -386,7 +340,6 @@ impl Inner {
             place.get_mut(..kept.len())?.copy_from_slice(kept);
             pcapng::note_loss(block, state.lost);
             state.lost = 0;
-            self.kept += 1;
         } else {
             state.dropped += 1;
             state.lost += 1;
@@ -412,6 +365,94 @@ impl Inner {
             }
         }
         self.ready
+    }
+
+    fn begin(
+        &mut self,
+        own: Key,
+        board: &str,
+        taps: &mut dyn FnMut(&mut dyn FnMut(&str, Option<Protocol>) -> u32),
+    ) {
+        let Inner { ring, order, .. } = self;
+        ring.clear();
+        let (mut count, mut tag_len) = (0, 0);
+        put(ring, |out| pcapng::section_header(out, board));
+        taps(&mut |name, protocol| {
+            let link_type = match protocol {
+                None => LinkType::Ethernet,
+                Some(Protocol::Dsa) => LinkType::Dsa,
+                Some(Protocol::EtherTypeDsa) => LinkType::EtherTypeDsa,
+            };
+            tag_len = protocol.map_or(0, Protocol::bytes);
+            let (snaplen, text) = (order.snaplen, &order.text);
+            put(ring, |out| {
+                pcapng::interface(out, name, link_type, snaplen, text)
+            });
+            count += 1;
+            count - 1
+        });
+        self.ready = ring.len();
+        self.taps = Default::default();
+        self.tap_count = count as usize;
+        // Good once.
+        self.tickets.admits(&order.ticket, 0, true);
+        let filter = core::mem::take(&mut order.filter);
+        self.sieve = Sieve::new(filter, order.snaplen, own, tag_len);
+        self.left = order.count;
+        self.phase = Phase::Recording;
+        self.begun_ns = ns_at(ticks_about_now());
+        self.sessions += 1;
+    }
+
+    fn fill(&mut self, out: &mut [u8]) -> Option<usize> {
+        let mut len = 0;
+        while len < out.len() {
+            let ready = self.finish_blocks(out.len() - len);
+            let taken = ready.min(out.len() - len);
+            match (taken, self.phase) {
+                (0, Phase::Last) if len == 0 => return None,
+                (0, Phase::Last) => break,
+                // What is left in the ring came too late to be counted.
+                (0, _) if self.left == 0 || self.phase == Phase::Ending => {
+                    self.phase = Phase::Last;
+                    self.sieve.forget();
+                    self.ring.clear();
+                    self.put_statistics();
+                }
+                (0, _) => break,
+                _ => {
+                    out[len..len + taken].copy_from_slice(&self.ring.oldest()[..taken]);
+                    self.ring.forget(taken);
+                    self.ready -= taken;
+                    len += taken;
+                }
+            }
+        }
+        Some(len)
+    }
+
+    fn state(&mut self) -> State {
+        let mut counts = Counts::default();
+        for tap in self.taps.iter().map(TapState::counts) {
+            counts.seen += tap.seen;
+            counts.accepted += tap.accepted;
+            counts.dropped += tap.dropped;
+        }
+        // What is still to be delivered is not counted when it comes: that would cost each frame.
+        let [older, newer] = self.ring.pieces();
+        for mut notes in [older.get(self.ready..).unwrap_or_default(), newer] {
+            while let Some(rest) = pcapng::behind_note(notes) {
+                notes = rest;
+                counts.seen += 1;
+                counts.accepted += 1;
+            }
+        }
+        State {
+            active: self.phase != Phase::Off,
+            sessions: self.sessions,
+            counts,
+            waiting: self.ring.len(),
+        }
     }
 
     fn put_statistics(&mut self) {

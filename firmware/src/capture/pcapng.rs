@@ -174,6 +174,13 @@ pub fn note_loss(block: &mut [u8], lost: u32) {
     }
 }
 
+/// What is behind the first of such blocks.
+pub fn behind_note(blocks: &[u8]) -> Option<&[u8]> {
+    let number = |at: usize| Some(u32::from_le_bytes(*blocks.get(at..)?.first_chunk()?));
+    let drops = if number(20)? > 0 { DROP_COUNT } else { 0 };
+    blocks.get(packet_len(number(8)? as usize) + drops..)
+}
+
 /// Makes of the notes at the begin of `blocks` what the format wants: length and interface of the block. `ns_at` tells the
 /// nanoseconds since start from the counter.
 pub fn finish(blocks: &mut [u8], ns_at: fn(u64) -> u64) -> Option<(usize, usize)> {
@@ -265,6 +272,7 @@ mod tests {
         place[..4].copy_from_slice(&[1, 2, 3, 4]);
         note_loss(&mut out[..len], 9);
         let notes = out;
+        assert_eq!(behind_note(&out).map(<[u8]>::len), Some(out.len() - len));
         assert_eq!(finish(&mut out, ns_at), Some((len, 3)));
         #[rustfmt::skip]
         let expected = [6, 60, 3, 1, 2, 4, 60, 0x0403_0201, 0x0004_0002, 1, 0x0008_0004, 9, 0, 0, 60];

@@ -11,17 +11,17 @@ pub struct Ring {
     /// Not longer, so that it is plain that a block does not reach around the address space.
     write: u32,
     /// How far may be written by [`Ring::place`].
-    limit: usize,
+    limit: u32,
     closed: bool,
     /// Where the older part ends, if the newer one begins at 0.
     end: Option<usize>,
 }
 
 impl Ring {
-    /// A ring in this memory.
+    /// A ring in this memory, of less than 4 GiB.
     pub fn new(memory: Vec<u8>) -> Self {
         Ring {
-            limit: memory.len(),
+            limit: memory.len() as u32,
             closed: false,
             memory,
             read: 0,
@@ -40,9 +40,9 @@ impl Ring {
     pub fn close(&mut self, closed: bool) {
         self.closed = closed;
         self.limit = match self.end {
-            _ if closed => self.write as usize,
-            Some(_) => self.read,
-            None => self.memory.len(),
+            _ if closed => self.write,
+            Some(_) => self.read as u32,
+            None => self.memory.len() as u32,
         };
     }
 
@@ -52,7 +52,7 @@ impl Ring {
     pub fn place(&mut self, len: usize) -> Option<&mut [u8]> {
         let at = self.write as usize;
         let end = at + len;
-        if end > self.limit {
+        if end > self.limit as usize {
             return None;
         }
         self.write = end as u32;
@@ -62,9 +62,9 @@ impl Ring {
     /// The same, wherever there is.
     pub fn place_anywhere(&mut self, len: usize) -> Option<&mut [u8]> {
         let write = self.write as usize;
-        if write + len > self.limit && self.end.is_none() && self.read >= len {
+        if write + len > self.limit as usize && self.end.is_none() && self.read >= len {
             self.end = Some(write);
-            (self.write, self.limit) = (0, self.read);
+            (self.write, self.limit) = (0, self.read as u32);
         }
         self.place(len)
     }
@@ -73,6 +73,15 @@ impl Ring {
     pub fn oldest(&mut self) -> &mut [u8] {
         let end = self.end.unwrap_or(self.write as usize);
         self.memory.get_mut(self.read..end).unwrap_or_default()
+    }
+
+    /// What is in it, the older part first.
+    pub fn pieces(&self) -> [&[u8]; 2] {
+        let (older, newer) = match self.end {
+            Some(end) => (self.read..end, 0..self.write as usize),
+            None => (self.read..self.write as usize, 0..0),
+        };
+        [older, newer].map(|piece| self.memory.get(piece).unwrap_or_default())
     }
 
     /// Forgets so many of [`Ring::oldest`].

@@ -4,7 +4,7 @@
 
 use hal::net::bpf::{HEAD, Program};
 use hal::net::capture::Direction;
-use hal::net::verdicts::Verdicts;
+use hal::net::verdicts::{Head, Verdicts};
 
 use crate::connections::{Class, Key, classify};
 
@@ -50,8 +50,8 @@ impl Sieve {
 
     /// How many bytes to keep of a frame like others before it: 0, [`OWN`], or from [`HEAD`] on.
     #[inline(always)] // in the path of every frame
-    pub fn known(&self, head: &[u8; HEAD], direction: Direction) -> Option<u32> {
-        self.known.find(head, direction)
+    pub fn known(&self, head: &[u8; HEAD], loaded: Head, direction: Direction) -> Option<u32> {
+        self.known.find(head, loaded, direction)
     }
 
     /// From now on, all frames are to be judged.
@@ -62,7 +62,7 @@ impl Sieve {
     /// How many bytes of any frame to keep, at most; `None` if it is of the connection that carries the file.
     pub fn judge(&mut self, frame: &[u8], direction: Direction) -> Option<u32> {
         let head = frame.first_chunk();
-        match head.and_then(|head| self.known(head, direction)) {
+        match head.and_then(|head| self.known(head, Head::load(head), direction)) {
             Some(OWN) => return None,
             None => {}
             known => return known,

@@ -18,4 +18,4 @@ pub mod timer;
 mod vector;
 
 pub use mem::sum_blocks;
-pub use vector::equal_under_mask;
+pub use vector::Head;

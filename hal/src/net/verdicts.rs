@@ -12,7 +12,7 @@
 use super::bpf::HEAD;
 use super::capture::Direction;
 #[cfg(target_os = "none")]
-use crate::arch::equal_under_mask;
+pub use crate::arch::Head;
 
 /// Slots for each direction. More flows than these take turns.
 const SLOTS: usize = 16;
@@ -34,19 +34,31 @@ impl Pattern {
         mask: [[0; 16]; VECTORS.len()],
         value: [[1; 16]; VECTORS.len()],
     };
-
-    #[inline(always)]
-    fn fits(&self, head: &[u8; HEAD]) -> bool {
-        equal_under_mask(head, &self.mask, &self.value)
-    }
 }
 
-/// As [`crate::arch`] has it.
+/// The first bytes of a frame.
 #[cfg(not(target_os = "none"))]
-fn equal_under_mask(a: &[u8; HEAD], mask: &[[u8; 16]; 4], b: &[[u8; 16]; 4]) -> bool {
-    let differs =
-        |(vector, at): (usize, usize)| (0..16).any(|n| a[at + n] & mask[vector][n] != b[vector][n]);
-    !VECTORS.into_iter().enumerate().any(differs)
+#[derive(Clone, Copy, Debug)]
+pub struct Head([u8; HEAD]);
+
+#[cfg(not(target_os = "none"))]
+impl Head {
+    /// Loads them.
+    pub fn load(bytes: &[u8; HEAD]) -> Self {
+        Head(*bytes)
+    }
+
+    /// Stores them.
+    pub fn store(self, bytes: &mut [u8; HEAD]) {
+        *bytes = self.0;
+    }
+
+    fn equals(self, mask: &[[u8; 16]; 4], value: &[[u8; 16]; 4]) -> bool {
+        let equal = |vector: usize, n: usize| {
+            self.0[VECTORS[vector] + n] & mask[vector][n] == value[vector][n]
+        };
+        (0..VECTORS.len()).all(|vector| (0..16).all(|n| equal(vector, n)))
+    }
 }
 
 /// What is known of one direction.
@@ -81,12 +93,13 @@ impl Verdicts {
         }
     }
 
-    /// The verdict on this frame, if one is known.
+    /// The verdict on this frame, if one is known; `loaded` is the same as `head`.
     #[inline(always)] // in the path of every frame of a capture
-    pub fn find(&self, head: &[u8; HEAD], direction: Direction) -> Option<u32> {
+    pub fn find(&self, head: &[u8; HEAD], loaded: Head, direction: Direction) -> Option<u32> {
         let side = &self.0[direction as usize % 2];
         let slot = side.slot(head);
-        side.patterns[slot].fits(head).then(|| side.verdicts[slot])
+        let Pattern { mask, value } = &side.patterns[slot];
+        loaded.equals(mask, value).then(|| side.verdicts[slot])
     }
 
     /// Keeps a verdict that followed from these bytes of a frame, a bit for each.
@@ -119,16 +132,19 @@ mod tests {
 
     #[test]
     fn only_what_was_read_counts() {
+        let find = |verdicts: &Verdicts, head: &[u8; HEAD], direction| {
+            verdicts.find(head, Head::load(head), direction)
+        };
         let (received, sent) = (Direction::Received, Direction::Sent);
         let mut verdicts = Verdicts::new(0);
         let head: [u8; HEAD] = core::array::from_fn(|at| at as u8);
         for zeros in [[0; HEAD], head] {
-            assert_eq!(verdicts.find(&zeros, received), None);
+            assert_eq!(find(&verdicts, &zeros, received), None);
         }
         let read = 1 | 1 << 8 | 1 << 51 | 1 << 52 | 1 << 59;
         verdicts.keep(&head, sent, read, 7);
-        assert_eq!(verdicts.find(&head, received), None);
-        assert_eq!(verdicts.find(&head, sent), Some(7));
+        assert_eq!(find(&verdicts, &head, received), None);
+        assert_eq!(find(&verdicts, &head, sent), Some(7));
         for at in 0..HEAD {
             for bit in 0..8 {
                 let mut other = head;
@@ -138,7 +154,7 @@ mod tests {
                     continue;
                 }
                 let same = read >> at & 1 == 0;
-                assert_eq!(verdicts.find(&other, sent), same.then_some(7), "{at}");
+                assert_eq!(find(&verdicts, &other, sent), same.then_some(7), "{at}");
             }
         }
     }
