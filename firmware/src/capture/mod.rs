@@ -41,7 +41,7 @@ use crate::random::Random;
 use crate::status::MAX_INTERFACES;
 use pcapng::{LinkType, Seen};
 use ring::Ring;
-use sieve::{OWN, Sieve};
+use sieve::Sieve;
 
 #[cfg(target_os = "none")]
 use hal::arch::timer::{ns_at, ticks_about_now};
@@ -288,9 +288,7 @@ impl Inner {
         let len = frame.len();
         let kept = len.min(wanted as usize);
         if kept < HEAD {
-            if wanted != OWN {
-                self.taps.get_mut(tap as usize)?.refused += 1;
-            }
+            self.taps.get_mut(tap as usize)?.refused += 1;
             return Some(());
         }
         let block = self.ring.place(pcapng::packet_len(kept))?;

@@ -14,9 +14,6 @@ const PROTOCOL: u64 = 0b11 << 12 | 1 << 20 | 1 << 23;
 const ENDS_V4: u64 = PROTOCOL | 1 << 14 | 0xfff << 26;
 const ENDS_V6: u64 = PROTOCOL | 0xf_ffff_ffff << 22;
 
-/// What is known of a frame that is of the connection that carries the file. No known frame is kept so short.
-pub const OWN: u32 = 1;
-
 /// What is wanted.
 #[derive(Debug)]
 pub struct Sieve {
@@ -48,7 +45,7 @@ impl Sieve {
         }
     }
 
-    /// How many bytes to keep of a frame like others before it: 0, [`OWN`], or from [`HEAD`] on.
+    /// How many bytes to keep of a frame like others before it: 0, or from [`HEAD`] on.
     #[inline(always)] // in the path of every frame
     pub fn known(&self, head: &[u8; HEAD], loaded: Head, direction: Direction) -> Option<u32> {
         self.known.find(head, loaded, direction)
@@ -62,45 +59,42 @@ impl Sieve {
     /// How many bytes of any frame to keep, at most; `None` if it is of the connection that carries the file.
     pub fn judge(&mut self, frame: &[u8], direction: Direction) -> Option<u32> {
         let head = frame.first_chunk();
-        match head.and_then(|head| self.known(head, Head::load(head), direction)) {
-            Some(OWN) => return None,
-            None => {}
-            known => return known,
+        let known = head.and_then(|head| self.known(head, Head::load(head), direction));
+        if known.is_some() {
+            return known;
         }
-        let (is_own, looked_at) = self.is_own(frame);
-        let (wanted, read) = match is_own {
-            true => (OWN, Some(0)),
-            false => self.filter.judge(frame, direction == Direction::Sent),
-        };
+        let looked_at = self.not_own(frame)?;
+        let (wanted, read) = self.filter.judge(frame, direction == Direction::Sent);
         let wanted = wanted.min(self.snaplen);
         if let (Some(head), Some(read), Some(looked_at)) = (head, read, looked_at)
-            && (is_own || wanted == 0 || wanted as usize >= HEAD)
+            && (wanted == 0 || wanted as usize >= HEAD)
         {
             self.known.keep(head, direction, read | looked_at, wanted);
         }
-        (!is_own).then_some(wanted)
+        Some(wanted)
     }
 
-    /// Whether a frame is of the connection that carries the file, and which bytes told so; `None` if not these alone.
-    fn is_own(&self, frame: &[u8]) -> (bool, Option<u64>) {
-        // Where it is, if it is within the first bytes.
+    /// Which bytes tell that a frame is not of the connection that carries the file, `Some(None)` if not the first ones
+    /// alone; `None` if it is. That is not remembered: it would take the place of somebody who is served.
+    fn not_own(&self, frame: &[u8]) -> Option<Option<u64>> {
+        // Where they are, if that is within the first bytes.
         let behind_tag = |bytes: u64| {
             let fits = bytes.leading_zeros() as usize >= u64::BITS as usize - HEAD + self.tag_len;
             fits.then(|| bytes << self.tag_len)
         };
         if !may_be_tcp(frame, self.tag_len) {
-            return (false, behind_tag(PROTOCOL));
+            return Some(behind_tag(PROTOCOL));
         }
-        let Class::Tcp(segment) = self.class(frame) else {
-            return (false, None);
-        };
-        let looked_at = match frame.get(self.tag_len + 12..) {
-            Some([0x08, 0x00, 0x45, ..]) => behind_tag(ENDS_V4),
-            Some([0x86, 0xdd, ..]) => behind_tag(ENDS_V6),
-            // With options, ports are elsewhere: seldom enough not to be kept.
-            _ => None,
-        };
-        (segment.key.has_ends_of(&self.own), looked_at)
+        match self.class(frame) {
+            Class::Tcp(segment) if segment.key.has_ends_of(&self.own) => None,
+            Class::Tcp(_) => Some(match frame.get(self.tag_len + 12..) {
+                Some([0x08, 0x00, 0x45, ..]) => behind_tag(ENDS_V4),
+                Some([0x86, 0xdd, ..]) => behind_tag(ENDS_V6),
+                // With options, ports are elsewhere: seldom enough not to be remembered.
+                _ => None,
+            }),
+            _ => Some(None),
+        }
     }
 
     /// What a frame is once its tag is off.

@@ -153,7 +153,7 @@ fn its_own_connection_is_left_out() {
         let mut frame = std::vec![0; 12];
         frame.extend_from_slice(tag);
         frame.extend_from_slice(&[8, 0, 0x45]);
-        frame.resize(12 + tag.len() + 2 + 40, 0);
+        frame.resize(12 + tag.len() + 2 + 48, 0);
         let ip = 14 + tag.len();
         frame[ip + 9] = 6;
         frame[ip + 12..ip + 16].copy_from_slice(&from[..4]);
@@ -165,7 +165,7 @@ fn its_own_connection_is_left_out() {
     let (ours, theirs, other) = (
         [10, 0, 0, 1, 0, 80],
         [10, 0, 0, 2, 9, 9],
-        [10, 0, 0, 2, 9, 8],
+        [10, 0, 0, 2, 9, 9 + 16],
     );
     let Class::Tcp(own) = classify(&segment(theirs, ours, &[]), 3) else {
         panic!("no segment")
@@ -180,13 +180,63 @@ fn its_own_connection_is_left_out() {
         capture.begin(own.key, "", &mut |add| {
             add("x", protocol);
         });
-        capture.record(0, Direction::Received, &segment(theirs, ours, tag));
-        capture.record(0, Direction::Sent, &segment(ours, theirs, tag));
+        // The second time, it is known. The other one has the same slot.
+        for _ in 0..2 {
+            capture.record(0, Direction::Received, &segment(theirs, ours, tag));
+            capture.record(0, Direction::Sent, &segment(ours, theirs, tag));
+        }
         assert_eq!(capture.state().counts.seen, 0, "{tag:?}");
-        capture.record(0, Direction::Received, &segment(other, ours, tag));
-        capture.record(0, Direction::Sent, &segment(ours, other, tag));
+        for _ in 0..2 {
+            capture.record(0, Direction::Received, &segment(other, ours, tag));
+            capture.record(0, Direction::Sent, &segment(ours, other, tag));
+        }
         capture.record(0, Direction::Sent, &[1, 2, 3]);
-        assert_eq!(capture.state().counts.seen, 3, "{tag:?}");
+        assert_eq!(capture.state().counts.seen, 5, "{tag:?}");
+        capture.record(0, Direction::Received, &segment(theirs, ours, tag));
+        assert_eq!(capture.state().counts.seen, 5, "{tag:?}");
+    }
+}
+
+#[test]
+fn frames_like_others_are_kept_like_them() {
+    for (snaplen, kept) in [
+        (1, 1),
+        (16, 16),
+        (59, 59),
+        (60, 60),
+        (61, 61),
+        (100, 75),
+        (2048, 75),
+    ] {
+        let capture = capture(&std::format!("snaplen={snaplen}"));
+        begin(&capture, Key::default());
+        let frames: Vec<Vec<u8>> = (0..9)
+            .map(|n| {
+                let mut frame = frame(7, 75);
+                (frame[0], frame[59], frame[74]) = (n, n, n);
+                frame
+            })
+            .collect();
+        for frame in &frames {
+            capture.record(1, Direction::Sent, frame);
+        }
+        assert_eq!(capture.state().counts.accepted, 9);
+        let (file, _) = drain(&capture, 50);
+        let blocks = blocks(&file);
+        let packets: Vec<_> = blocks.iter().filter(|(kind, _)| *kind == 6).collect();
+        assert_eq!(packets.len(), 9);
+        for ((_, body), frame) in packets.into_iter().zip(&frames) {
+            assert_eq!((word(body, 0), word(body, 3), word(body, 4)), (1, kept, 75));
+            assert_eq!(body[20..20 + kept as usize], frame[..kept as usize]);
+            let padded = kept.next_multiple_of(4) as usize;
+            assert!(
+                body[20 + kept as usize..20 + padded]
+                    .iter()
+                    .all(|byte| *byte == 0)
+            );
+            assert_eq!(body.len(), 20 + padded + 12);
+        }
+        assert_eq!(capture.state().counts.accepted, 9);
     }
 }
 

@@ -311,14 +311,17 @@ impl Step {
     }
 }
 
+#[inline(always)]
 fn byte(frame: &[u8], at: usize, read: &mut u64) -> Option<u32> {
     load::<1>(frame, at, read).map(|byte| byte[0].into())
 }
 
+#[inline(always)]
 fn half(frame: &[u8], at: usize, read: &mut u64) -> Option<u32> {
     load(frame, at, read).map(|half| u16::from_be_bytes(*half).into())
 }
 
+#[inline(always)]
 fn word(frame: &[u8], at: usize, read: &mut u64) -> Option<u32> {
     load(frame, at, read).map(|word| u32::from_be_bytes(*word))
 }
@@ -335,6 +338,8 @@ fn load<'a, const N: usize>(frame: &'a [u8], at: usize, read: &mut u64) -> Optio
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::capture::Direction;
+    use crate::net::verdicts::{Head, Verdicts};
 
     const LD_IMM: u16 = 0x00;
     const LD_ABS_W: u16 = 0x20;
@@ -547,6 +552,186 @@ mod tests {
         for (program, expected) in cases {
             assert_eq!(run(program, &frame), *expected, "{program:?}");
         }
+    }
+
+    /// Classic BPF as the paper has it, step by step, for comparison.
+    fn plainly(program: &[Instruction], frame: &[u8], sent: bool) -> Option<u32> {
+        let load = |at: u64, len: u64| {
+            let bytes = frame.get(at.try_into().ok()?..)?.get(..len as usize)?;
+            Some(
+                bytes
+                    .iter()
+                    .fold(0, |number, byte| number << 8 | u32::from(*byte)),
+            )
+        };
+        let (mut a, mut x, mut memory, mut at) = (0_u32, 0_u32, [0_u32; SCRATCH], 0);
+        loop {
+            let (code, jt, jf, k) = program[at];
+            let operand = if code & BY_X != 0 { x } else { k };
+            let size = [4, 2, 1, 0][usize::from(code >> 3 & 3)];
+            at += 1;
+            let (class, mode) = (code & 7, code & if code & 7 < 2 { 0xe0 } else { 0xf0 });
+            match (class, mode) {
+                (0, 0x20) if k == PACKET_TYPE => a = if sent { OUTGOING } else { 0 },
+                (0, 0x20) => a = load(k.into(), size)?,
+                (0, 0x40) => a = load(u64::from(x) + u64::from(k), size)?,
+                (0, 0x00) => a = k,
+                (0, 0x60) => a = memory[k as usize],
+                (0, 0x80) => a = frame.len() as u32,
+                (1, 0x00) => x = k,
+                (1, 0x60) => x = memory[k as usize],
+                (1, 0x80) => x = frame.len() as u32,
+                (1, 0xa0) => x = 4 * (load(k.into(), 1)? & 15),
+                (2, _) => memory[k as usize] = a,
+                (3, _) => memory[k as usize] = x,
+                (4, operation) => {
+                    a = match operation {
+                        0x00 => a.wrapping_add(operand),
+                        0x10 => a.wrapping_sub(operand),
+                        0x20 => a.wrapping_mul(operand),
+                        0x30 => a.checked_div(operand)?,
+                        0x90 => a.checked_rem(operand)?,
+                        0x40 => a | operand,
+                        0x50 => a & operand,
+                        0xa0 => a ^ operand,
+                        0x60 => (u64::from(a) << operand.min(32)) as u32,
+                        0x70 => (u64::from(a) >> operand.min(32)) as u32,
+                        _ => 0_u32.wrapping_sub(a),
+                    }
+                }
+                (5, 0x00) => at += k as usize,
+                (5, condition) => {
+                    let holds = match condition {
+                        0x10 => a == operand,
+                        0x20 => a > operand,
+                        0x30 => a >= operand,
+                        _ => a & operand != 0,
+                    };
+                    at += usize::from(if holds { jt } else { jf });
+                }
+                (6, _) => return Some(if code == RET_A { a } else { k }),
+                (_, 0x00) => x = a,
+                _ => a = x,
+            }
+        }
+    }
+
+    /// SplitMix64 (Steele, Lea, Flood 2014).
+    struct Rng(u64);
+
+    impl Rng {
+        fn below(&mut self, limit: u32) -> u32 {
+            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+            ((mixed >> 32) * u64::from(limit) >> 32) as u32
+        }
+
+        fn of<T: Copy>(&mut self, choices: &[T]) -> T {
+            choices[self.below(choices.len() as u32) as usize]
+        }
+    }
+
+    /// A program that is accepted, of the kind that libpcap writes more often than not.
+    fn draw_program(rng: &mut Rng) -> std::vec::Vec<Instruction> {
+        let len = 2 + rng.below(14);
+        let mut program = std::vec::Vec::new();
+        for at in 0..len {
+            let left = len - 1 - at;
+            let ahead = |rng: &mut Rng| rng.below(left.max(1)) as u8;
+            let number = |rng: &mut Rng| match rng.below(3) {
+                0 => rng.below(4),
+                1 => rng.of(&[0x0800, 0x86dd, 6, 17, 7, 0x1fff, 0x4500]),
+                _ => rng.below(256),
+            };
+            let instruction = match rng.below(16) {
+                _ if left == 0 => (rng.of(&[RET_K, RET_A]), 0, 0, rng.below(3) * 100),
+                0..=4 => {
+                    let code = rng.of(&[LD_ABS_W, LD_ABS_H, LD_ABS_B]);
+                    (
+                        code,
+                        0,
+                        0,
+                        rng.of(&[12, 14, 20, 23, 26, 34, 36, 57, 58, 59, 62, PACKET_TYPE]),
+                    )
+                }
+                5 => (
+                    rng.of(&[LD_IND_W, LD_IND_H, LD_IND_B]),
+                    0,
+                    0,
+                    14 + rng.below(40),
+                ),
+                6 => (LDX_MSH, 0, 0, rng.below(20)),
+                7..=10 if left > 1 => {
+                    let by_x = if rng.below(5) == 0 { BY_X } else { 0 };
+                    let code = rng.of(&[JEQ, JGT, JGE, JSET]) | by_x;
+                    (code, ahead(rng), ahead(rng), number(rng))
+                }
+                11 => (
+                    rng.of(&[LD_LEN, LDX_LEN, TAX, TXA, LD_IMM, LDX_IMM]),
+                    0,
+                    0,
+                    number(rng),
+                ),
+                12 => (rng.of(&[ST, STX, LD_MEM, LDX_MEM]), 0, 0, rng.below(16)),
+                13 if left > 1 => (JA, 0, 0, ahead(rng).into()),
+                _ => {
+                    let by_x = if rng.below(2) == 0 { BY_X } else { 0 };
+                    match rng.of(&[ADD, SUB, MUL, DIV, MOD, OR, AND, XOR, LSH, RSH, NEG]) {
+                        NEG => (NEG, 0, 0, 0),
+                        code => (code | by_x, 0, 0, 1 + rng.below(31)),
+                    }
+                }
+            };
+            program.push(instruction);
+        }
+        program
+    }
+
+    #[test]
+    fn what_is_remembered_is_what_would_be_said_again() {
+        let (mut rng, mut hits, mut wanted) = (Rng(7), 0, 0);
+        for round in 0..2_000 {
+            let instructions = draw_program(&mut rng);
+            let program =
+                check(&instructions).unwrap_or_else(|e| panic!("{e:?}: {instructions:?}"));
+            let mut verdicts = Verdicts::new(0);
+            // A few flows, whose frames differ here and there.
+            let mut flows = [(); 4].map(|()| {
+                let mut frame = [0; 80].map(|_: u8| rng.of(&[0, 0, 6, 7, 17, 0x45]));
+                frame[12..14].copy_from_slice(&rng.of(&[[8, 0], [0x86, 0xdd], [8, 6]]));
+                frame
+            });
+            for _ in 0..60 {
+                let frame = &mut flows[rng.below(4) as usize];
+                frame[rng.below(80) as usize] = rng.below(18) as u8;
+                let frame = &frame[..rng.of(&[80, 80, 62, 61, HEAD, HEAD - 1, 40])];
+                let direction = rng.of(&[Direction::Received, Direction::Sent]);
+                let sent = direction == Direction::Sent;
+                let expected = plainly(&instructions, frame, sent).unwrap_or(0);
+                assert_eq!(
+                    program.run(frame, sent),
+                    expected,
+                    "{round}: {instructions:?} {frame:?} {sent}"
+                );
+                wanted += u32::from(expected > 0);
+                let Some(head) = frame.first_chunk() else {
+                    continue;
+                };
+                match verdicts.find(head, Head::load(head), direction) {
+                    Some(known) => {
+                        assert_eq!(known, expected, "{round}: {instructions:?}, {frame:?}");
+                        hits += 1;
+                    }
+                    None => {
+                        if let (said, Some(read)) = program.judge(frame, sent) {
+                            verdicts.keep(head, direction, read, said);
+                        }
+                    }
+                }
+            }
+        }
+        assert!(hits > 10_000 && wanted > 10_000, "{hits}, {wanted}");
     }
 
     #[test]
