@@ -500,7 +500,7 @@ fn boots_on_the_board(cx: &Context) -> Result {
 }
 
 /// The checksum that U-Boot's `crc32` shows.
-fn crc32(bytes: &[u8]) -> u32 {
+pub fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0, |crc, byte| {
         (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
             crc >> 1 ^ (0xedb8_8320 & (crc & 1).wrapping_neg())

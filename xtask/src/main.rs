@@ -5,6 +5,7 @@
 mod args;
 mod bench;
 mod build;
+mod crc32;
 mod elf;
 mod errata;
 mod error;
@@ -12,6 +13,7 @@ mod fmt;
 mod image;
 mod latency;
 mod linux;
+mod lz4;
 mod netboot;
 mod notices;
 mod packages;
