@@ -93,7 +93,7 @@ struct EspressobinMachine {
     qemu_irq line[MAX_LINES];
     uint32_t levels;
     uint64_t due; /* of the timer; all ones while it is off */
-    bool syncing, sync_again, stopped;
+    bool syncing, sync_again, stopped, console_full;
     struct arm_boot_info boot;
     uint8_t frame[FRAME_MAX];
     /* options */
@@ -140,6 +140,11 @@ static void espressobin_sync(EspressobinMachine *s)
     } while (s->sync_again || espressobin_lines(s->model) != s->levels);
     s->syncing = false;
 
+    if (s->console_full && espressobin_console_room(s->model)) {
+        /* Nobody asks again by himself while nothing else happens. */
+        s->console_full = false;
+        qemu_chr_fe_accept_input(&s->console);
+    }
     while (espressobin_take_guest_error(s->model, message, sizeof(message))) {
         qemu_log_mask(LOG_GUEST_ERROR, "espressobin: %s\n", message);
     }
@@ -305,8 +310,10 @@ static void socket_class_init(ObjectClass *klass, void *data)
 static int console_can_receive(void *opaque)
 {
     EspressobinMachine *s = opaque;
+    uint32_t room = espressobin_console_room(s->model);
 
-    return espressobin_console_room(s->model);
+    s->console_full = room == 0;
+    return room;
 }
 
 static void console_receive(void *opaque, const uint8_t *data, int len)
