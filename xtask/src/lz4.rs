@@ -239,7 +239,7 @@ mod tests {
             let random = (state >> 33) as usize;
             match random % 8 {
                 0 => bytes.resize(bytes.len() + random / 8 % 700, 0),
-                1 => bytes.extend((0..random / 8 % 600).map(|index| (index * random >> 7) as u8)),
+                1 => bytes.extend((0..random / 8 % 600).map(|index| ((index * random) >> 7) as u8)),
                 2 => bytes.extend(b"abc".iter().cycle().take(random / 8 % 90)),
                 kind => bytes.extend((0x9100_0000 + kind as u32).to_le_bytes()),
             }
