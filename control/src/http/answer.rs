@@ -293,7 +293,10 @@ impl Answer {
         };
         let piece = self.frame(out, 0, len, tail);
         let whole = piece.len();
-        out.copy_within(piece, 0);
+        // A chunk stands at the begin already.
+        if piece.start > 0 {
+            out.copy_within(piece, 0);
+        }
         (whole, len == 0)
     }
 

@@ -313,7 +313,10 @@ impl Inner {
         if self.phase != Phase::Recording {
             return None;
         }
-        let wanted = self.sieve.judge(frame, direction)? as usize;
+        // It may only be that there is no room.
+        let head = frame.first_chunk().filter(|_| self.ring.is_closed());
+        let known = head.and_then(|head| self.sieve.known(head, Head::load(head), direction));
+        let wanted = known.or_else(|| self.sieve.judge(frame, direction))? as usize;
         let state = self.taps.get_mut(tap as usize)?;
         if wanted == 0 {
             state.refused += 1;

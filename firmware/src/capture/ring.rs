@@ -46,6 +46,11 @@ impl Ring {
         };
     }
 
+    /// Whether it is.
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+
     /// Room for a block of so many bytes, all of which the caller writes; `None` if there is none, or there is only at
     /// the begin of the memory.
     #[inline(always)] // in the path of every frame that is kept

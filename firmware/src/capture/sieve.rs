@@ -56,13 +56,10 @@ impl Sieve {
         self.known.clear();
     }
 
-    /// How many bytes of any frame to keep, at most; `None` if it is of the connection that carries the file.
+    /// How many bytes of any frame to keep, at most; `None` if it is of the connection that carries the file. It is known
+    /// afterwards.
     pub fn judge(&mut self, frame: &[u8], direction: Direction) -> Option<u32> {
         let head = frame.first_chunk();
-        let known = head.and_then(|head| self.known(head, Head::load(head), direction));
-        if known.is_some() {
-            return known;
-        }
         let looked_at = self.not_own(frame)?;
         let (wanted, read) = self.filter.judge(frame, direction == Direction::Sent);
         let wanted = wanted.min(self.snaplen);
