@@ -93,7 +93,7 @@ struct Inner {
     taps: [TapState; MAX_INTERFACES],
     /// So many of them are in the file.
     tap_count: usize,
-    ring: Ring,
+    ring: Ring<MEMORY>,
     sieve: Sieve,
     has_conduit: bool,
     phase: Phase,
@@ -106,6 +106,9 @@ struct Inner {
     sessions: u64,
     tickets: Tickets,
 }
+
+/// Takes name and kind of a tap, returns its number.
+pub type AddTap<'a> = &'a mut dyn FnMut(&str, Option<Protocol>) -> u32;
 
 /// The capture there may be: taken out while something is done to it, which costs a frame less than a `RefCell`.
 pub struct Capture(Cell<Option<Box<Inner>>>);
@@ -126,6 +129,7 @@ impl Capture {
         let mut memory = Vec::new();
         memory.try_reserve_exact(MEMORY).ok()?;
         memory.resize(MEMORY, 0);
+        let memory = memory.into_boxed_slice().try_into().ok()?;
         Some(Capture(Cell::new(Some(Box::new(Inner {
             tap_count: 0,
             taps: Default::default(),
@@ -181,13 +185,8 @@ impl Capture {
     }
 
     /// Begins what was ordered, for the connection `own` to carry. The file's head is ready to be sent. `taps` is called
-    /// with a function that takes name and kind of each tap and returns its number.
-    pub fn begin(
-        &self,
-        own: Key,
-        board: &str,
-        taps: &mut dyn FnMut(&mut dyn FnMut(&str, Option<Protocol>) -> u32),
-    ) {
+    /// with what is to be called for each tap.
+    pub fn begin(&self, own: Key, board: &str, taps: &mut dyn FnMut(AddTap<'_>)) {
         self.with(|inner| inner.begin(own, board, taps));
     }
 
@@ -368,12 +367,7 @@ impl Inner {
         self.ready
     }
 
-    fn begin(
-        &mut self,
-        own: Key,
-        board: &str,
-        taps: &mut dyn FnMut(&mut dyn FnMut(&str, Option<Protocol>) -> u32),
-    ) {
+    fn begin(&mut self, own: Key, board: &str, taps: &mut dyn FnMut(AddTap<'_>)) {
         let Inner { ring, order, .. } = self;
         ring.clear();
         let (mut count, mut tag_len) = (0, 0);
@@ -468,7 +462,7 @@ impl Inner {
 }
 
 /// Writes a block whose length is not known before.
-fn put(ring: &mut Ring, write: impl FnOnce(&mut [u8]) -> Option<usize>) {
+fn put(ring: &mut Ring<MEMORY>, write: impl FnOnce(&mut [u8]) -> Option<usize>) {
     let mut block = [0; MAX_BLOCK];
     let written = write(&mut block).and_then(|len| block.get(..len));
     if let Some(written) = written

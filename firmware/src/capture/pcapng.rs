@@ -146,7 +146,7 @@ pub const DROP_COUNT: usize = 12;
 /// Bytes of the block for so many of a frame.
 #[inline(always)]
 pub fn packet_len(kept: usize) -> usize {
-    PACKET_HEAD + (kept + 3 & !3) + PACKET_TAIL
+    PACKET_HEAD + ((kept + 3) & !3) + PACKET_TAIL
 }
 
 /// Notes what has to be noted of one frame at once, in a block that is as long as it will be; returns the place of the

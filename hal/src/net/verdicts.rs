@@ -65,7 +65,7 @@ impl Head {
 #[derive(Clone, Debug)]
 struct Side {
     /// Where the lower byte of the client's port is expected, behind [`PORTS`]: what tells most flows apart.
-    port_at: u8,
+    port_at: u32,
     verdicts: [u32; SLOTS],
     patterns: [Pattern; SLOTS],
 }
@@ -78,7 +78,7 @@ impl Verdicts {
     /// None, for frames with a switch tag of so many bytes.
     pub fn new(tag_len: usize) -> Self {
         let side = |port_at| Side {
-            port_at: (port_at + tag_len - PORTS) as u8,
+            port_at: (port_at + tag_len - PORTS) as u32,
             verdicts: [0; SLOTS],
             patterns: [Pattern::NONE; SLOTS],
         };
@@ -121,7 +121,7 @@ impl Verdicts {
 impl Side {
     #[inline(always)]
     fn slot(&self, head: &[u8; HEAD]) -> usize {
-        let port = head[PORTS + usize::from(self.port_at) % SLOTS];
+        let port = head[PORTS + self.port_at as usize % SLOTS];
         usize::from(port) % SLOTS
     }
 }
