@@ -26,11 +26,11 @@ pub const TARGET: Target = Target {
         b"00280000", b"00150001", b"000500000000", b"0006000000040000", b"0016000000000000", b"00b1", b"0060", b"0003",
         b"0034", b"0094", b"fffff004", b"ffffffff", b"if=", b"snaplen=", b"count=", b"filter=", b"text=", b"%", b"&", b"\n",
     ],
-    mutate,
+    mutate: |input, rng| mutate(input, rng),
 };
 
 /// Digits of one number are replaced.
-fn mutate(input: &mut Vec<u8>, rng: &mut Rng) {
+fn mutate(input: &mut [u8], rng: &mut Rng) {
     let digits = match rng.below(3) {
         0 => format!("{:08x}", INTERESTING[rng.below(INTERESTING.len())]),
         1 => format!("{:02x}", rng.below(256)),
@@ -51,10 +51,10 @@ fn mutate(input: &mut Vec<u8>, rng: &mut Rng) {
 pub fn target(data: &[u8]) {
     let end = data.iter().position(|byte| *byte == b'\n');
     let (line, frame) = data.split_at(end.unwrap_or(data.len()));
-    if let Ok(query) = str::from_utf8(line) {
-        if let Ok(order) = Order::parse(query) {
-            assert!(order.snaplen > 0 && order.count > 0);
-        }
+    if let Ok(query) = str::from_utf8(line)
+        && let Ok(order) = Order::parse(query)
+    {
+        assert!(order.snaplen > 0 && order.count > 0);
     }
     let digits: Vec<u8> = line.iter().copied().filter(|byte| *byte != b' ').collect();
     let Ok(program) = Program::parse(&digits) else {
