@@ -278,7 +278,8 @@ mod tests {
         let expected = [6, 60, 3, 1, 2, 4, 60, 0x0403_0201, 0x0004_0002, 1, 0x0008_0004, 9, 0, 0, 60];
         assert_eq!(words(&out[..len]), expected);
         for short in 0..len {
-            assert_eq!(finish(&mut notes.clone()[..short], ns_at), None);
+            let mut block = notes;
+            assert_eq!(finish(&mut block[..short], ns_at), None);
         }
         assert_eq!(note(&mut out[..PACKET_HEAD - 1], seen, 4), None);
 
