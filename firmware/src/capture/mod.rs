@@ -37,7 +37,7 @@ use ring::Ring;
 
 pub use control::capture::*;
 
-/// Memory for frames that wait to be sent, in bytes.
+/// Memory for frames that wait to be sent, in bytes, if there is so much: else a half or a quarter.
 pub const MEMORY: usize = 256 * 1024;
 /// The tap of the conduit; those before it are the interfaces'.
 pub const CONDUIT_TAP: u8 = MAX_INTERFACES as u8;
@@ -91,8 +91,10 @@ impl Capture {
     /// None yet, but memory for one; `None` if there is not so much. `clock` tells nanoseconds since start.
     pub fn new(random: &mut Random, clock: fn() -> u64, has_conduit: bool) -> Option<Self> {
         let mut memory = Vec::new();
-        memory.try_reserve_exact(MEMORY).ok()?;
-        memory.resize(MEMORY, 0);
+        // With as many interfaces as there may be, less is left.
+        let mut sizes = [MEMORY, MEMORY / 2, MEMORY / 4].into_iter();
+        let size = sizes.find(|size| memory.try_reserve_exact(*size).is_ok())?;
+        memory.resize(size, 0);
         Some(Capture(RefCell::new(Inner {
             ring: Ring::new(memory),
             clock,
