@@ -110,6 +110,8 @@ fn virt(cx: &Context) -> Result {
         (format!("{PATH}?job=x"), &[][..], 400),
         (format!("{PATH}?format=x"), &[][..], 400),
         (PATH.to_owned(), &["-X", "POST"][..], 401),
+        (format!("{PATH}/memory"), &[][..], 401),
+        (format!("{PATH}/memory"), &["-H", BEARER][..], 405),
         (format!("{PATH}/nonsense"), &post[..], 400),
     ] {
         let (code, answer) = curl(http, &path, args)?;
