@@ -8,7 +8,7 @@ use board::readings;
 use espressobin_model::doubts::Doubts;
 use espressobin_model::neta::DOUBTS;
 use espressobin_model::prng::Prng;
-use hal::net::neta::{Coalescing, Config, Error, Fault, Filter, STALL_LIMIT_US};
+use hal::net::neta::{Coalescing, Config, Error, Fault, Filter, Neta, STALL_LIMIT_US};
 use hal::net::phy::Pause;
 use hal::net::{Link, Nic, Pool};
 use hal::regs::Bus;
@@ -847,4 +847,54 @@ fn what_does_not_fit_is_refused_before_the_hardware_is_touched() {
     );
     assert!(port(endless, 16).is_some());
     assert_eq!(wire.0.borrow().accesses, 0);
+}
+
+#[test]
+fn in_loopback_frames_come_back_through_a_restart_until_it_is_taken_back() {
+    under_every_reading(|name, wire| {
+        let (mut port, mut pool) = wire.running::<16, 16>();
+        let returns = |port: &mut Neta<_, _, 16, 16>, pool: &mut Pool| {
+            let mut sent = pool.take().unwrap();
+            assert!(sent.set_len(60));
+            sent.bytes_mut().copy_from_slice(&frame([0xff; 6], 1, 60));
+            assert!(port.send(sent, pool));
+            Nic::flush(port);
+            wire.pass_us(1_000);
+            let back = port.receive(pool);
+            let came = back.is_some();
+            back.into_iter().for_each(|frame| pool.put(frame));
+            Nic::flush(port);
+            came
+        };
+        port.set_loopback(true);
+        assert!(returns(&mut port, &mut pool), "{name}");
+        port.restart(&mut wire.clone(), &mut pool).unwrap();
+        assert!(port.loopback() && returns(&mut port, &mut pool), "{name}");
+        port.set_loopback(false);
+        assert!(!returns(&mut port, &mut pool), "{name}");
+        wire.expect_no_guest_errors();
+    });
+}
+
+#[test]
+fn registers_are_shown_by_name_and_showing_them_changes_nothing() {
+    let wire = defaults();
+    let (mut port, mut pool) = wire.running::<16, 16>();
+    wire.arrive(&frame(OWN, 1, 60));
+    let mut shown = Vec::new();
+    for _ in 0..2 {
+        let mut registers = std::collections::BTreeMap::new();
+        port.registers(&mut |name, offset, value| {
+            assert!(registers.insert(name, (offset, value)).is_none(), "{name}");
+        });
+        shown.push(registers);
+    }
+    assert_eq!(shown[0], shown[1]);
+    assert_eq!(shown[0]["rxq_status"], (0x14e0, 15 << 16 | 1));
+    assert_eq!(shown[0]["mac_status"].1 & 1, 1);
+    assert_eq!(echo(&mut port, &mut pool), 1);
+    port.collect_counters();
+    let mib = port.mib().each().find(|counter| counter.0 == "mib_rx_good");
+    assert_eq!(mib.map(|counter| counter.2), Some(1));
+    wire.expect_no_guest_errors();
 }

@@ -182,6 +182,8 @@ fn simple_items() {
     );
     assert_eq!(parse("panic=halt\0panic=off").panic, PanicAction::Halt);
     assert_eq!(parse("panic=reset").panic, PanicAction::Reset);
+    assert!(parse("unsafe=1").unsafe_access && !parse("").unsafe_access);
+    assert!(!parse("unsafe=1 unsafe=0").unsafe_access);
 }
 
 #[test]
@@ -365,6 +367,7 @@ fn nonsense_is_refused_with_its_reason() {
         ("loglevel", "it needs a value"),
         ("panic=10", "expected reset, halt or off"),
         ("exit=yes", "expected semihosting"),
+        ("unsafe=yes", "expected 0 or 1"),
         (
             "test=123456789012345678901234567890123",
             "a name in it is longer than 32 bytes",

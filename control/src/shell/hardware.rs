@@ -25,7 +25,7 @@ pub enum Reply {
     Pending,
     /// It was shown.
     Given,
-    /// Somebody else's errand has taken its place, because it was fetched too late: ask anew.
+    /// Somebody else's errand has taken its place, because it was fetched too late. It was done all the same.
     Lost,
 }
 
@@ -91,7 +91,7 @@ pub fn with_switch<'c>(call: &'c mut Call) -> Result<&'c mut dyn Hardware, Refus
 ///
 /// # Errors
 ///
-/// [`Refusal::Absent`], [`Refusal::Bus`] if it ended early, [`Refusal::Failed`] if it takes too long.
+/// [`Refusal::Absent`], [`Refusal::Bus`] if it ended early, [`Refusal::Failed`] if it takes too long or its answer is lost.
 pub fn errand(
     call: &mut Call,
     request: Request,
@@ -113,7 +113,8 @@ pub fn errand(
             (Reply::Given, None) => return Ok(None),
             (Reply::Given, Some(error)) => return Err(Refusal::Bus(error)),
             (Reply::Pending, _) => {}
-            (Reply::Lost, _) => memory.state = 0,
+            // Not asked again by itself: it may have written something.
+            (Reply::Lost, _) => return Err(Refusal::Failed("its answer was lost: ask again")),
         }
     }
     if memory.state == 0 {

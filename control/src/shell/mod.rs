@@ -68,21 +68,13 @@ pub trait Bench: StatusSource {
     fn interrupt_source(&self, _index: usize) -> Option<(u32, u32)> {
         None
     }
-    /// Reads 32 bits at an address.
+    /// Reads 32 bits at an address, or writes them.
     ///
     /// # Errors
     ///
     /// A [`Refusal`] with the reason.
-    fn peek(&mut self, _address: u64) -> Result<u32, Refusal> {
+    fn access(&mut self, _address: u64, _write: Option<u32>) -> Result<u32, Refusal> {
         Err(Refusal::Absent("memory to look at"))
-    }
-    /// Writes 32 bits at an address.
-    ///
-    /// # Errors
-    ///
-    /// As [`Bench::peek`].
-    fn poke(&mut self, _address: u64, _value: u32) -> Result<(), Refusal> {
-        Err(Refusal::Absent("memory to write to"))
     }
     /// Starts the machine anew, once the console is empty. Returns only if there is no way.
     fn reboot(&mut self);

@@ -109,13 +109,13 @@ fn a_command_shows_its_result_and_the_prompt_again() {
     let screen = session("irq\r");
     assert!(
         screen.ends_with(
-            "taken                   12\nunexpected              0\n\rristretto> \x1b[K"
+            "taken                   12\nunexpected              0\nintid count      device\n\rristretto> \x1b[K"
         ),
         "{screen:?}"
     );
     let screen = session("irq -j\r");
     assert!(
-        screen.contains("{\"taken\":12,\"unexpected\":0}\n"),
+        screen.contains("{\"taken\":12,\"unexpected\":0,\"sources\":[]}\n"),
         "{screen:?}"
     );
 }
@@ -135,6 +135,14 @@ fn what_is_wrong_is_said() {
             "usage: link",
         ),
         ("reboot", "no PSCI"),
+        ("mdio scan", "this machine has no management bus"),
+        ("phy wan", "this machine has no management bus"),
+        ("switch dump", "this machine has no management bus"),
+        ("switch mib", "this machine has no management bus"),
+        ("neta regs", "this machine has no NETA"),
+        ("coalesce", "this machine has no management bus"),
+        ("loopback", "this machine has no management bus"),
+        ("peek 0", "this machine has no memory to look at"),
     ] {
         let screen = session(&format!("{line}\r"));
         assert!(screen.contains(expected), "{line}: {screen:?}");

@@ -80,12 +80,8 @@ impl Bench for Desk<'_> {
         irq::source(index)
     }
 
-    fn peek(&mut self, address: u64) -> Result<u32, Refusal> {
-        self.raw.peek(address)
-    }
-
-    fn poke(&mut self, address: u64, value: u32) -> Result<(), Refusal> {
-        self.raw.poke(address, value)
+    fn access(&mut self, address: u64, write: Option<u32>) -> Result<u32, Refusal> {
+        self.raw.access(address, write)
     }
 
     fn reboot(&mut self) {

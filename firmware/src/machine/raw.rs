@@ -21,8 +21,8 @@ pub(super) struct Raw {
 }
 
 impl Raw {
-    /// Makes sure that the address may be used, and is mapped if anything there can be.
-    fn reach(&mut self, address: u64, write: bool) -> Result<usize, Refusal> {
+    /// Reads a word, or writes it.
+    pub(super) fn access(&mut self, address: u64, write: Option<u32>) -> Result<u32, Refusal> {
         if !self.allowed {
             return Err(Refusal::Forbidden(
                 "refused: boot with unsafe=1 to allow it",
@@ -32,33 +32,23 @@ impl Raw {
             return Err(Refusal::Failed("not a multiple of 4"));
         }
         let image = Image::here();
-        if (image.start..image.end).contains(&address) {
-            return match write {
-                false => Ok(address as usize),
-                true => Err(Refusal::Forbidden("refused: the image's own memory")),
-            };
+        let ours = (image.start..image.end).contains(&address);
+        let mut memory = self.tree.memory().flatten();
+        let elsewhere = memory.any(|region| address.wrapping_sub(region.address) < region.size);
+        if ours && write.is_some() || elsewhere && !ours {
+            return Err(Refusal::Forbidden("refused: memory"));
         }
-        let within =
-            |region: hal::devicetree::Region| address.wrapping_sub(region.address) < region.size;
-        if self.tree.memory().flatten().any(within) {
-            return Err(Refusal::Forbidden("refused: memory that nobody has mapped"));
+        if !ours && self.mapper.map(address, 4, Kind::Device).is_err() {
+            return Err(Refusal::Forbidden("refused: this page cannot be mapped"));
         }
-        match self.mapper.map(address, 4, Kind::Device) {
-            Ok(()) => Ok(address as usize),
-            Err(_) => Err(Refusal::Forbidden("refused: this page cannot be mapped")),
-        }
-    }
-
-    pub(super) fn peek(&mut self, address: u64) -> Result<u32, Refusal> {
-        let at = self.reach(address, false)?;
-        // SAFETY: what is not the image's is a device's, and who asks has been told that it is unsafe.
-        unsafe { exceptions::load(at) }.map_err(|syndrome| Refusal::Abort(address, syndrome))
-    }
-
-    pub(super) fn poke(&mut self, address: u64, value: u32) -> Result<(), Refusal> {
-        let at = self.reach(address, true)?;
-        // SAFETY: as above, and it is not the image's.
-        unsafe { exceptions::store(at, value) }
-            .map_err(|syndrome| Refusal::Abort(address, syndrome))
+        // SAFETY: what is not the image's is a device's, which alone is written to; and who asks has been told that it is
+        // unsafe.
+        let result = unsafe {
+            match write {
+                None => exceptions::load(address as usize),
+                Some(value) => exceptions::store(address as usize, value).map(|()| value),
+            }
+        };
+        result.map_err(|syndrome| Refusal::Abort(address, syndrome))
     }
 }

@@ -46,7 +46,7 @@ fn a_command_is_answered_at_once_and_the_next_one_after_it() {
     let socket = ask(&mut world, "GET /api/v1/irq");
     let (code, took_us, heard) = answer(&mut world, socket, SECOND_US);
     assert!(
-        heard.ends_with("\r\n\r\n{\"taken\":1,\"unexpected\":2}\n"),
+        heard.ends_with("\r\n\r\n{\"taken\":1,\"unexpected\":2,\"sources\":[]}\n"),
         "{heard}"
     );
     assert!(code == "200" && took_us < 1000, "{took_us} us");

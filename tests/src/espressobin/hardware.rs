@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::board::{Board, Running, flipped};
 use super::services::echo_udp;
 use crate::check::{During, Failure, Result, ensure, fail};
+use crate::clients::curl;
 use crate::{Context, Needs, Test, Tier};
 
 /// The tests of this file.
@@ -73,7 +74,10 @@ fn counter(answer: &Value, key: &str, name: &str, column: &str) -> Result<u64> {
 }
 
 fn hardware(cx: &Context, doubts: &str) -> Result {
-    let mut board = Board::new(cx).doubts(doubts).append("unsafe=1").boot()?;
+    let mut board = Board::new(cx)
+        .doubts(doubts)
+        .append("unsafe=1 admin=s3cret")
+        .boot()?;
     board.leases(&[0, 1, 2])?;
     board.line("lan1: link up")?;
     let echo = board.services(0)?.echo_udp;
@@ -99,6 +103,7 @@ fn hardware(cx: &Context, doubts: &str) -> Result {
         outcome.and(traffic.during("echo beside the commands"))
     })?;
     counters(&mut board, echo)?;
+    over_http(board.services(0)?.http)?;
     memory(&mut board)?;
     loopback_of_the_mac(&mut board, echo)?;
     mistakes(&mut board)?;
@@ -235,7 +240,7 @@ fn loopback_of_a_phy(board: &mut Running) -> Result {
     let mark = board.mark();
     let on = ask(board, "loopback phy lan1 on")?;
     ensure!(on["held_phys"] == "3" && on["mac"] == false, "{on}");
-    board.line_from(mark, "loopback of the PHY of lan1: on")?;
+    board.line_from(mark, "loopback lan1: on")?;
     board.line_from(mark, "lan1: link down")?;
     // As long as it takes the supervision to look at all links several times.
     std::thread::sleep(std::time::Duration::from_secs(5));
@@ -274,6 +279,35 @@ fn counters(board: &mut Running, echo: std::net::SocketAddr) -> Result {
     Ok(())
 }
 
+/// The same commands for other people's client.
+fn over_http(http: std::net::SocketAddr) -> Result {
+    let url = |path: &str| format!("http://{http}/api/v1/{path}");
+    let json = |args: &[&str]| -> Result<Value> {
+        let body = curl(args).during(args[args.len() - 1])?;
+        serde_json::from_str(&body).map_err(|error| Failure::Failed(format!("{body}: {error}")))
+    };
+    let id = json(&[&url("mdio/read/phy:wan/2")])?;
+    ensure!(id["value"] == 0x141, "{id}");
+    let ports = json(&[&url("switch/ports")])?;
+    row(&ports["registers"], &[("port", "lan1"), ("register", "4")])?;
+    let bearer = ["-H", "Authorization: Bearer s3cret"];
+    let peeked = json(&[bearer[0], bearer[1], &url("peek/0xd0032c10")])?;
+    ensure!(number(&peeked["words"][0]["value"])? & 1 == 1, "{peeked}");
+    let set = json(&[bearer[0], bearer[1], "-X", "POST", &url("coalesce/4/60")])?;
+    ensure!(set["packets"] == 4 && set["time_us"] == 60, "{set}");
+    // Who may not, and what makes no sense.
+    for args in [
+        &[url("peek/0xd0032c10").as_str()][..],
+        &["-X", "POST", &url("coalesce/1/1")],
+        &[bearer[0], bearer[1], &url("mdio/write/1/0/0")],
+        &[&url("mdio/read/phy:wan/32")],
+        &[&url("switch/nonsense")],
+    ] {
+        ensure!(curl(args).is_err(), "{args:?} is answered");
+    }
+    Ok(())
+}
+
 fn memory(board: &mut Running) -> Result {
     let word = |answer: &Value| number(&answer["words"][0]["value"]);
     let regs = ask(board, "neta regs")?;
@@ -289,11 +323,7 @@ fn memory(board: &mut Running) -> Result {
     word(&strap)?;
     says(board, "peek 0xc0000000", "nothing answers at 0xc0000000")?;
     says(board, "poke 0xc0000000 1", "nothing answers at 0xc0000000")?;
-    says(
-        board,
-        "peek 0x4000000",
-        "refused: memory that nobody has mapped",
-    )?;
+    says(board, "peek 0x4000000", "refused: memory")?;
     says(board, "poke 0x1000 1", "refused: ")?;
     says(board, "peek 0xd0032c11", "not a multiple of 4")
 }
@@ -303,7 +333,7 @@ fn loopback_of_the_mac(board: &mut Running, echo: std::net::SocketAddr) -> Resul
     let mark = board.mark();
     let on = ask(board, "loopback mac on")?;
     ensure!(on["mac"] == true, "{on}");
-    board.line_from(mark, "loopback of the MAC: on")?;
+    board.line_from(mark, "loopback mac: on")?;
     ensure!(echo_udp(echo, 1).is_err(), "an echo in spite of loopback");
     let before = counter(&ask(board, "neta mib")?, "counter", "mib_rx_good", "value")?;
     // Our own requests for somebody's address come back.

@@ -28,11 +28,14 @@ fn shell(cx: &Context) -> Result {
     board.type_in("link wan\r")?;
     board.line("wan       up   1000 full")?;
     // Pasted, with the ends of lines of another system, an empty one, a mistake, and a command that does not exist.
-    board.type_in("lni\x08\x08ink -j lan0\r\n\r\nnonsense\r\nlink lan9\r\nsockets -j\r\n")?;
+    board.type_in(
+        "lni\x08\x08ink -j lan0\r\n\r\nnonsense\r\nlink lan9\r\npeek 0\r\nsockets -j\r\n",
+    )?;
     board.line("{\"links\":[{\"interface\":\"lan0\",\"link\":\"up\",\"mbps\":1000,")?;
     board.line("no such command; `help` lists them")?;
     board.line("no interface of that name; `link` lists them")?;
-    board.line("{\"services\":[")?;
+    board.line("refused: boot with unsafe=1 to allow it")?;
+    board.line("{\"sockets\":[")?;
 
     // Longer than the console's buffer, and nothing is lost.
     let mark = board.mark();

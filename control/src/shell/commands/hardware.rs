@@ -4,7 +4,7 @@ use super::{Access, Call, Command, Outcome, at_most_one};
 use crate::shell::hardware::{
     Hardware, PortName, errand, find_port, of, phy_loopback, with_switch,
 };
-use crate::shell::registers::{Bits, PHY, PHY_SHORT, PORT, Words, each};
+use crate::shell::registers::{Bits, PHY, PHY_FIRST, PORT, Words, each};
 use crate::shell::report::{Column, Report, Value};
 use crate::shell::{Progress, Refusal};
 use hal::net::mdio::{FLOATING, PhyAddr, RegAddr};
@@ -16,8 +16,8 @@ use hal::net::{Coalescing, MacText};
 pub static COMMANDS: &[Command] = &[
     Command {
         name: "mdio",
-        operands: "scan | read WHERE REGISTER [PAGE] | write WHERE REGISTER VALUE [PAGE]",
-        summary: "The management bus; WHERE is an address, phy:PORT or switch:DEVICE",
+        operands: "scan | read AT REGISTER [PAGE] | write AT REGISTER VALUE [PAGE]",
+        summary: "The management bus; AT is an address, phy:PORT or switch:DEVICE",
         access: Access::Read,
         run: mdio,
     },
@@ -79,17 +79,16 @@ const COUNTERS_LIMIT_US: u64 = 10_000_000;
 
 /// A number, decimal or with 0x, up to `max`.
 fn number(text: &str, max: u64) -> Option<u64> {
-    let value = match text.strip_prefix("0x") {
-        Some(digits) => u64::from_str_radix(digits, 16),
-        None => text.parse(),
+    let (digits, radix) = match text.strip_prefix("0x") {
+        Some(digits) => (digits, 16),
+        None => (text, 10),
     };
-    value
-        .ok()
-        .filter(|value| *value <= max && !text.contains('+'))
-}
-
-fn small(text: &str, max: u8) -> Option<u8> {
-    Some(number(text, max.into())? as u8)
+    let mut value = (!digits.is_empty()).then_some(0u64)?;
+    for digit in digits.chars() {
+        let digit = digit.to_digit(radix)?;
+        value = value.checked_mul(radix.into())?.checked_add(digit.into())?;
+    }
+    (value <= max).then_some(value)
 }
 
 /// A port with a PHY inside.
@@ -107,7 +106,7 @@ fn place(hardware: &dyn Hardware, text: &str) -> Result<Place, Refusal> {
         Some(addr) => (true, addr),
         None => (false, text),
     };
-    let addr = small(addr, 31).map(PhyAddr).ok_or(Refusal::Usage("mdio"))?;
+    let addr = PhyAddr(number(addr, 31).ok_or(Refusal::Usage("mdio"))? as u8);
     Ok(match switch {
         true => Place::Switch(addr),
         false => Place::Wire(addr),
@@ -116,33 +115,36 @@ fn place(hardware: &dyn Hardware, text: &str) -> Result<Place, Refusal> {
 
 fn mdio(call: &mut Call) -> Outcome {
     let usage = Refusal::Usage("mdio");
-    let (words, write) = match call.words {
+    // Behind the name: register, value, page; the last may be left out.
+    let (write, name, words, limits): (_, _, _, &[u64]) = match call.words {
         ["scan"] => return scan(call),
-        ["read", words @ ..] => (words, false),
-        ["write", words @ ..] => (words, true),
+        ["read", name, words @ ..] => (false, *name, words, &[31, 255]),
+        ["write", name, words @ ..] => (true, *name, words, &[31, 0xffff, 255]),
         _ => return Err(usage),
     };
-    let (name, reg, value, page) = match (write, words) {
-        (false, &[name, reg]) => (name, reg, "0", "0"),
-        (false, &[name, reg, page]) => (name, reg, "0", page),
-        (true, &[name, reg, value]) => (name, reg, value, "0"),
-        (true, &[name, reg, value, page]) => (name, reg, value, page),
-        _ => return Err(usage),
-    };
+    if words.len() > limits.len() || words.len() + 1 < limits.len() {
+        return Err(usage);
+    }
+    let mut numbers = [0; 3];
+    for ((value, word), limit) in numbers.iter_mut().zip(words).zip(limits) {
+        *value = number(word, *limit).ok_or(usage)? as u16;
+    }
+    if !write {
+        numbers = [numbers[0], 0, numbers[1]];
+    }
+    let [reg, value, page] = numbers;
+    let reg = RegAddr(reg as u8);
     if write {
         call.needs(Access::Change)?;
     }
     let place = place(of(call)?, name)?;
-    let reg = RegAddr(small(reg, 31).ok_or(usage)?);
-    let value = number(value, 0xffff).ok_or(usage)? as u16;
-    let page = small(page, 255).ok_or(usage)?;
     // The switch's own registers have none, and the register that selects it is on all.
     if page != 0 && (reg == PAGE || matches!(place, Place::Switch(_))) {
         return Err(usage);
     }
     let mut steps = |add: &mut dyn FnMut(Step)| {
         if page != 0 {
-            add(Step::Write(place, PAGE, page.into()));
+            add(Step::Write(place, PAGE, page));
         }
         match write {
             true => add(Step::Write(place, reg, value)),
@@ -203,8 +205,14 @@ fn phy(call: &mut Call) -> Outcome {
         None => None,
     };
     match port {
-        Some(port) => in_words(call, PortSet::of(port), PHY, Place::Phy),
-        None => in_words(call, PortSet::from_bits(0b1_1110), PHY_SHORT, Place::Phy),
+        Some(port) => in_words(call, PortSet::of(port), PHY, usize::MAX, Place::Phy),
+        None => in_words(
+            call,
+            PortSet::from_bits(0b1_1110),
+            PHY,
+            PHY_FIRST,
+            Place::Phy,
+        ),
     }
 }
 
@@ -212,17 +220,18 @@ fn port_device(port: PortIndex) -> Place {
     Place::Switch(PhyAddr(0x10 + port.get()))
 }
 
-/// Shows the registers of a table for each of the ports.
+/// Shows the first registers of a table for each of the ports.
 fn in_words(
     call: &mut Call,
     ports: PortSet,
     table: &str,
+    count: usize,
     place: fn(PortIndex) -> Place,
 ) -> Outcome {
     let mut steps = |add: &mut dyn FnMut(Step)| {
         for port in ports.iter() {
             let place = place(port);
-            each(table, &mut |register| {
+            each(table, count, &mut |register| {
                 let (mut number, mmd) = register.place();
                 if mmd != 0 {
                     // The window of IEEE 802.3 annex 22D: device, address; device as data, data.
@@ -255,7 +264,7 @@ fn in_words(
     call.report.table("registers", &columns, &mut |row| {
         let mut at = 0;
         for port in ports.iter() {
-            each(table, &mut |register| {
+            each(table, count, &mut |register| {
                 at += if register.place().1 != 0 { 4 } else { 1 };
                 let value = values.get(at - 1).copied().unwrap_or(FLOATING);
                 row(&[
@@ -279,7 +288,7 @@ fn run(call: &mut Call, request: Request, show: &mut dyn FnMut(&Answer, &mut Rep
 
 fn switch(call: &mut Call) -> Outcome {
     match *call.words {
-        ["ports"] => in_words(call, PortSet::ALL, PORT, port_device),
+        ["ports"] => in_words(call, PortSet::ALL, PORT, usize::MAX, port_device),
         ["atu"] => addresses(call, 0, 2),
         ["atu", fid] => {
             let fid = number(fid, 255).ok_or(Refusal::Usage("switch"))? as u16;
@@ -458,10 +467,8 @@ fn neta(call: &mut Call) -> Outcome {
                     ]);
                 });
             });
-            report.field(
-                "not_read",
-                Value::Text("MIB, discard and overrun counts, sent buffers: reading clears them, see `neta mib`; update registers: write-only"),
-            );
+            let clears = "counters, which reading clears; updates, which cannot be read";
+            report.field("not_read", Value::Text(clears));
         }
         "ring" => {
             let columns = [
@@ -476,21 +483,16 @@ fn neta(call: &mut Call) -> Outcome {
             let rings = hardware.mac_rings();
             report.table("rings", &columns, &mut |row| {
                 for ring in &rings {
-                    row(&[
-                        Value::Text(ring.direction),
-                        Value::Number(ring.size as u64),
-                        Value::Number(ring.in_flight as u64),
-                        Value::Number(ring.oldest as u64),
-                        Value::Number(ring.current.into()),
-                        Value::Number((ring.status & 0x3fff).into()),
-                        Value::Number((ring.status >> 16 & 0x3fff).into()),
-                    ]);
+                    let (low, high) = (ring.status & 0x3fff, ring.status >> 16 & 0x3fff);
+                    let places = [ring.size, ring.in_flight, ring.oldest];
+                    let [size, mac, oldest] = places.map(|places| Value::Number(places as u64));
+                    let [current, low, high] =
+                        [ring.current, low, high].map(|count| Value::Number(count.into()));
+                    let direction = Value::Text(ring.direction);
+                    row(&[direction, size, mac, oldest, current, low, high]);
                 }
             });
-            report.field(
-                "status",
-                Value::Text("rx: occupied, free; tx: pending, sent"),
-            );
+            report.field("status", Value::Text("rx occupied, free; tx pending, sent"));
         }
         "mib" => {
             let columns = [Column("counter", 28), Column("value", 0)];
@@ -531,53 +533,39 @@ fn coalesce(call: &mut Call) -> Outcome {
     Ok(Progress::Done)
 }
 
-fn on_or_off(text: &str) -> Result<bool, Refusal> {
-    match text {
-        "on" => Ok(true),
-        "off" => Ok(false),
-        _ => Err(Refusal::Usage("loopback")),
-    }
-}
-
 fn loopback(call: &mut Call) -> Outcome {
-    match *call.words {
-        [] => {}
-        ["mac", to] => {
-            let on = on_or_off(to)?;
-            call.needs(Access::Change)?;
-            let hardware = of(call)?;
-            if hardware.mac_loopback() != on {
-                log::warn!("loopback of the MAC: {to}");
-            }
-            hardware.set_mac_loopback(on);
+    let words = call.words;
+    if let [what @ .., to] = words {
+        call.needs(Access::Change)?;
+        let on = *to == "on";
+        if !on && *to != "off" {
+            return Err(Refusal::Usage("loopback"));
         }
-        ["phy", name, to] => {
-            let on = on_or_off(to)?;
-            call.needs(Access::Change)?;
-            let hardware = with_switch(call)?;
-            let port = phy_port(hardware, name)?;
-            if hardware.port_name(port).is_none() {
-                return Err(Refusal::Absent("socket at that port"));
+        match *what {
+            ["mac"] => of(call)?.set_mac_loopback(on),
+            ["phy", name] => {
+                let hardware = with_switch(call)?;
+                let port = phy_port(hardware, name)?;
+                if hardware.port_name(port).is_none() {
+                    return Err(Refusal::Absent("socket at that port"));
+                }
+                let mut steps = |add: &mut dyn FnMut(Step)| match on {
+                    true => phy_loopback(port).into_iter().for_each(add),
+                    false => add(Step::Release(port)),
+                };
+                if let Some(at_us) = errand(call, Request::Steps(&mut steps), &mut |_, _| ())? {
+                    return Ok(Progress::Wait(at_us));
+                }
             }
-            let loopback = phy_loopback(port);
-            let steps = if on {
-                &loopback[..]
-            } else {
-                &[Step::Release(port)]
-            };
-            let mut steps = |add: &mut dyn FnMut(Step)| steps.iter().for_each(|step| add(*step));
-            match errand(call, Request::Steps(&mut steps), &mut |_, _| ())? {
-                None => log::warn!("loopback of the PHY of {}: {to}", PortName(of(call)?, port)),
-                Some(at_us) => return Ok(Progress::Wait(at_us)),
-            }
+            _ => return Err(Refusal::Usage("loopback")),
         }
-        _ => return Err(Refusal::Usage("loopback")),
+        log::warn!("loopback {}: {to}", what[what.len() - 1]);
     }
     let hardware = of(call)?;
     let (mac, held) = (hardware.mac_loopback(), hardware.held());
     call.report.field("mac", Value::Flag(mac));
-    call.report
-        .field("held_phys", Value::Shown(&Bits(held.bits())));
+    let held = Bits(held.bits());
+    call.report.field("held_phys", Value::Shown(&held));
     Ok(Progress::Done)
 }
 
@@ -597,7 +585,7 @@ fn peek(call: &mut Call) -> Outcome {
     call.report.table("words", &columns, &mut |row| {
         for index in 0..count {
             let at = address.wrapping_add(4 * index);
-            match bench.peek(at) {
+            match bench.access(at, None) {
                 Ok(value) => row(&[Value::Hex(at, 8), Value::Hex(value.into(), 8)]),
                 Err(refusal) => {
                     result = Err(refusal);
@@ -616,8 +604,11 @@ fn poke(call: &mut Call) -> Outcome {
     };
     let address = number(address, u64::MAX).ok_or(usage)?;
     let value = number(value, u32::MAX.into()).ok_or(usage)?;
-    call.bench.poke(address, value as u32)?;
+    call.bench.access(address, Some(value as u32))?;
     call.report.field("address", Value::Hex(address, 8));
     call.report.field("value", Value::Hex(value, 8));
     Ok(Progress::Done)
 }
+
+#[cfg(test)]
+mod tests;

@@ -189,17 +189,14 @@ impl<W: Registers> Switch<Smi<W>> {
         match work {
             Work::Steps => {
                 let (mut done, mut paged) = (0, None);
-                while let Some(step) = mailbox.step(done) {
+                // Whatever became of the others, page 0 comes back.
+                let leave = |port| Step::Write(Place::Phy(port), PAGE, 0);
+                while let Some(step) = mailbox.step(done).or(paged.map(leave)) {
                     let value = self.do_step(step, &mut paged, mailbox).await;
-                    done = mailbox.note_value(value);
+                    done = mailbox.note_value(done, value);
                 }
                 // Who writes to the registers around the PHYs may have left something under way.
                 self.phy_bus_is_idle = false;
-                if let Some(port) = paged {
-                    // The errand's error says it if this fails, too; so does the supervision's next look.
-                    let mut phys = Phys::new(&mut self.regs, &mut self.phy_bus_is_idle);
-                    let _ = phys.write(phy_addr(port), PAGE, 0).await;
-                }
             }
             Work::Addresses(from, to) => {
                 let error = self.list_addresses(from, to, mailbox).await.err();
@@ -239,31 +236,42 @@ impl<W: Registers> Switch<Smi<W>> {
         Ok(())
     }
 
-    /// `paged` is the PHY whose page is not 0.
+    /// `paged` is the PHY whose page is not 0. Not for long: whatever comes of it, page 0 counts as selected then.
     async fn do_step(
         &mut self,
         step: Step,
         paged: &mut Option<PortIndex>,
         mailbox: &Mailbox,
     ) -> Result<u16, Error> {
-        match step {
+        let mut value = 0;
+        // What it means for a link.
+        let (port, news) = match step {
             Step::Read(Place::Wire(device), reg) => {
-                match self.regs.wire().read(device, reg).await {
+                return match self.regs.wire().read(device, reg).await {
                     Err(Error::Mdio(mdio::Error::NoAnswer)) => Ok(FLOATING),
                     result => result,
-                }
+                };
             }
-            Step::Read(Place::Switch(device), reg) => self.regs.read(device, reg).await,
+            Step::Read(Place::Switch(device), reg) => return self.regs.read(device, reg).await,
             Step::Read(Place::Phy(port), reg) => {
                 let mut phys = Phys::new(&mut self.regs, &mut self.phy_bus_is_idle);
-                let value = phys.read(phy_addr(port), reg).await?;
-                if *paged != Some(port) {
-                    self.note_read(port, reg, value, mailbox).await?;
+                value = phys.read(phy_addr(port), reg).await?;
+                if *paged == Some(port) {
+                    return Ok(value);
                 }
-                Ok(value)
+                // What was read is gone for the supervision.
+                let phy = self.phys[port.index()].as_mut();
+                let event = match reg {
+                    STATUS => phy.and_then(|phy| phy.see(value)),
+                    _ => None,
+                };
+                if reg == INTERRUPTS {
+                    self.unsettled = self.unsettled.with(port);
+                }
+                (port, Ok(event))
             }
             Step::Write(place, reg, value) => {
-                match place {
+                let result = match place {
                     Place::Wire(device) => self.regs.wire().write(device, reg, value).await,
                     Place::Switch(device) => self.regs.write(device, reg, value).await,
                     Place::Phy(port) => {
@@ -273,18 +281,17 @@ impl<W: Registers> Switch<Smi<W>> {
                         let mut phys = Phys::new(&mut self.regs, &mut self.phy_bus_is_idle);
                         phys.write(phy_addr(port), reg, value).await
                     }
-                }?;
-                Ok(0)
+                };
+                return result.map(|()| 0);
             }
             Step::Sleep { us } => {
                 self.regs.sleep_us(us.into()).await;
-                Ok(0)
+                return Ok(0);
             }
             Step::Hold(port) => {
                 mailbox.set_held(mailbox.held().with(port));
                 let up = self.phys[port.index()].as_mut().and_then(Phy::let_go);
-                let event = up.map(|_| phy::Event::Down);
-                self.note_link(port, Ok(event), mailbox).await.map(|()| 0)
+                (port, Ok(up.map(|_| phy::Event::Down)))
             }
             Step::Release(port) => {
                 mailbox.set_held(mailbox.held().without(port));
@@ -292,32 +299,11 @@ impl<W: Registers> Switch<Smi<W>> {
                     return Ok(0);
                 };
                 let mut phys = Phys::new(&mut self.regs, &mut self.phy_bus_is_idle);
-                let result = phy.bring_up(&mut phys).await.map(|()| None);
-                self.note_link(port, result, mailbox).await.map(|()| 0)
+                (port, phy.bring_up(&mut phys).await.map(|()| None))
             }
-        }
-    }
-
-    /// What was read is gone for the supervision: hands it over.
-    async fn note_read(
-        &mut self,
-        port: PortIndex,
-        reg: RegAddr,
-        value: u16,
-        mailbox: &Mailbox,
-    ) -> Result<(), Error> {
-        let Some(phy) = &mut self.phys[port.index()] else {
-            return Ok(());
         };
-        match reg {
-            STATUS => {
-                let event = phy.see(value);
-                self.note_link(port, Ok(event), mailbox).await?;
-            }
-            INTERRUPTS => self.unsettled = self.unsettled.with(port),
-            _ => {}
-        }
-        Ok(())
+        self.note_link(port, news, mailbox).await?;
+        Ok(value)
     }
 }
 
@@ -378,20 +364,19 @@ impl Mailbox {
         self.errand.borrow().steps.get(index).copied()
     }
 
-    /// Returns the number of the next step.
-    fn note_value(&self, value: Result<u16, Error>) -> usize {
+    /// Notes what came of step `done`, unless it failed before. Returns the number of the next one.
+    fn note_value(&self, done: usize, value: Result<u16, Error>) -> usize {
         let answer = &mut self.errand.borrow_mut().answer;
         match value {
-            Ok(value) => {
-                // As many values as steps: there is room.
-                let _ = answer.values.push(value);
-                answer.values.len()
-            }
+            // As many values as steps: there is room.
+            Ok(value) if done < MAX_STEPS => _ = answer.values.push(value),
+            Ok(_) => {}
             Err(error) => {
-                answer.error = Some(error);
-                MAX_STEPS
+                answer.error.get_or_insert(error);
+                return MAX_STEPS;
             }
         }
+        done + 1
     }
 
     fn end_errand(&self, at_us: u64) {

@@ -700,8 +700,7 @@ impl<B: Bus, D: Dma, const RX: usize, const TX: usize> Neta<B, D, RX, TX> {
         MAC_CONTROL_1.modify(&mut self.bus, MacControl1::LOOPBACK.val(on.into()));
     }
 
-    /// Shows what the registers hold by name and offset, but for those that a read changes: counters, and what the
-    /// descriptor counts are given back by. Of the queues, the one in use.
+    /// Shows what the registers that tell most hold, by name and offset; none that a read changes.
     pub fn registers(&mut self, show: &mut dyn FnMut(&'static str, u32, u32)) {
         for (name, offset) in NAMES.split_ascii_whitespace().zip(OFFSETS) {
             let offset = (*offset).into();

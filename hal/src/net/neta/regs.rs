@@ -260,7 +260,8 @@ pub const TXQ_TOKEN_SIZE: Regs<(), Rw, QUEUES> = Regs::at(0x3e40);
 /// A table of registers by name: all names in one text, because a pointer to each would be as long as the name.
 macro_rules! named {
     ($($name:literal $register:expr,)*) => {
-        /// Names of registers that a read does not change, a word each; of the queues, the one in use.
+        /// Names of those registers that tell most, and that a read does not change, a word each; of the queues, the
+        /// one in use.
         pub const NAMES: &str = concat!($($name, " "),*);
         /// Their offsets.
         pub const OFFSETS: &[u16] = &[$($register.offset() as u16),*];
@@ -275,35 +276,24 @@ named! {
     "rxq_status" RXQ_STATUS.nth(super::QUEUE),
     "rxq_current" RXQ_CURRENT.nth(super::QUEUE),
     "rx_dma_reset" RX_DMA_RESET,
-    "mbus_retry" MBUS_RETRY,
     "unit_cause" UNIT_CAUSE,
     "unit_mask" UNIT_MASK,
     "error_address" ERROR_ADDRESS,
     "unit_control" UNIT_CONTROL,
-    "window_base_0" WINDOW_BASE.nth(super::QUEUE),
-    "window_size_0" WINDOW_SIZE.nth(super::QUEUE),
     "window_disable" WINDOW_DISABLE,
-    "window_protect" WINDOW_PROTECT,
     "port_config" PORT_CONFIG,
     "port_config_extend" PORT_CONFIG_EXTEND,
     "mac_low" MAC_LOW,
     "mac_high" MAC_HIGH,
     "sdma_config" SDMA_CONFIG,
-    "vlan_queue" VLAN_QUEUE,
     "port_status" PORT_STATUS,
     "txq_command" TXQ_COMMAND,
     "marvell_header" MARVELL_HEADER,
     "rx_minimum" RX_MINIMUM,
-    "ether_type_priority" ETHER_TYPE_PRIORITY,
-    "txq_command_1" TXQ_COMMAND_1,
-    "clock_divider" CLOCK_DIVIDER,
     "acceleration" ACCELERATION,
-    "cpu_map_0" CPU_MAP.nth(super::QUEUE),
     "rxq_time" RXQ_TIME.nth(super::QUEUE),
     "queue_cause" QUEUE_CAUSE,
     "queue_mask" QUEUE_MASK,
-    "packet_cause" PACKET_CAUSE,
-    "packet_mask" PACKET_MASK,
     "misc_cause" MISC_CAUSE,
     "misc_mask" MISC_MASK,
     "irq_enable" IRQ_ENABLE,
@@ -313,7 +303,6 @@ named! {
     "mac_control_2" MAC_CONTROL_2,
     "autonegotiation" AUTONEG,
     "mac_status" MAC_STATUS,
-    "mac_control_4" MAC_CONTROL_4,
     "unicast_0" UNICAST.nth(super::QUEUE),
     "txq_base" TXQ_BASE.nth(super::QUEUE),
     "txq_size" TXQ_SIZE.nth(super::QUEUE),
@@ -321,6 +310,5 @@ named! {
     "txq_current" TXQ_CURRENT.nth(super::QUEUE),
     "tx_dma_reset" TX_DMA_RESET,
     "tx_mtu" TX_MTU,
-    "tx_token_size" TX_TOKEN_SIZE,
     "txq_token_size" TXQ_TOKEN_SIZE.nth(super::QUEUE),
 }

@@ -103,6 +103,8 @@ pub struct Neta {
     tx_dma_reset: bool,
     link_was_up: bool,
     sent: VecDeque<WireFrame>,
+    /// What was sent in loopback, and comes in next.
+    looped: VecDeque<WireFrame>,
     /// Send at wire speed in virtual time instead of at once.
     pub wire_pace: bool,
     /// Hold received frames back until a descriptor is free, as flow control would.
@@ -160,6 +162,7 @@ impl Neta {
             tx_dma_reset: false,
             link_was_up: false,
             sent: VecDeque::new(),
+            looped: VecDeque::new(),
             wire_pace: false,
             rx_backlog_limit: 0,
             backlog: VecDeque::new(),
@@ -515,8 +518,8 @@ impl Neta {
             }
         }
         self.run_tx(env, dma);
-        if self.loops_back() {
-            self.loop_back(env, dma);
+        while let Some(frame) = self.looped.pop_front() {
+            let _ = self.deliver(env, dma, &frame);
         }
         if !self.backlog.is_empty() {
             self.run_backlog(env, dma);

@@ -174,17 +174,6 @@ impl Neta {
         self.reg(MAC_CONTROL_1) & 1 << 5 != 0
     }
 
-    /// What was sent comes in.
-    pub(super) fn loop_back(&mut self, env: &mut Env, dma: &mut dyn Dma) {
-        let sent = std::mem::take(&mut self.sent);
-        for frame in &sent {
-            let _ = self.deliver(env, dma, frame);
-        }
-        if env.doubts.is(&open::LOOPBACK_WIRE, "sent") {
-            self.sent = sent;
-        }
-    }
-
     pub(super) fn run_backlog(&mut self, env: &mut Env, dma: &mut dyn Dma) {
         while self
             .backlog

@@ -277,7 +277,14 @@ impl Neta {
             self.wire_busy_until =
                 env.now.max(self.wire_busy_until) + bits * 1000 / u64::from(link.mbps);
         }
-        self.sent.push_back(WireFrame { data, bad_fcs });
+        let frame = WireFrame { data, bad_fcs };
+        if self.loops_back() {
+            self.looped.push_back(frame.clone());
+            if env.doubts.is(&open::LOOPBACK_WIRE, "silent") {
+                return;
+            }
+        }
+        self.sent.push_back(frame);
     }
 
     /// IPv4 header and L4 checksums as the first command word asks.
