@@ -253,7 +253,9 @@ impl Lab {
         let reply = match ticket {
             0 => Reply::Lost,
             ticket => hardware.answer(ticket, &mut |answer| {
-                let values = &answer.values;
+                // What stands behind has no step of ours.
+                let steps = self.steps.borrow().len() * times;
+                let values = &answer.values[..steps.min(answer.values.len())];
                 let first = values.first().copied().unwrap_or(0);
                 let others = || values.iter().filter(|value| **value != first);
                 self.reads.set(Reads {
