@@ -26,6 +26,7 @@
 #include "hw/qdev-properties.h"
 #include "hw/sd/sd.h"
 #include "hw/sd/sdhci.h"
+#include "hw/sd/sdhci-internal.h"
 #include "hw/sysbus.h"
 #include "migration/vmstate.h"
 #include "net/net.h"
@@ -59,6 +60,10 @@
 #define TYPE_ESPRESSOBIN_SOCKET "espressobin-socket"
 OBJECT_DECLARE_SIMPLE_TYPE(EspressobinSocket, ESPRESSOBIN_SOCKET)
 
+/* QEMU's SD host, with what it lacks. */
+#define TYPE_ESPRESSOBIN_SDHCI "espressobin-sdhci"
+OBJECT_DECLARE_SIMPLE_TYPE(EspressobinSdhci, ESPRESSOBIN_SDHCI)
+
 #define TYPE_ESPRESSOBIN_MACHINE MACHINE_TYPE_NAME("espressobin")
 OBJECT_DECLARE_SIMPLE_TYPE(EspressobinMachine, ESPRESSOBIN_MACHINE)
 
@@ -68,6 +73,12 @@ struct EspressobinSocket {
     NICConf conf;
     EspressobinMachine *board;
     uint32_t index;
+};
+
+struct EspressobinSdhci {
+    SDHCIState parent;
+    MemoryRegionOps ops;
+    const MemoryRegionOps *theirs;
 };
 
 struct EspressobinMachine {
@@ -82,7 +93,7 @@ struct EspressobinMachine {
     qemu_irq line[MAX_LINES];
     uint32_t levels;
     uint64_t due; /* of the timer; all ones while it is off */
-    bool syncing, sync_again, stopped;
+    bool syncing, sync_again, stopped, console_full;
     struct arm_boot_info boot;
     uint8_t frame[FRAME_MAX];
     /* options */
@@ -129,6 +140,11 @@ static void espressobin_sync(EspressobinMachine *s)
     } while (s->sync_again || espressobin_lines(s->model) != s->levels);
     s->syncing = false;
 
+    if (s->console_full && espressobin_console_room(s->model)) {
+        /* Nobody asks again by himself while nothing else happens. */
+        s->console_full = false;
+        qemu_chr_fe_accept_input(&s->console);
+    }
     while (espressobin_take_guest_error(s->model, message, sizeof(message))) {
         qemu_log_mask(LOG_GUEST_ERROR, "espressobin: %s\n", message);
     }
@@ -294,8 +310,10 @@ static void socket_class_init(ObjectClass *klass, void *data)
 static int console_can_receive(void *opaque)
 {
     EspressobinMachine *s = opaque;
+    uint32_t room = espressobin_console_room(s->model);
 
-    return espressobin_console_room(s->model);
+    s->console_full = room == 0;
+    return room;
 }
 
 static void console_receive(void *opaque, const uint8_t *data, int len)
@@ -360,13 +378,44 @@ static void create_gic(EspressobinMachine *s)
     }
 }
 
+/*
+ * At an SDMA buffer boundary the host waits until the driver writes the next address, and goes on then (SD Host Controller
+ * Simplified Specification 3.00, 2.2.1). Since 8be45cc94783 QEMU ignores that write while Present State says that a
+ * transfer is active, which it does at a boundary, too: the transfer never ends. SDMA runs to the next boundary or its end
+ * within one access, and from that no other access to this device can come, so that at a write it is always waiting.
+ */
+static void sdhci_host_write(void *opaque, hwaddr offset, uint64_t value, unsigned size)
+{
+    EspressobinSdhci *s = opaque;
+    SDHCIState *host = &s->parent;
+
+    if ((offset & ~3) == SDHC_SYSAD && host->blkcnt && (host->trnmod & SDHC_TRNS_DMA) &&
+        SDHC_DMA_TYPE(host->hostctl1) == SDHC_CTRL_SDMA) {
+        /* Set again by what the write starts. */
+        host->prnsts &= ~(SDHC_DOING_READ | SDHC_DOING_WRITE);
+    }
+    s->theirs->write(opaque, offset, value, size);
+}
+
+static void sdhci_host_instance_init(Object *obj)
+{
+    EspressobinSdhci *s = ESPRESSOBIN_SDHCI(obj);
+
+    s->theirs = s->parent.io_ops;
+    s->ops = *s->theirs;
+    s->ops.write = sdhci_host_write;
+    s->parent.io_ops = &s->ops;
+}
+
 static void create_sdhci(EspressobinMachine *s, hwaddr base, int spi, DriveInfo *drive)
 {
-    DeviceState *host = qdev_new(TYPE_SYSBUS_SDHCI);
+    DeviceState *host = qdev_new(TYPE_ESPRESSOBIN_SDHCI);
     SysBusDevice *bus = SYS_BUS_DEVICE(host);
 
     qdev_prop_set_uint8(host, "sd-spec-version", 3);
     qdev_prop_set_uint64(host, "capareg", 0x057834b4);
+    /* As every tree of the board says of the slot. */
+    qdev_prop_set_bit(host, "wp-inverted", base == SD_BASE);
     sysbus_realize_and_unref(bus, &error_fatal);
     sysbus_mmio_map_overlap(bus, 0, base, 1);
     sysbus_connect_irq(bus, 0, qdev_get_gpio_in(s->gic, spi));
@@ -656,6 +705,12 @@ static const TypeInfo espressobin_types[] = {
         .parent = TYPE_DEVICE,
         .instance_size = sizeof(EspressobinSocket),
         .class_init = socket_class_init,
+    },
+    {
+        .name = TYPE_ESPRESSOBIN_SDHCI,
+        .parent = TYPE_SYSBUS_SDHCI,
+        .instance_size = sizeof(EspressobinSdhci),
+        .instance_init = sdhci_host_instance_init,
     },
     {
         .name = TYPE_ESPRESSOBIN_MACHINE,

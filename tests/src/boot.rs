@@ -1,5 +1,7 @@
 //! Booting: memory sizes, load addresses, entry levels, processors, and devicetrees that are not what QEMU makes.
 
+use std::path::PathBuf;
+
 use crate::check::{During, Random, Result, ensure, fail, wait};
 use crate::clients::{curl, get};
 use crate::dt::Node;
@@ -51,6 +53,9 @@ pub const TESTS: &[Test] = &[
     test("boot-misaligned-parks", Tier::Quick, misaligned),
     test("boot-without-tree-parks", Tier::Quick, without_tree),
     test("boot-bad-header-parks", Tier::Quick, bad_header),
+    test("boot-damaged-image-parks", Tier::Quick, damaged_image),
+    test("boot-bad-block-parks", Tier::Ci, bad_block),
+    test("boot-unpacked", Tier::Quick, unpacked),
     test("boot-without-chosen", Tier::Quick, without_chosen),
     test("boot-without-rng-seed-warns", Tier::Quick, without_seed),
     test("boot-not-dma-coherent", Tier::Quick, not_coherent),
@@ -85,6 +90,7 @@ const PARKED: u64 = 0x5253_544f_0000_0000;
 const PARK_LOAD_ADDRESS: u64 = 1;
 const PARK_NO_TREE: u64 = 2;
 const PARK_BAD_TREE: u64 = 3;
+const PARK_UNPACK: u64 = 8;
 
 /// Boots, gets an address and answers HTTP to a client that is not ours.
 fn serves(machine: Machine) -> Result {
@@ -171,16 +177,19 @@ fn parked(cx: &Context, machine: Machine, image_at: u64, reason: u64) -> Result 
     Ok(())
 }
 
+/// A little-endian number in a file; zero behind its end.
+fn number(file: &[u8], at: u64, len: usize) -> u64 {
+    let bytes = file.get(at as usize..at as usize + len).unwrap_or_default();
+    bytes
+        .iter()
+        .rev()
+        .fold(0, |sum, byte| sum << 8 | u64::from(*byte))
+}
+
 /// The address of a symbol, from the start of the image.
 fn symbol(cx: &Context, name: &str) -> Result<u64> {
     let elf = std::fs::read(&cx.elf).during(cx.elf.display())?;
-    let number = |at: u64, len: usize| -> u64 {
-        let bytes = elf.get(at as usize..at as usize + len).unwrap_or_default();
-        bytes
-            .iter()
-            .rev()
-            .fold(0, |sum, byte| sum << 8 | u64::from(*byte))
-    };
+    let number = |at: u64, len: usize| number(&elf, at, len);
     // Spec: System V ABI, ELF-64. Section headers: offset at 0x28, size at 0x3a, count at 0x3c.
     let section = |index: u64| number(0x28, 8) + index * number(0x3a, 2);
     let symbols = (0..number(0x3c, 2))
@@ -235,6 +244,90 @@ fn bad_header(cx: &Context) -> Result {
         }
     }
     Ok(())
+}
+
+// Of the header, behind what every arm64 image has: docs/decisions/0019-packed-image.md.
+const PACKED_BYTES: usize = 64;
+const PACKED_CRC: usize = 72;
+const PACKED_AT: u64 = 80;
+
+/// Writes an image that is to be booted in place of ours.
+fn written(cx: &Context, image: &[u8]) -> Result<PathBuf> {
+    let file = cx.out.join(format!("{}.image", cx.name));
+    std::fs::write(&file, image)?;
+    Ok(file)
+}
+
+/// Downloads that were cut short or went wrong, on their way behind the boot code.
+fn damaged_image(cx: &Context) -> Result {
+    let sound = std::fs::read(&cx.image)?;
+    let start = number(&sound, PACKED_AT, 8) as usize;
+    let mut random = Random::new(1);
+    let mut damaged: Vec<(String, Vec<u8>)> = Vec::new();
+    for len in [start, start + 1, sound.len() / 2, sound.len() - 40] {
+        damaged.push((format!("{len} bytes"), sound[..len].to_vec()));
+    }
+    let mut places = vec![PACKED_BYTES, PACKED_BYTES + 7, PACKED_CRC, start];
+    places.extend((0..4).map(|_| start + random.below(sound.len() - start)));
+    for at in places {
+        let mut image = sound.clone();
+        image[at] ^= 0x40;
+        damaged.push((format!("byte {at:#x}"), image));
+    }
+    // A sector of the card in place of its neighbour.
+    let mut image = sound.clone();
+    image.copy_within(0x8000..0x8200, 0x8200);
+    damaged.push(("a sector twice".to_owned(), image));
+    for (what, image) in damaged {
+        let machine = Machine::new(cx).image(written(cx, &image)?);
+        parked(cx, machine, IMAGE_AT, PARK_UNPACK).during(what)?;
+    }
+    let el2 = Machine::new(cx)
+        .el2()
+        .image(cx.out.join(format!("{}.image", cx.name)));
+    parked(cx, el2, IMAGE_AT, PARK_UNPACK).during("at EL2")
+}
+
+/// A block that arrived as it was packed, but is none that fills its place.
+fn bad_block(cx: &Context) -> Result {
+    let sound = std::fs::read(&cx.image)?;
+    let start = number(&sound, PACKED_AT, 8) as usize;
+    let long = [[0xff].repeat(3000), vec![0]].concat();
+    let long_match = [b"\x1fa\x01\0".to_vec(), [0xff].repeat(3000), vec![0]].concat();
+    for (what, mut block) in [
+        ("a match from nowhere", vec![0; 32]),
+        ("a long one", b"\x0f\0\0\x20".to_vec()),
+        ("too many literals", long),
+        ("too long a match", long_match),
+    ] {
+        block.resize(block.len().next_multiple_of(32), 0);
+        let mut image = sound[..start].to_vec();
+        image[PACKED_BYTES..][..8].copy_from_slice(&(block.len() as u64).to_le_bytes());
+        image[PACKED_CRC..][..4].copy_from_slice(&crate::sdcard::crc32(&block).to_le_bytes());
+        image.extend(block);
+        let machine = Machine::new(cx).image(written(cx, &image)?);
+        parked(cx, machine, IMAGE_AT, PARK_UNPACK).during(what)?;
+    }
+    Ok(())
+}
+
+/// What the linker made boots as well, laid out in memory as a debugger does it: nothing is packed.
+fn unpacked(cx: &Context) -> Result {
+    let elf = std::fs::read(&cx.elf).during(cx.elf.display())?;
+    let mut image = Vec::new();
+    // Spec: System V ABI, ELF-64. Program headers: offset at 0x20, size at 0x36, count at 0x38.
+    for index in 0..number(&elf, 0x38, 2) {
+        let header = number(&elf, 0x20, 8) + index * number(&elf, 0x36, 2);
+        let [offset, address, bytes] =
+            [0x08, 0x10, 0x20].map(|at| number(&elf, header + at, 8) as usize);
+        const PT_LOAD: u64 = 1;
+        if number(&elf, header, 4) == PT_LOAD && bytes > 0 {
+            image.resize(image.len().max(address + bytes), 0);
+            image[address..address + bytes].copy_from_slice(&elf[offset..offset + bytes]);
+        }
+    }
+    ensure!(number(&image, PACKED_BYTES as u64, 8) == 0, "it is packed");
+    serves(Machine::new(cx).image(written(cx, &image)?))
 }
 
 /// The report where the tree puts a device at an address where there is none: the read itself is the exception.

@@ -108,6 +108,7 @@ enum Handover {
 pub struct Machine<'c> {
     context: &'c Context,
     id: usize,
+    image: PathBuf,
     memory: String,
     el2: bool,
     cpu: &'static str,
@@ -128,6 +129,7 @@ impl<'c> Machine<'c> {
         Self {
             context,
             id: 0,
+            image: context.image.clone(),
             memory: "128M".into(),
             el2: false,
             cpu: "cortex-a53",
@@ -292,6 +294,12 @@ impl<'c> Machine<'c> {
         self
     }
 
+    /// Boots this file in place of the image.
+    pub fn image(mut self, file: PathBuf) -> Self {
+        self.image = file;
+        self
+    }
+
     /// Where the image goes, and where our boot loader and the devicetree go.
     pub fn load_at(mut self, image: u64, loader: u64) -> Self {
         (self.image_at, self.loader_at) = (image, loader);
@@ -376,7 +384,7 @@ impl<'c> Machine<'c> {
         args.push(format!("unix:{},server=on,wait=off", socket.display()));
         match &self.handover {
             Handover::Kernel => {
-                args.extend(["-kernel".into(), self.context.image.display().to_string()]);
+                args.extend(["-kernel".into(), self.image.display().to_string()]);
                 if !self.append.is_empty() {
                     args.extend(["-append".into(), self.append.clone()]);
                 }
@@ -438,7 +446,7 @@ impl<'c> Machine<'c> {
         code.extend(x0.to_le_bytes());
         code.extend(self.image_at.to_le_bytes());
         let mut args = self.loaded("loader.bin", &code, self.loader_at)?;
-        args.extend(load(&self.context.image, self.image_at));
+        args.extend(load(&self.image, self.image_at));
         args.push("-device".into());
         args.push(format!("loader,addr={:#x},cpu-num=0", self.loader_at));
         Ok(args)

@@ -3,8 +3,9 @@
 //! `scripted` runs the board by a script in virtual time, without a network of this machine, a run in a tenth of a second:
 //! the same script gives the same trace. `faults` shows that each misbehaviour takes effect, asked for on the command line
 //! and at run time; `states` how the board is found, `options` what it
-//! refuses to be told.
+//! refuses to be told, `console` what is typed.
 
+mod console;
 mod faults;
 mod options;
 mod scripted;
@@ -18,4 +19,5 @@ pub const TESTS: &[&[Test]] = &[
     faults::TESTS,
     states::TESTS,
     options::TESTS,
+    console::TESTS,
 ];

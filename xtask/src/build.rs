@@ -22,15 +22,16 @@ pub const COMMAND: Command = Command {
     takes_rest: false,
     options: &[Opt::switch("--quiet", "say nothing about a sound image")],
     details: "\
-out/Image is what boots: a raw arm64 Image, the same for every machine. out/ristretto.elf is the
-same with symbols and debug information, for gdb and addr2line. The image is checked on the way:
-its header, its permissions, and that no code in it trips errata 843419 or 835769 of the CPU.",
+out/Image is what boots: an arm64 Image, the same for every machine, packed; it unpacks itself.
+out/ristretto.elf is the same with symbols and debug information, for gdb and addr2line, and not
+packed. The image is checked on the way: its header, its permissions, that it unpacks to what was
+packed, and that no code in it trips errata 843419 or 835769 of the CPU.",
     run,
 };
 
 /// A finished image.
 pub struct Built {
-    /// The raw image.
+    /// The image, packed.
     pub image: PathBuf,
     /// The ELF file it was made from.
     pub elf: PathBuf,
@@ -102,21 +103,22 @@ fn image() -> Result<Built> {
     let unusable = |complaint| Error::Failure(format!("{}: {complaint}", linked.display()));
     let elf = Elf::parse(&file).map_err(unusable)?;
     let raw = image::from_elf(&elf, &file).map_err(unusable)?;
+    let packed = image::pack(&raw).map_err(unusable)?;
 
     let out = workspace::out_dir()?;
     let (image_path, elf_path) = (out.join("Image"), out.join("ristretto.elf"));
     workspace::write_whole(&elf_path, &file)?;
-    workspace::write_whole(&image_path, &raw)?;
+    workspace::write_whole(&image_path, &packed)?;
     Ok(Built {
         image: image_path,
         elf: elf_path,
-        checks: image::check(&elf, &file, &raw),
-        sizes: sizes(&elf, raw.len()),
+        checks: image::check(&elf, &file, &raw, &packed),
+        sizes: sizes(&elf, raw.len(), packed.len()),
     })
 }
 
 /// One line per section, and the totals in file and memory.
-fn sizes(elf: &Elf, image_bytes: usize) -> String {
+fn sizes(elf: &Elf, raw_bytes: usize, image_bytes: usize) -> String {
     let mut text = String::new();
     for section in &elf.sections {
         let place = if section.in_file { "" } else { "  memory only" };
@@ -129,6 +131,7 @@ fn sizes(elf: &Elf, image_bytes: usize) -> String {
         .max()
         .unwrap_or_default();
     let share = image_bytes * 100 / image::BUDGET_BYTES;
+    text += &format!("{raw_bytes:>10}  unpacked\n");
     text += &format!(
         "{image_bytes:>10}  out/Image, {share} % of {} KiB\n",
         image::BUDGET_BYTES / 1024

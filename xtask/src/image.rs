@@ -1,4 +1,7 @@
-//! Makes the raw arm64 `Image` from the linked ELF file, and checks what a boot loader and the CPU rely on.
+//! Makes the arm64 `Image` from the linked ELF file, and checks what a boot loader and the CPU rely on.
+//!
+//! It unpacks itself at start (`hal/src/arch/boot.rs`, `docs/decisions/0019-packed-image.md`): all but the header and the
+//! boot code is in the file as one LZ4 block.
 //!
 //! ```text
 //! Image   0  code0, code1         first instructions
@@ -6,18 +9,33 @@
 //!        16  image_size   u64     memory it takes, BSS and stacks included
 //!        24  flags        u64     little-endian, 4 KiB pages, anywhere in memory
 //!        56  magic                "ARM\x64"
+//!        64  packed_bytes u64     the block with zeros up to a multiple of 32; 0: nothing is packed
+//!        72  packed_crc   u64     their CRC-32
+//!        80  packed_at    u64     where the block starts, and what it unpacks to
+//!        88  unpacked_end u64     where that ends: at the start of BSS
 //! ```
+//!
+//! The last four are our own; the linker knows two of them, and [`pack`] fills in the others.
 //!
 //! Spec: Linux, Documentation/arch/arm64/booting.rst, "Call the kernel image".
 
+use crate::crc32::crc32;
 use crate::elf::{Elf, Segment};
 use crate::errata::{self, Erratum};
+use crate::lz4;
 
 /// What `out/Image` may take (issue: at most 512 KiB).
 pub const BUDGET_BYTES: usize = 512 * 1024;
 
 /// Bit 0: little-endian. Bits 1 and 2: 1, pages of 4 KiB. Bit 3: anywhere in memory.
 const FLAGS: u64 = 0b1010;
+
+const PACKED_BYTES: usize = 64;
+const PACKED_CRC: usize = 72;
+const PACKED_AT: usize = 80;
+const UNPACKED_END: usize = 88;
+/// The boot code copies so much at once.
+const PACKED_UNIT: usize = 32;
 
 /// Something that was looked at, and what was wrong with it.
 pub type Check = (&'static str, Result<(), String>);
@@ -53,17 +71,77 @@ pub fn from_elf(elf: &Elf, file: &[u8]) -> Result<Vec<u8>, String> {
     Ok(image)
 }
 
-/// Checks image and ELF file against each other and against the boot protocol, one line per check.
-pub fn check(elf: &Elf, file: &[u8], image: &[u8]) -> Vec<Check> {
-    let field = |offset: usize| match image
-        .get(offset..offset + 8)
-        .and_then(|bytes| bytes.try_into().ok())
-    {
+/// Packs what [`from_elf`] laid out, as far as the image unpacks it itself.
+///
+/// # Errors
+///
+/// A sentence that says why this image cannot be packed.
+pub fn pack(raw: &[u8]) -> Result<Vec<u8>, String> {
+    let (start, end) = packed_range(raw)?;
+    expect(raw.len() <= end, || {
+        format!("{} bytes, but unpacking ends at {end}", raw.len())
+    })?;
+    let mut content = raw[start..].to_vec();
+    content.resize(end - start, 0);
+    let mut block = lz4::compress(&content);
+    block.resize(block.len().next_multiple_of(PACKED_UNIT), 0);
+    expect(block.len() <= content.len(), || {
+        "packing makes it larger".to_owned()
+    })?;
+    let mut image = raw[..start].to_vec();
+    set_field(&mut image, PACKED_BYTES, block.len() as u64);
+    set_field(&mut image, PACKED_CRC, u64::from(crc32(&block)));
+    image.extend(block);
+    Ok(image)
+}
+
+/// What the boot code makes of an image: the reverse of [`pack`].
+fn unpack(image: &[u8]) -> Result<Vec<u8>, String> {
+    let (start, end) = packed_range(image)?;
+    let block = &image[start..];
+    expect(field(image, PACKED_BYTES)? == block.len() as u64, || {
+        format!("the block has {} bytes", block.len())
+    })?;
+    let crc = crc32(block);
+    expect(field(image, PACKED_CRC)? == u64::from(crc), || {
+        format!("the block's checksum is {crc:#x}")
+    })?;
+    let mut raw = image[..start].to_vec();
+    set_field(&mut raw, PACKED_BYTES, 0);
+    set_field(&mut raw, PACKED_CRC, 0);
+    raw.extend(lz4::decompress(block, end - start)?);
+    Ok(raw)
+}
+
+/// From where to where the image is packed, as offsets of what is unpacked.
+fn packed_range(image: &[u8]) -> Result<(usize, usize), String> {
+    let start = field(image, PACKED_AT)? as usize;
+    let end = field(image, UNPACKED_END)? as usize;
+    let possible = UNPACKED_END < start && start <= image.len() && start <= end;
+    expect(possible, || {
+        format!("{start:#x} to {end:#x} is to be packed")
+    })?;
+    Ok((start, end))
+}
+
+fn field(image: &[u8], offset: usize) -> Result<u64, String> {
+    let bytes = image.get(offset..offset + 8);
+    match bytes.and_then(|bytes| bytes.try_into().ok()) {
         Some(bytes) => Ok(u64::from_le_bytes(bytes)),
         None => Err("the image has no header".to_owned()),
-    };
+    }
+}
+
+/// Writes a field of the header, which is there: it was read before.
+fn set_field(image: &mut [u8], offset: usize, value: u64) {
+    image[offset..offset + 8].copy_from_slice(&value.to_le_bytes());
+}
+
+/// Checks the packed image, what it was packed from and the ELF file against each other and against the boot protocol, one
+/// line per check.
+pub fn check(elf: &Elf, file: &[u8], raw: &[u8], image: &[u8]) -> Vec<Check> {
     let is = |name: &str, offset: usize, wanted: u64| {
-        field(offset).and_then(|found| {
+        field(image, offset).and_then(|found| {
             expect(found == wanted, || {
                 format!("{name} is {found:#x}, not {wanted:#x}")
             })
@@ -80,8 +158,9 @@ pub fn check(elf: &Elf, file: &[u8], image: &[u8]) -> Vec<Check> {
         ("flags", is("flags", 24, FLAGS)),
         (
             "image_size",
-            field(16).and_then(|size| check_size(elf, size)),
+            field(image, 16).and_then(|size| check_size(elf, size)),
         ),
+        ("packed", check_packed(raw, image)),
         ("w^x", check_permissions(elf)),
         ("relocations", check_relocations(elf, file)),
         ("budget", check_budget(image.len())),
@@ -94,6 +173,16 @@ pub fn check(elf: &Elf, file: &[u8], image: &[u8]) -> Vec<Check> {
             check_erratum(elf, file, Erratum::MultiplyAccumulate835769),
         ),
     ]
+}
+
+/// What is packed must become what the linker made, and zeros up to the end.
+fn check_packed(raw: &[u8], image: &[u8]) -> Result<(), String> {
+    let mut unpacked = unpack(image)?;
+    let tail = unpacked.split_off(raw.len().min(unpacked.len()));
+    expect(
+        unpacked == raw && tail.iter().all(|byte| *byte == 0),
+        || "it unpacks to something else".to_owned(),
+    )
 }
 
 /// Whether the image keeps to its budget.
@@ -228,21 +317,29 @@ mod tests {
 
     /// An image of two segments, with a header that suits them.
     fn sound() -> (Vec<u8>, Vec<u8>) {
-        let mut head = vec![0u8; 64];
+        let mut head = vec![0u8; 96];
         head[16..24].copy_from_slice(&0x20_0000u64.to_le_bytes());
         head[24..32].copy_from_slice(&FLAGS.to_le_bytes());
         head[56..60].copy_from_slice(b"ARM\x64");
+        head[80..88].copy_from_slice(&96u64.to_le_bytes());
         (head, b"data".to_vec())
     }
 
+    /// Says where unpacking ends: the ends of the segments below, in whole vectors.
+    fn ends_at(head: &mut [u8], end: u64) {
+        head[88..96].copy_from_slice(&end.next_multiple_of(16).to_le_bytes());
+    }
+
     fn checked(head: &[u8], data: &[u8], data_address: u64, data_memory: u64) -> Vec<Check> {
+        let mut head = head.to_vec();
+        ends_at(&mut head, data_address + data.len() as u64);
         let file = build(&[
-            (head, 0, head.len() as u64, 5),
+            (&head, 0, head.len() as u64, 5),
             (data, data_address, data_memory, 6),
         ]);
         let elf = Elf::parse(&file).unwrap();
-        let image = from_elf(&elf, &file).unwrap();
-        check(&elf, &file, &image)
+        let raw = from_elf(&elf, &file).unwrap();
+        check(&elf, &file, &raw, &pack(&raw).unwrap())
     }
 
     fn complaint(checks: &[Check], name: &str) -> String {
@@ -253,11 +350,11 @@ mod tests {
     #[test]
     fn segments_lie_as_in_memory_and_the_tail_of_zeros_is_left_out() {
         let (head, data) = sound();
-        let file = build(&[(&head, 0x1000, 64, 5), (&data, 0x3000, 0x8000, 6)]);
+        let file = build(&[(&head, 0x1000, 96, 5), (&data, 0x3000, 0x8000, 6)]);
         let image = from_elf(&Elf::parse(&file).unwrap(), &file).unwrap();
         assert_eq!(image.len(), 0x2004);
-        assert_eq!(image[..64], head);
-        assert!(image[64..0x2000].iter().all(|byte| *byte == 0));
+        assert_eq!(image[..96], head);
+        assert!(image[96..0x2000].iter().all(|byte| *byte == 0));
         assert_eq!(image[0x2000..], *b"data");
     }
 
@@ -265,7 +362,7 @@ mod tests {
     fn a_sound_image_passes_every_check() {
         let (head, data) = sound();
         let checks = checked(&head, &data, 0x1000, 0x8000);
-        assert_eq!(checks.len(), 9);
+        assert_eq!(checks.len(), 10);
         assert!(
             checks.iter().all(|(_, result)| result.is_ok()),
             "{checks:?}"
@@ -303,11 +400,55 @@ mod tests {
             complaint(&checks, "image_size"),
             "image_size is 0x200000, but memory is used up to 0x201000"
         );
-        let checks = checked(&head, &data, 0x10_0000, 0x8000);
+        // What does not repeat cannot be packed.
+        let mut state = 1u32;
+        let noise: Vec<u8> = (0..BUDGET_BYTES)
+            .map(|_| {
+                state = state.wrapping_mul(0x915_f77f5).wrapping_add(1);
+                (state >> 24) as u8
+            })
+            .collect();
+        let checks = checked(&head, &noise, 0x9_0000, 0x9_0000);
+        let budget = complaint(&checks, "budget");
+        assert!(budget.ends_with(" bytes, 524288 allowed"), "{budget}");
+    }
+
+    #[test]
+    fn an_image_is_packed_and_damage_to_it_is_found() {
+        let (mut head, _) = sound();
+        ends_at(&mut head, 5000);
+        let mut raw = head.clone();
+        raw.extend((0..4900).map(|index: u32| (index / 7) as u8));
+        let image = pack(&raw).unwrap();
+        assert!(image.len() < 3000 && (image.len() - 96).is_multiple_of(32));
+        assert_eq!(image[..64], raw[..64]);
+        assert_eq!(check_packed(&raw, &image), Ok(()));
+
+        assert!(check_packed(&raw, &image[..image.len() - 32]).is_err());
+        for at in 64..image.len() {
+            let mut damaged = image.clone();
+            damaged[at] ^= 1;
+            assert!(check_packed(&raw, &damaged).is_err(), "{at}");
+        }
+        raw[2000] ^= 1;
         assert_eq!(
-            complaint(&checks, "budget"),
-            "1048580 bytes, 524288 allowed"
+            check_packed(&raw, &image),
+            Err("it unpacks to something else".to_owned())
         );
+
+        // Without a header; header packed; more than is to be unpacked.
+        for (raw, start, end) in [
+            (&raw[..90], 96u64, 5008u64),
+            (&raw, 64, 5008),
+            (&raw, 96, 4992),
+        ] {
+            let mut raw = raw.to_vec();
+            if let Some(fields) = raw.get_mut(80..96) {
+                fields[..8].copy_from_slice(&start.to_le_bytes());
+                fields[8..].copy_from_slice(&end.to_le_bytes());
+            }
+            assert!(pack(&raw).is_err(), "{start} {end}");
+        }
     }
 
     #[test]
@@ -353,14 +494,14 @@ mod tests {
     #[test]
     fn writable_code_overlaps_and_errata_are_found() {
         let (mut head, _) = sound();
-        let file = build(&[(&head, 0, 64, 7)]);
+        let file = build(&[(&head, 0, 96, 7)]);
         let elf = Elf::parse(&file).unwrap();
         assert_eq!(
-            complaint(&check(&elf, &file, &head), "w^x"),
+            complaint(&check(&elf, &file, &head, &head), "w^x"),
             "the segment at 0x0 can be written and executed"
         );
 
-        let file = build(&[(&head, 0, 64, 5), (b"data", 32, 4, 6)]);
+        let file = build(&[(&head, 0, 96, 5), (b"data", 32, 4, 6)]);
         let overlap = from_elf(&Elf::parse(&file).unwrap(), &file);
         assert_eq!(
             overlap,
@@ -372,7 +513,7 @@ mod tests {
         let checks = checked(&head, b"data", 0x1000, 4);
         assert_eq!(
             complaint(&checks, "erratum 835769"),
-            "code trips it at 0x40"
+            "code trips it at 0x60"
         );
         assert_eq!(complaint(&checks, "erratum 843419"), "");
     }

@@ -8,8 +8,9 @@
 //!    drop to EL1. Nothing here needs EL2, and EL1 is where QEMU, U-Boot and every hypervisor agree;
 //! 2. map the image itself, and nothing else, in 2 MiB blocks of Normal memory and turn the MMU on, so
 //!    that all further stores go through the cache and unaligned accesses are allowed;
-//! 3. zero `.bss`, apply the relocations, install vectors and stacks;
-//! 4. call [`Entry`].
+//! 3. unpack: all but this code lies in the file as one LZ4 block (`docs/decisions/0019-packed-image.md`);
+//! 4. zero `.bss`, apply the relocations, install vectors and stacks;
+//! 5. call [`Entry`].
 //!
 //! The blocks of step 2 are writable and executable for the few microseconds until
 //! [`super::mmu::Mapper::take_over`] replaces them by 4 KiB pages with exact permissions.
@@ -41,6 +42,8 @@ pub enum Park {
     EarlyPanic = 6,
     /// The end of `panic=halt`, or of a reset or power-off that did not happen.
     Halted = 7,
+    /// What the image unpacks itself from is damaged: a download that was cut short or went wrong.
+    Unpack = 8,
 }
 
 const MAGIC: u64 = 0x5253_544f; // "RSTO"
@@ -65,6 +68,8 @@ pub type Entry = extern "C" fn(devicetree: usize) -> !;
 
 core::arch::global_asm!(
     r#"
+    .arch_extension crc
+
     .macro addr_of reg, symbol
         adrp    \reg, \symbol
         add     \reg, \reg, :lo12:\symbol
@@ -81,6 +86,11 @@ _head:
     .quad   0, 0, 0
     .ascii  "ARM\x64"
     .long   0
+boot_packed:                        // read and filled in by xtask, `image.rs`
+    .quad   0                       // bytes of the LZ4 block; in the ELF file nothing is packed
+    .quad   0                       // their CRC-32
+    .quad   __packed_at             // where the block lies, and what it unpacks to begins
+    .quad   __unpacked_end          // where that ends
 
     .section .text.boot, "ax"
 boot_entry:
@@ -217,8 +227,117 @@ at_el1:
     msr     sctlr_el1, x1
     isb
 
+    // ---- unpacking, in place ----
+    // All of this goes through the cache, of which we are the only user: what a boot loader left there of memory that is
+    // written here is written over, too. It has cleaned what it loaded, or the code above would not be there.
+    adr     x1, boot_packed
+    ldp     x7, x8, [x1]
+    cbz     x7, 14f
+    mov     x0, #8
+    addr_of x3, __packed_start
+    addr_of x4, __bss_start
+    sub     x9, x4, x3
+    cmp     x7, x9
+    b.hi    boot_park
+    // Out of the way. What arrives as the build packed it needs no more checks below than that it ends in the right place.
+    mov     x5, x3
+    addr_of x1, __heap_start
+    add     x2, x1, x7              // a multiple of 32
+    mov     x6, x1
+    mov     w9, #-1
+20: ldp     x10, x11, [x5], #16
+    ldp     x12, x13, [x5], #16
+    crc32x  w9, w9, x10
+    crc32x  w9, w9, x11
+    crc32x  w9, w9, x12
+    crc32x  w9, w9, x13
+    stp     x10, x11, [x6], #16
+    stp     x12, x13, [x6], #16
+    cmp     x6, x2
+    b.lo    20b
+    mvn     w9, w9
+    cmp     x9, x8
+    b.ne    boot_park
+    // From x1 to x3, up to x4. A copy of 16 bytes may be too long: what follows writes over the rest, and what is behind
+    // the end, at most 32 bytes, is zeroed as .bss.
+    b       22f
+21: ldrh    w8, [x1], #2            // a match: how far back, how long less 4
+    and     w7, w6, #15
+    cmp     w8, #16
+    b.lo    26f
+    sub     x9, x3, x8
+    ldr     q0, [x9]
+    cmp     w7, #12
+    b.hi    26f
+    str     q0, [x3], #4
+    add     x3, x3, x7
+22: ldrb    w6, [x1], #1            // a sequence: literals, then a match or the end
+    ldr     q0, [x1]
+    lsr     w7, w6, #4
+    cmp     w7, #15
+    b.eq    24f
+    str     q0, [x3]
+    add     x1, x1, x7
+    add     x3, x3, x7
+23: cmp     x3, x4
+    b.lo    21b
+    b.hi    boot_park
+    cmp     x1, x2
+    b.hi    boot_park
+    b       32f
+24: ldrb    w8, [x1], #1            // many literals
+    add     x7, x7, x8
+    cmp     w8, #255
+    b.eq    24b
+    sub     x8, x4, x3
+    cmp     x7, x8
+    b.hi    boot_park
+    mov     x8, x1
+    mov     x9, x3
+    add     x1, x1, x7
+    add     x3, x3, x7
+25: ldr     q0, [x8], #16
+    str     q0, [x9], #16
+    cmp     x9, x3
+    b.lo    25b
+    b       23b
+26: cbz     w8, boot_park           // a long match, or one that reaches into itself
+    sub     x9, x3, x8
+    cmp     w7, #15
+    b.ne    28f
+27: ldrb    w5, [x1], #1
+    add     x7, x7, x5
+    cmp     w5, #255
+    b.eq    27b
+28: add     x7, x7, #4
+    sub     x5, x4, x3
+    cmp     x7, x5
+    b.hi    boot_park
+    add     x7, x7, x3
+    cmp     w8, #16
+    b.lo    30f
+29: ldr     q0, [x9], #16
+    str     q0, [x3], #16
+    cmp     x3, x7
+    b.lo    29b
+    mov     x3, x7
+    b       22b
+30: ldrb    w5, [x9], #1
+    strb    w5, [x3], #1
+    cmp     x3, x7
+    b.lo    30b
+    b       22b
+    // Code is fetched from behind the data cache; `ic iallu` and its barriers come below. CIVAC and not CVAU for the errata
+    // that `cache.rs` names.
+32: addr_of x1, __packed_start
+    addr_of x2, __rodata_start
+33: dc      civac, x1
+    add     x1, x1, #64
+    cmp     x1, x2
+    b.lo    33b
+
     // ---- C runtime ----
-    addr_of x1, __bss_start
+14: addr_of x1, __bss_start
     addr_of x2, __bss_end
 7:  cmp     x1, x2
     b.hs    8f
@@ -269,7 +388,10 @@ boot_park:
     movk    x1, #0x5253, lsl #16
     orr     x0, x0, x1, lsl #32
     addr_of x1, BOOT_STATUS
+    dc      civac, x1               // MMU off: an old line must not hide it; on: nor must the cache
+    dsb     sy
     str     x0, [x1]
+    dc      civac, x1
     dsb     sy
 11: wfe
     b       11b

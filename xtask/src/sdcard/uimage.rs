@@ -8,6 +8,8 @@
 //!
 //! Spec: U-Boot, include/image.h, struct legacy_img_hdr; numbers are big-endian.
 
+use crate::crc32::crc32;
+
 const MAGIC: u32 = 0x2705_1956;
 /// Linux, arm64, script, not compressed.
 const KIND: [u8; 4] = [5, 22, 6, 0];
@@ -30,23 +32,9 @@ pub fn script(text: &[u8]) -> Vec<u8> {
     [header, body].concat()
 }
 
-/// The CRC of Ethernet, zip and U-Boot.
-fn crc32(bytes: &[u8]) -> u32 {
-    !bytes.iter().fold(!0, |crc, byte| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
-            crc >> 1 ^ (0xedb8_8320 & (crc & 1).wrapping_neg())
-        })
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_checksum_is_the_usual_one() {
-        assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
-    }
 
     #[test]
     fn a_script_is_wrapped_as_mkimage_does() {
