@@ -132,7 +132,7 @@ function showStatus(status) {
 // The rest, a request at a time.
 
 function showLatency(latency) {
-  const time = cycles => cycles * 1e6 / latency.hz;
+  const time = ns => ns / 1e3;
   const kinds = Object.entries(latency.kinds).filter(([, kind]) => kind.total?.bins?.length);
   const place = $('#latency') || section('latency', 'Latency', make('p'), make('div'));
   say(place.querySelector('p'), `From the interrupt to the doorbell of the answer, ${latency.time} time.`);

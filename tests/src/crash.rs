@@ -151,9 +151,8 @@ fn record(cx: &Context) -> Result {
     ensure!(crash["ended"].is_null(), "{crash}");
     // Nothing is remembered, so it happens again; and the count goes on.
     let mark = guest.mark();
-    let at_most = [&post[..], &["--max-time", "3"]].concat();
-    let (code, json) = ask("reboot", &at_most).unwrap_or_default();
-    ensure!(code.is_empty() || code == "200", "{code}: {json}");
+    let (code, json) = ask("reboot", &post)?;
+    ensure!(code == "202" && json["rebooting"] == true, "{code}: {json}");
     guest.line_from(mark, "EXCEPTION: data abort", 30)?;
     guest.line_from(mark, "crash record: 1 start(s) ago: data abort", 30)?;
     let said = guest.console()[mark..].to_owned();

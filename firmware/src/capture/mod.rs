@@ -50,7 +50,7 @@ use host::{ns_at, ticks_about_now};
 
 pub use control::capture::*;
 
-/// Memory for frames that wait to be sent, in bytes.
+/// Memory for frames that wait to be sent, in bytes, if there is so much: else a half or a quarter.
 pub const MEMORY: usize = 256 * 1024;
 /// Longest block but those of frames.
 const MAX_BLOCK: usize = 512;
@@ -124,8 +124,10 @@ impl Capture {
     /// None yet, but memory for one; `None` if there is not so much.
     pub fn new(random: &mut Random, has_conduit: bool) -> Option<Self> {
         let mut memory = Vec::new();
-        memory.try_reserve_exact(MEMORY).ok()?;
-        memory.resize(MEMORY, 0);
+        // With as many interfaces as there may be, less is left.
+        let mut sizes = [MEMORY, MEMORY / 2, MEMORY / 4].into_iter();
+        let size = sizes.find(|size| memory.try_reserve_exact(*size).is_ok())?;
+        memory.resize(size, 0);
         Some(Capture(Cell::new(Some(Box::new(Inner {
             tap_count: 0,
             taps: Default::default(),
