@@ -188,6 +188,25 @@ impl Browser {
         Ok(())
     }
 
+    /// Presses a key and lets it go, where the focus is.
+    pub fn key(&mut self, key: &str) -> Result {
+        let (code, text) = match key {
+            "Enter" => (13, "\r"),
+            "Tab" => (9, ""),
+            " " => (32, " "),
+            "Escape" => (27, ""),
+            other => fail!("no key {other} here"),
+        };
+        for kind in ["keyDown", "keyUp"] {
+            let mut params = json!({ "type": kind, "key": key, "windowsVirtualKeyCode": code });
+            if kind == "keyDown" && !text.is_empty() {
+                params["text"] = json!(text);
+            }
+            self.call("Input.dispatchKeyEvent", params)?;
+        }
+        Ok(())
+    }
+
     /// Writes a picture of the whole page.
     pub fn picture(&mut self, file: &Path) -> Result {
         let layout = self.call("Page.getLayoutMetrics", json!({}))?;

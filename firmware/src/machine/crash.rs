@@ -1,7 +1,10 @@
 //! Where the crash record is on this machine, and what is said of it at start.
 
+use core::fmt::Write;
+
 use hal::arch::cache;
 use hal::arch::mmu::{Error, Image, Kind, Mapper};
+use heapless::String;
 use log::{info, warn};
 
 use crate::crash::{self, Area, Ending, Kept};
@@ -27,18 +30,21 @@ pub(super) fn start(mapper: &mut Mapper, place: u64) -> Result<bool, Error> {
     Ok(crash::adopt(area, image.start, env!("CARGO_PKG_VERSION")))
 }
 
-/// Says how the last start ended, if it did badly.
-pub(super) fn report(found: Result<bool, Error>) {
+/// Says how the last start ended, if it did badly: how many starts ago that was, and the begin of what it said.
+pub(super) fn report(found: Result<bool, Error>) -> Option<(u64, String<96>)> {
     match found {
         Err(why) => info!("crash record: none: {why}"),
         Ok(true) => warn!("crash record: damaged, ignored"),
         Ok(false) => {}
     }
-    if let Some(Kept { record, .. }) = crash::kept() {
-        let ago = crash::live().start() - record.start();
-        let message = record.message();
-        warn!("crash record: {ago} start(s) ago: {message} (`crash` shows more)");
-    }
+    let Kept { record, .. } = crash::kept()?;
+    let ago = crash::live().start() - record.start();
+    let message = record.message();
+    warn!("crash record: {ago} start(s) ago: {message} (`crash` shows more)");
+    let mut begin = String::new();
+    // What does not fit is in the record.
+    let _ = write!(begin, "{message}");
+    Some((ago, begin))
 }
 
 /// Writes how this start ends, before anybody is told.
