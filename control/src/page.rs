@@ -149,7 +149,7 @@ fn write_rest(out: &mut Out<'_>, status: &Status<'_>) {
 /// The last lines of the log, and the end of the page.
 fn write_log(out: &mut Out<'_>, status: &Status<'_>) {
     section(out, "log", "Log");
-    out.text("<div><pre>");
+    out.text("<div><pre tabindex=0 aria-label=log>");
     let (mut count, mut at) = (0, 0);
     (status.log)(&mut |_| count += 1);
     (status.log)(&mut |line| {

@@ -593,7 +593,13 @@ fn bad_end(cx: &Context) -> Result {
         "document.querySelector('#record')?.innerText.includes('data abort')",
     )?;
     let record = browser.text("document.querySelector('#record').innerText")?;
-    for part in ["backtrace", "code crc32\t0x", "far\t0x8", "Ristretto ", "sealed"] {
+    for part in [
+        "backtrace",
+        "code crc32\t0x",
+        "far\t0x8",
+        "Ristretto ",
+        "sealed",
+    ] {
         ensure!(record.contains(part), "no {part} in {record}");
     }
     pictures(&mut browser, cx, "", &[360, 1600])?;

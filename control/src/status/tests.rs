@@ -489,6 +489,6 @@ fn foreign_text_does_not_become_html() {
     ] {
         assert!(!body.contains(reference), "{reference}");
     }
-    assert_eq!(body.matches("<script").count(), 2);
-    assert_eq!(body.matches("<script defer src=/assets/").count(), 2);
+    assert_eq!(body.matches("<script").count(), 3);
+    assert_eq!(body.matches("<script defer src=/assets/").count(), 3);
 }
