@@ -218,7 +218,7 @@ async function run() {
   if (isPrivate) await passGate();
   seen = Date.now();
   $('header').append(make('p', { id: 'live', role: 'status' }, 'live'));
-  $('main').before(make('p', { id: 'banner', hidden: '' },
+  $('main').before(make('aside', { id: 'banner', hidden: '', 'aria-label': 'Connection' },
     make('b', { role: 'alert' }), make('span')));
   setInterval(showAge, 500);
   for (;;) {

@@ -129,9 +129,11 @@ function showTools(has) {
   const button = (title, act) => {
     const made = make('button', { type: 'button' }, title);
     made.addEventListener('click', async () => {
-      made.disabled = true;
+      // Not `disabled`: that would take the focus away.
+      if (made.ariaDisabled) return;
+      made.ariaDisabled = 'true';
       try { await act(show); } catch (error) { show(`It did not work: ${error.message}`); }
-      made.disabled = false;
+      made.ariaDisabled = null;
     });
     return made;
   };
