@@ -8,6 +8,7 @@
 //! For what happens seldom: nothing here is called for a frame.
 
 use crate::crash::{self, Bank};
+use crate::selftest::TESTS;
 use core::fmt;
 use smoltcp::wire::IpAddress;
 
@@ -43,6 +44,10 @@ pub enum Event {
     Starves,
     /// Interrupts came that nobody had asked for: 0, how many so far.
     Unexpected,
+    /// A self-test begins: its place in the table, the number of the run.
+    TestBegun,
+    /// It has failed: the same.
+    TestFailed,
 }
 
 /// Marks the last four bytes of an IPv6 address.
@@ -85,7 +90,7 @@ fn now_us() -> u64 {
 }
 
 /// The kinds, in words.
-const WORDS: [&str; 14] = [
+const WORDS: [&str; 16] = [
     "link up",
     "link down",
     "address added",
@@ -100,6 +105,8 @@ const WORDS: [&str; 14] = [
     "watchdog fed late",
     "watchdog starves",
     "unexpected interrupts",
+    "self-test",
+    "self-test failed",
 ];
 /// The TCP services, as `firmware` numbers them.
 pub const SERVICES: [&str; 5] = ["echo", "http", "iperf3", "discard", "chargen"];
@@ -143,6 +150,10 @@ impl fmt::Display for Entry {
             4 | 5 => f.write_str(SERVICES.get(usize::from(a)).unwrap_or(&"?"))?,
             7 => f.write_str(if a == 1 { "well" } else { "in vain" })?,
             9 => write!(f, "port {a}")?,
+            14 | 15 => {
+                let test = TESTS.get(usize::from(a)).map_or("?", |test| test.name);
+                write!(f, "{test}, run {b}")?;
+            }
             _ => {}
         }
         match self.kind {
@@ -215,6 +226,8 @@ mod tests {
             ),
             (Event::FedLate, (0, 700), "watchdog fed late: 700 ms"),
             (Event::Unexpected, (0, 3), "unexpected interrupts: 3"),
+            (Event::TestBegun, (3, 2), "self-test: mdio, run 2"),
+            (Event::TestFailed, (99, 2), "self-test failed: ?, run 2"),
         ] {
             let entry = Entry::from_cell(&pack(event, said.0, said.1, 5)).unwrap();
             assert_eq!(entry.at_us, 5);

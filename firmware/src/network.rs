@@ -416,6 +416,8 @@ pub struct Network<N: Nic> {
     ping: Option<ping::Run>,
     /// The command being run for a connection. Taken while it runs.
     pub errand: Option<Box<Errand>>,
+    /// When to see whether the machine may start anew, and when it does in any case, in microseconds.
+    reboot_us: (u64, u64),
     input: Box<[u8; RECEIVE_BYTES]>,
     pub(crate) output: Box<[u8; TRANSMIT_BYTES]>,
 }
@@ -441,6 +443,7 @@ impl<N: Nic> Network<N> {
             capture_due_us: u64::MAX,
             ping: None,
             errand: Some(Errand::new()),
+            reboot_us: (u64::MAX, u64::MAX),
             input: Box::new([0; RECEIVE_BYTES]),
             output: Box::new([0; TRANSMIT_BYTES]),
         }

@@ -1,8 +1,12 @@
 //! A machine for commands: nothing of it is real, its registers hold whatever comes, and whoever has a token may do all
 //! there is.
 
+use std::cell::Cell;
+
+use firmware::crash::{self, Ending, Kept, Record};
 use firmware::http::{AnswerCounters, Verdict};
 use firmware::latency::Latency;
+use firmware::selftest::SelfTest;
 use firmware::shell::hardware::{Hardware, Reply};
 use firmware::shell::{Bench, Refusal};
 use firmware::status::{Counter, Status, StatusSource};
@@ -26,6 +30,19 @@ pub struct FakeBench {
     held: PortSet,
     coalescing: Coalescing,
     loops: bool,
+    /// None of its runs ever goes on: what is asked of it is the matter here.
+    tests: Option<SelfTest>,
+}
+
+thread_local! {
+    /// They are for good once they are made, so one has to do for all inputs.
+    static TESTS: Cell<Option<SelfTest>> = const { Cell::new(None) };
+}
+
+impl Drop for FakeBench {
+    fn drop(&mut self) {
+        TESTS.set(self.tests.take());
+    }
 }
 
 impl Default for FakeBench {
@@ -48,6 +65,7 @@ impl Default for FakeBench {
             held: PortSet::EMPTY,
             coalescing: Coalescing::default(),
             loops: false,
+            tests: Some(TESTS.take().unwrap_or_default()),
         }
     }
 }
@@ -76,6 +94,7 @@ impl StatusSource for FakeBench {
             http_answers: &AnswerCounters::default(),
             urls: &[],
             latency: &Latency::off(),
+            bad_end: None,
             samples: None,
             log: |line| line("<b>fuzz</b>"),
         });
@@ -125,8 +144,31 @@ impl Bench for FakeBench {
         }
     }
 
+    fn crash(&self) -> Option<Kept<'_>> {
+        let mut record = Record::new(1, 0x20_0000, "fuzz");
+        record.end(Ending::Exception, self.now_us);
+        record.set_message(format_args!("a \"message\" \\ \u{1b}[2J \u{e9}"));
+        Some(Kept {
+            record,
+            bank: crash::live(),
+        })
+    }
+
+    fn bank(&self) -> Option<&crash::Bank> {
+        Some(crash::live())
+    }
+
+    fn selftest(&mut self) -> Option<&mut SelfTest> {
+        self.tests.as_mut()
+    }
+
     fn reboot(&mut self) {
         self.reboots += 1;
+    }
+
+    fn reboot_soon(&mut self) -> Result<(), Refusal> {
+        self.reboots += 1;
+        Ok(())
     }
 }
 

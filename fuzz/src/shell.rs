@@ -22,6 +22,8 @@ pub const TARGET: Target = Target {
         b"\xffping 10.0.0.1 -n 2\r\x03",
         b"\x80dt /cpus\r\x1b[A\x1b[D\x1b[D\x7fx\x01\x0b\x19\r",
         b"\x20latency reset\nlog\r\ndrops\r",
+        b"\xffselftest -list\rselftest mdio -format junit -j\r\x03selftest -job 1 -format tap\r",
+        b"\x40crash\rcrash log -j\rtrace\rcrash clear\r",
         b"\xffphy\rswitch dump -j\rmdio scan\r",
         b"\xffmdio write 0x10 4 0x8000\rpeek 0x100 8 -j\rloopback mac on\rcoalesce 1 100\r",
     ],

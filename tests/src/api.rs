@@ -347,11 +347,21 @@ fn access(cx: &Context) -> Result {
         );
         thread::sleep(Duration::from_millis(500));
     }
-    // And now really: the machine starts anew.
-    let request = format!("POST /api/v1/reboot HTTP/1.1\r\n{fields}\r\n");
-    connect(http)?.write_all(request.as_bytes())?;
-    guest.line("reboot: asked for", 10)?;
-    Ok(())
+    // And now really: whoever asks is told, and then the machine starts anew, with what it was told once more.
+    let mark = guest.mark();
+    let answer = ask(http, "POST /api/v1/reboot", &fields)?;
+    ensure!(
+        answer.code == 202 && answer.body == b"{\"rebooting\":true}\n",
+        "{answer:?}"
+    );
+    guest.line_from(mark, "reboot: asked for", 30)?;
+    guest.line_from(mark, "Ristretto ", 30)?;
+    guest.line_from(mark, "sealed", 30)?;
+    ensure!(
+        !guest.console()[mark..].contains("crash record"),
+        "a reboot is no crash"
+    );
+    guest.healthy(60)
 }
 
 /// A name that is not ours is told so on every page, whatever it resolves to.

@@ -530,8 +530,10 @@ fn two_devices(cx: &Context) -> Result {
     Ok(())
 }
 
+/// In the least memory that is promised to be enough, with all that takes some of it.
 fn several_devices(cx: &Context, count: usize) -> Result {
-    let mut machine = Machine::new(cx).user()?;
+    let machine = Machine::new(cx).memory("16M").append("admin=s3cret");
+    let mut machine = machine.user()?;
     for id in 1..count {
         machine = machine.netdev(format!("user,id=n{id},net=10.1.{id}.0/24,ipv6=off"));
     }
@@ -539,6 +541,10 @@ fn several_devices(cx: &Context, count: usize) -> Result {
     for id in 1..count {
         guest.line(&format!("eth{id}: address 10.1.{id}.15/24 (dhcp)"), 20)?;
     }
+    ensure!(
+        !guest.console().contains("capture: "),
+        "no memory for captures"
+    );
     hello(&mut guest)
 }
 

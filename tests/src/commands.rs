@@ -172,6 +172,7 @@ fn bad_questions(guest: &Guest) -> Result {
         ("ping/10.0.2.2", &["-X", "POST"], 401),
         ("ping", post, 400),
         ("ping/10.0.2", post, 400),
+        ("ping/ristretto.local", post, 404),
         ("ping/10.0.2.2?n=0", post, 400),
         ("ping/10.0.2.2?n=33", post, 400),
         ("ping/10.0.2.2?s=1453", post, 400),

@@ -72,7 +72,7 @@ fn number(value: &Value) -> Result<u64> {
 /// Figures that can be true: what they count is there, and none contradicts another.
 fn plausible(report: &Value) -> Result {
     ensure!(
-        report["time"] == "emulated" && report["source"] == "PMCCNTR_EL0",
+        report["time"] == "emulated" && report["source"] == "PMCCNTR_EL0" && report["unit"] == "ns",
         "{report}"
     );
     let hz = number(&report["hz"])?;

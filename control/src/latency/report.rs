@@ -24,15 +24,21 @@ impl Latency {
     pub fn micros(&self, cycles: u32) -> u64 {
         u64::from(cycles) * 1_000_000 / self.facts.cycles_hz.max(1)
     }
+
+    /// Cycles in nanoseconds.
+    fn nanos(&self, cycles: u32) -> u64 {
+        // Less than 2^32 cycles, and nanoseconds in a second less than 2^30.
+        u64::from(cycles) * 1_000_000_000 / self.facts.cycles_hz.max(1)
+    }
 }
 
-/// `/api/v1/latency`: one object. Times are in cycles of the core, whose rate stands with them.
+/// `/api/v1/latency`: one object. Times are in nanoseconds, as [`show`] has them; the rate of their clock stands with them.
 #[inline(never)]
 pub fn json(out: &mut Out<'_>, latency: &Latency, interfaces: &[Interface<'_>], uptime_us: u64) {
     let facts = &latency.facts;
     let [mode, time, why] = meaning(latency);
     out.texts(&["{\"latency\":\"", mode, "\",\"time\":\"", time, "\""]);
-    out.texts(&[",\"why\":\"", why, "\",\"unit\":\"cycles\""]);
+    out.texts(&[",\"why\":\"", why, "\",\"unit\":\"ns\""]);
     out.text(",\"source\":\"PMCCNTR_EL0\",\"resolution\":\"1 cycle\"");
     numbers(out, &[("hz", facts.cycles_hz)]);
     out.text(",\"across_sleep\":{\"source\":\"CNTVCT_EL0\",\"resolution\":\"1 tick\"");
@@ -47,12 +53,12 @@ pub fn json(out: &mut Out<'_>, latency: &Latency, interfaces: &[Interface<'_>], 
         ],
     );
     out.text(",\"timer\":");
-    summaries(out, &TIMER_NAMES, &latency.timer);
+    summaries(out, latency, &TIMER_NAMES, &latency.timer);
     out.text(",\"kinds\":{");
     let mut comma = "";
     for (kind, stages) in KIND_NAMES.iter().zip(latency.stages.chunks(STAGES)) {
         out.texts(&[comma, "\"", kind, "\":"]);
-        summaries(out, &STAGE_NAMES, stages);
+        summaries(out, latency, &STAGE_NAMES, stages);
         comma = ",";
     }
     out.text("},\"worst\":[");
@@ -68,7 +74,7 @@ pub fn json(out: &mut Out<'_>, latency: &Latency, interfaces: &[Interface<'_>], 
         };
         below = next.unwrap_or(0);
         out.text(comma);
-        worst(out, event, interfaces);
+        worst(out, latency, event, interfaces);
         comma = ",";
     }
     out.text("]}\n");
@@ -122,9 +128,7 @@ pub fn show(
     }
     let for_us = uptime_us.saturating_sub(latency.since_us);
     report.field("measured_for_s", Value::Number(for_us / 1_000_000));
-    let hz = latency.facts.cycles_hz.max(1);
-    // Less than 2^32 cycles, and nanoseconds in a second less than 2^30.
-    let ns = |cycles: u32| Value::Number(u64::from(cycles) * 1_000_000_000 / hz);
+    let ns = |cycles: u32| Value::Number(latency.nanos(cycles));
     report.table("figures", &FIGURES, &mut |row| {
         let mut figures = |of: &str, names: &[&str], histograms: &[Histogram]| {
             for (stage, histogram) in names.iter().zip(histograms) {
@@ -191,7 +195,7 @@ fn numbers(out: &mut Out<'_>, numbers: &[(&str, u64)]) {
 
 /// An object with a member for each histogram that has values.
 #[inline(never)]
-fn summaries(out: &mut Out<'_>, names: &[&str], histograms: &[Histogram]) {
+fn summaries(out: &mut Out<'_>, latency: &Latency, names: &[&str], histograms: &[Histogram]) {
     out.text("{");
     let mut comma = "";
     for (name, histogram) in names.iter().zip(histograms) {
@@ -202,15 +206,16 @@ fn summaries(out: &mut Out<'_>, names: &[&str], histograms: &[Histogram]) {
         out.texts(&[comma, "\"", name, "\":{\"count\":"]);
         comma = ",";
         out.decimal(summary.count);
-        numbers(out, &[("min", summary.min.into())]);
+        numbers(out, &[("min", latency.nanos(summary.min))]);
         for ((percentile, _), value) in PERCENTILES.iter().zip(summary.percentiles) {
-            numbers(out, &[(percentile.key, value.into())]);
+            numbers(out, &[(percentile.key, latency.nanos(value))]);
         }
-        numbers(out, &[("max", summary.max.into())]);
+        numbers(out, &[("max", latency.nanos(summary.max))]);
         if *name == STAGE_NAMES[Stage::Total as usize] {
             let mut before = ",\"bins\":[[";
-            histogram.each_bin(&mut |bin| {
-                for number in bin {
+            histogram.each_bin(&mut |[from, to, count]| {
+                let ns = |edge| latency.nanos(u32::try_from(edge).unwrap_or(u32::MAX));
+                for number in [ns(from), ns(to), count] {
                     out.text(before);
                     out.decimal(number);
                     before = ",";
@@ -225,7 +230,7 @@ fn summaries(out: &mut Out<'_>, names: &[&str], histograms: &[Histogram]) {
 }
 
 #[inline(never)]
-fn worst(out: &mut Out<'_>, event: &Event, interfaces: &[Interface<'_>]) {
+fn worst(out: &mut Out<'_>, latency: &Latency, event: &Event, interfaces: &[Interface<'_>]) {
     let kind = KIND_NAMES.get(usize::from(event.kind));
     let interface = interfaces.get(usize::from(event.port));
     out.texts(&["{\"kind\":\"", kind.unwrap_or(&""), "\",\"interface\":\""]);
@@ -235,7 +240,7 @@ fn worst(out: &mut Out<'_>, event: &Event, interfaces: &[Interface<'_>]) {
     numbers(
         out,
         &[
-            ("total", event.total.into()),
+            ("total", latency.nanos(event.total)),
             ("batch", event.batch.into()),
             (
                 "transmit_ring",
@@ -246,7 +251,10 @@ fn worst(out: &mut Out<'_>, event: &Event, interfaces: &[Interface<'_>]) {
     );
     out.text(",\"stamps\":{\"interrupt\":0");
     for (name, stamp) in STAGE_NAMES.iter().zip(event.stamps) {
-        numbers(out, &[(name, stamp.map_or(UNKNOWN, u64::from))]);
+        numbers(
+            out,
+            &[(name, stamp.map_or(UNKNOWN, |at| latency.nanos(at)))],
+        );
     }
     out.text("}}");
 }

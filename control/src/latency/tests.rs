@@ -300,12 +300,16 @@ fn the_report_says_what_it_stands_on() {
     bench.latency.timer_was_late(500, true);
     let text = bench.json();
     for part in [
-        "{\"latency\":\"full\",\"time\":\"emulated\",\"why\":\"a test\",\"unit\":\"cycles\"",
+        "{\"latency\":\"full\",\"time\":\"emulated\",\"why\":\"a test\",\"unit\":\"ns\"",
         "\"rounds_one_in\":1,",
         "\"timer\":{\"asleep\":{\"count\":1,",
         "\"udp\":{\"poll\":{\"count\":1,\"min\":",
         "\"worst\":[{\"kind\":\"udp\",",
         "\"stack\":null",
+        // Four cycles of a microsecond each.
+        "\"total\":{\"count\":1,\"min\":4000,\"p50\":4000,",
+        "\"bins\":[[4000,5000,1]]",
+        "\"reply\":3000,\"doorbell\":4000,",
     ] {
         assert!(text.contains(part), "{part} is not in {text}");
     }
@@ -321,6 +325,8 @@ fn the_report_says_what_it_stands_on() {
 #[test]
 fn the_fullest_report_fits_an_answer() {
     let mut bench = Bench::new(Mode::Full);
+    // The board's slowest.
+    bench.latency.facts.cycles_hz = 200_000_000;
     for histogram in bench
         .latency
         .stages

@@ -9,6 +9,7 @@ use super::{Bed, DETAIL, Entry, Run, TESTS, Verdict, Way, Which};
 use super::{checksum, clocks, frames, links, management, memory};
 use crate::shell::hardware::Reply;
 use crate::status::MAX_INTERFACES;
+use crate::trace::{Event, trace};
 use core::cell::{Cell, Ref, RefCell, RefMut};
 use core::convert::Infallible;
 use core::fmt::{self, Write};
@@ -252,7 +253,9 @@ impl Lab {
         let reply = match ticket {
             0 => Reply::Lost,
             ticket => hardware.answer(ticket, &mut |answer| {
-                let values = &answer.values;
+                // What stands behind has no step of ours.
+                let steps = self.steps.borrow().len() * times;
+                let values = &answer.values[..steps.min(answer.values.len())];
                 let first = values.first().copied().unwrap_or(0);
                 let others = || values.iter().filter(|value| **value != first);
                 self.reads.set(Reads {
@@ -389,9 +392,14 @@ impl Lab {
         self.subject(at).verdict.is_some()
     }
 
-    /// Results of what the test was about.
+    fn trace(&self, event: Event, test: usize) {
+        trace(event, (test as u8, self.run().id));
+    }
+
+    /// Results of what the test was about. Whether something failed.
     #[inline(never)]
-    fn close(&self, test: &'static str, outcome: Outcome) {
+    fn close(&self, test: &'static str, outcome: Outcome) -> bool {
+        let mut failed = false;
         let now_us = self.now_us();
         let took_us = now_us - self.since_us.replace(now_us);
         for at in 0..SUBJECTS {
@@ -402,6 +410,7 @@ impl Lab {
                     self.end(at, trouble);
                 }
                 let subject = core::mem::take(&mut *self.subject(at));
+                failed |= subject.verdict == Some(Verdict::Failed);
                 // There is room for every test of every port.
                 let _ = self.run.borrow_mut().entries.push(Entry {
                     test,
@@ -412,6 +421,7 @@ impl Lab {
                 });
             }
         }
+        failed
     }
 }
 
@@ -481,6 +491,8 @@ pub(super) async fn work(lab: &'static Lab) -> Infallible {
                 continue;
             }
             lab.run.borrow_mut().at_work = Some(test.name);
+            // Whoever resets a machine that hangs wants to know in what.
+            lab.trace(Event::TestBegun, at);
             lab.since_us.set(lab.now_us());
             lab.about.set(1);
             let outcome = match test.which {
@@ -497,7 +509,9 @@ pub(super) async fn work(lab: &'static Lab) -> Infallible {
                 Which::Negotiation => links::negotiation(lab).await,
                 Which::Cable => links::cable(lab).await,
             };
-            lab.close(test.name, outcome);
+            if lab.close(test.name, outcome) {
+                lab.trace(Event::TestFailed, at);
+            }
         }
         lab.run.borrow_mut().at_work = None;
         lab.selected.set(0);

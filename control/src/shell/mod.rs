@@ -54,6 +54,9 @@ const REMEMBERED: usize = 512;
 /// Counters that `doctor` compares: of more, it does not see whether they move.
 const SYMPTOMS: usize = 160;
 
+/// The machine has no way to start anew.
+pub const NO_RESET: Refusal = Refusal::Absent("PSCI to reset it, and no watchdog");
+
 /// What the machine lets commands see and do. What a machine does not have, it says so.
 pub trait Bench: StatusSource {
     /// Time since entry, in microseconds.
@@ -100,6 +103,14 @@ pub trait Bench: StatusSource {
     }
     /// Starts the machine anew, once the console is empty. Returns only if there is no way.
     fn reboot(&mut self);
+    /// The same, but returns: it happens when whoever asked over the network has the answer, within seconds.
+    ///
+    /// # Errors
+    ///
+    /// [`NO_RESET`] if there is no way.
+    fn reboot_soon(&mut self) -> Result<(), Refusal> {
+        Err(NO_RESET)
+    }
     /// The network, beyond its status.
     fn net(&mut self) -> Option<&mut dyn net::Net> {
         None

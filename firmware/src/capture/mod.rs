@@ -50,7 +50,7 @@ use host::{ns_at, ticks_about_now};
 
 pub use control::capture::*;
 
-/// Memory for frames that wait to be sent, in bytes.
+/// Memory for frames that wait to be sent, in bytes, if there is so much: else a half or a quarter.
 pub const MEMORY: usize = 256 * 1024;
 /// Longest block but those of frames.
 const MAX_BLOCK: usize = 512;
@@ -93,7 +93,7 @@ struct Inner {
     taps: [TapState; MAX_INTERFACES],
     /// So many of them are in the file.
     tap_count: usize,
-    ring: Ring<MEMORY>,
+    ring: Ring,
     sieve: Sieve,
     has_conduit: bool,
     phase: Phase,
@@ -127,9 +127,10 @@ impl Capture {
     /// None yet, but memory for one; `None` if there is not so much.
     pub fn new(random: &mut Random, has_conduit: bool) -> Option<Self> {
         let mut memory = Vec::new();
-        memory.try_reserve_exact(MEMORY).ok()?;
-        memory.resize(MEMORY, 0);
-        let memory = memory.into_boxed_slice().try_into().ok()?;
+        // With as many interfaces as there may be, less is left.
+        let mut sizes = [MEMORY, MEMORY / 2, MEMORY / 4].into_iter();
+        let size = sizes.find(|size| memory.try_reserve_exact(*size).is_ok())?;
+        memory.resize(size, 0);
         Some(Capture(Cell::new(Some(Box::new(Inner {
             tap_count: 0,
             taps: Default::default(),
@@ -462,7 +463,7 @@ impl Inner {
 }
 
 /// Writes a block whose length is not known before.
-fn put(ring: &mut Ring<MEMORY>, write: impl FnOnce(&mut [u8]) -> Option<usize>) {
+fn put(ring: &mut Ring, write: impl FnOnce(&mut [u8]) -> Option<usize>) {
     let mut block = [0; MAX_BLOCK];
     let written = write(&mut block).and_then(|len| block.get(..len));
     if let Some(written) = written

@@ -1,12 +1,12 @@
 //! Blocks in the order they came, each in one piece, in memory that never grows.
 
-use alloc::boxed::Box;
+use alloc::vec::Vec;
 
 /// The memory, and what of it is in use: `read..write`, or, once the end was too short for a block, `read..end` and then
 /// `0..write`.
 #[derive(Debug)]
-pub struct Ring<const N: usize> {
-    memory: Box<[u8; N]>,
+pub struct Ring {
+    memory: Vec<u8>,
     read: usize,
     /// Not longer, so that it is plain that a block does not reach around the address space.
     write: u32,
@@ -17,11 +17,11 @@ pub struct Ring<const N: usize> {
     end: Option<usize>,
 }
 
-impl<const N: usize> Ring<N> {
+impl Ring {
     /// A ring in this memory, of less than 4 GiB.
-    pub fn new(memory: Box<[u8; N]>) -> Self {
+    pub fn new(memory: Vec<u8>) -> Self {
         Ring {
-            limit: N as u32,
+            limit: memory.len() as u32,
             closed: false,
             memory,
             read: 0,
@@ -42,7 +42,7 @@ impl<const N: usize> Ring<N> {
         self.limit = match self.end {
             _ if closed => self.write,
             Some(_) => self.read as u32,
-            None => N as u32,
+            None => self.memory.len() as u32,
         };
     }
 
@@ -116,10 +116,11 @@ mod tests {
     use super::*;
     use crate::random::Random;
     use std::collections::VecDeque;
+    use std::vec;
 
     #[test]
     fn bytes_come_out_as_they_went_in() {
-        let (mut ring, mut random) = (Ring::new(Box::new([0; 256])), Random::new(None));
+        let (mut ring, mut random) = (Ring::new(vec![0; 256]), Random::new(None));
         let (mut model, mut next, mut refused) = (VecDeque::new(), 0_u8, 0);
         for _ in 0..100_000 {
             let word = random.draw();
@@ -161,7 +162,7 @@ mod tests {
 
     #[test]
     fn a_block_is_never_torn() {
-        let mut ring = Ring::new(Box::new([0; 100]));
+        let mut ring = Ring::new(vec![0; 100]);
         assert!(ring.place_anywhere(101).is_none());
         assert!(ring.place_anywhere(60).is_some());
         assert!(ring.place_anywhere(41).is_none());

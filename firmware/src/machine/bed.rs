@@ -124,21 +124,18 @@ impl selftest::Bed for Bed<'_> {
     }
 
     fn free_memory(&mut self, found: &mut [u64]) -> usize {
-        // At first to count them, then to take every so many.
-        let (mut free, mut stride) = (0, usize::MAX);
-        for _ in 0..2 {
-            free = 0;
-            let mut places = found.iter_mut();
-            self.each_free_block(&mut |block| {
-                if free % stride == 0
-                    && let Some(place) = places.next()
-                {
-                    *place = block;
-                }
-                free += 1;
-            });
-            stride = (free / found.len().max(1)).max(1);
-        }
+        let mut free = 0;
+        self.each_free_block(&mut |_| free += 1);
+        // Whichever begins another share of them: from the first to near the last.
+        let (mut index, shares) = (0, found.len().min(free));
+        let mut places = found.iter_mut();
+        self.each_free_block(&mut |block| {
+            let begins = index * shares / free.max(1) != (index + 1) * shares / free.max(1);
+            if begins && let Some(place) = places.next() {
+                *place = block;
+            }
+            index += 1;
+        });
         free
     }
 

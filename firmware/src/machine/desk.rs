@@ -10,7 +10,7 @@ use crate::network::Network;
 use crate::selftest::SelfTest;
 use crate::shell::hardware::Hardware;
 use crate::shell::net::Net;
-use crate::shell::{Bench, Refusal};
+use crate::shell::{Bench, NO_RESET, Refusal};
 use crate::snapshot::Snapshot;
 use crate::status::{Status, StatusSource};
 use hal::arch::{irq, timer};
@@ -24,12 +24,15 @@ pub(super) struct Desk<'a> {
     pub(super) tests: &'a mut SelfTest,
 }
 
-/// Runs the command that somebody on the network waits for, or goes on with it.
+/// Runs the command that somebody on the network waits for, or goes on with it. Reboots when who asked for it knows.
 #[cold]
 pub(super) fn run_errand(mut desk: Desk) {
     if let Some(mut errand) = desk.network.take_errand() {
         errand.run(&mut desk);
         desk.network.put_errand(errand);
+    }
+    if desk.network.is_time_to_reboot(timer::now_us()) {
+        desk.reboot();
     }
 }
 
@@ -72,6 +75,7 @@ impl Bench for Desk<'_> {
 
     fn forget_crash(&mut self) {
         crash::forget();
+        self.network.system.bad_end = None;
     }
 
     fn bank(&self) -> Option<&crash::Bank> {
@@ -109,6 +113,14 @@ impl Bench for Desk<'_> {
         crash::ends(true, timer::now_us());
         super::watchdog::reset();
         crash::ends(false, 0);
+    }
+
+    fn reboot_soon(&mut self) -> Result<(), Refusal> {
+        if !super::watchdog::can_reset() {
+            return Err(NO_RESET);
+        }
+        self.network.reboot_soon(timer::now_us());
+        Ok(())
     }
 
     fn net(&mut self) -> Option<&mut dyn Net> {

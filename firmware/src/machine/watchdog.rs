@@ -120,6 +120,11 @@ impl Feeder {
     }
 }
 
+/// Whether [`reset`] can do anything.
+pub(super) fn can_reset() -> bool {
+    psci::is_present() || COUNTERS.load(Ordering::Relaxed) != 0
+}
+
 /// Resets the machine by PSCI. Returns if that does nothing; then the watchdog bites a little later.
 pub(super) fn reset() {
     if let Some(mut watchdog) = watchdog() {

@@ -8,17 +8,48 @@ use hal::net::Nic;
 use smoltcp::socket::tcp::State;
 
 use super::Network;
+use crate::connections::Service;
 use crate::http;
 use crate::shell::errand::{Ending, Errand, Ticket};
 
 /// Who waits longer for commands of others to be done is told to come again.
 const ERRAND_LIMIT_US: u64 = 10_000_000;
+/// Time for an answer to be sent and acknowledged, before it is seen whether it was.
+const ANSWERED_US: u64 = 100_000;
+/// Who does not take his answer for so long cannot keep the machine from starting anew.
+const REBOOT_LIMIT_US: u64 = 2_000_000;
 
 impl<N: Nic> Network<N> {
-    /// When the command that somebody waits for is to be run, in microseconds.
+    /// When the command that somebody waits for is to be run, in microseconds; or the machine to start anew.
     #[inline]
     pub fn errand_due_us(&self) -> u64 {
-        self.errand.as_ref().map_or(u64::MAX, |it| it.due_us())
+        let due_us = self.errand.as_ref().map_or(u64::MAX, |it| it.due_us());
+        due_us.min(self.reboot_us.0)
+    }
+
+    /// The machine is to start anew, but who asked for it is to have the answer first.
+    #[cold]
+    pub fn reboot_soon(&mut self, now_us: u64) {
+        self.reboot_us = (now_us + ANSWERED_US, now_us + REBOOT_LIMIT_US);
+    }
+
+    /// Whether that time has come: all answers have arrived, or somebody does not take his.
+    #[cold]
+    pub fn is_time_to_reboot(&mut self, now_us: u64) -> bool {
+        let (due_us, limit_us) = self.reboot_us;
+        if now_us < due_us {
+            return false;
+        }
+        let mut all = self.connections.each();
+        let waits =
+            all.any(|(_, service, socket, _)| service == Service::Http && socket.send_queue() > 0);
+        let goes_on = waits && now_us < limit_us;
+        self.reboot_us.0 = if goes_on {
+            now_us + ANSWERED_US
+        } else {
+            u64::MAX
+        };
+        !goes_on
     }
 
     /// The command that is due, to be run and given to [`Network::put_errand`].

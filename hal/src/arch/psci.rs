@@ -30,6 +30,11 @@ pub fn init(conduit: Conduit) -> Option<(u16, u16)> {
     Some((version.major, version.minor))
 }
 
+/// Whether there is one.
+pub fn is_present() -> bool {
+    CONDUIT.load(Ordering::Relaxed) != 0
+}
+
 /// Resets the machine. Returns if there is no PSCI, or if it refuses.
 #[inline(never)]
 pub fn reset() {

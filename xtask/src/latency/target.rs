@@ -41,9 +41,11 @@ impl Account {
 
     /// The account of one kind of answer; `None` if it holds none.
     pub fn row(&self, kind: &str) -> Option<Row> {
-        let hz = self.0["hz"].as_f64().filter(|hz| *hz > 0.0)?;
+        if self.0["unit"] != "ns" {
+            return None;
+        }
         let total = self.0["kinds"][kind].get("total")?;
-        let us = |key: &str| Some(total.get(key)?.as_f64()? / hz * 1e6);
+        let us = |key: &str| Some(total.get(key)?.as_f64()? / 1e3);
         let mut percentiles_us = [0.0; SHOWN.len()];
         for (value, (name, _)) in percentiles_us.iter_mut().zip(SHOWN) {
             *value = us(&name.replace('.', "_"))?;

@@ -134,10 +134,10 @@ fn streams_are_measured_and_checked() {
 }
 
 #[test]
-fn the_account_of_a_target_is_read_in_its_own_unit() {
+fn the_account_of_a_target_is_read_in_its_unit() {
     let account = Account::of(
-        r#"{"time":"emulated","hz":2000000,"kinds":{"udp":{"total":{"count":7,"min":2,"p50":4,"p90":6,
-        "p99":8,"p99_9":10,"p99_99":12,"max":14}},"icmp":{}}}"#,
+        r#"{"time":"emulated","unit":"ns","kinds":{"udp":{"total":{"count":7,"min":1000,"p50":2000,"p90":3000,
+        "p99":4000,"p99_9":5000,"p99_99":6000,"max":7000}},"icmp":{}}}"#,
     );
     let row = account.row("udp").unwrap();
     assert_eq!((row.count, row.min_us, row.max_us), (7, 1.0, 7.0));

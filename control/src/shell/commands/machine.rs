@@ -2,7 +2,7 @@
 
 use super::{Access, Call, Command, Outcome, at_most_one, none};
 use crate::shell::report::{Column, Value};
-use crate::shell::{Progress, Refusal, commands, find};
+use crate::shell::{Form, NO_RESET, Progress, Refusal, commands, find};
 use core::fmt;
 use hal::devicetree::{Node, Tree};
 
@@ -198,6 +198,12 @@ fn log(call: &mut Call) -> Outcome {
 
 fn reboot(call: &mut Call) -> Outcome {
     none(call, "reboot")?;
+    if call.memory.via.is_some() {
+        call.bench.reboot_soon()?;
+        call.memory.form = Form::Begun;
+        call.report.field("rebooting", Value::Flag(true));
+        return Ok(Progress::Done);
+    }
     call.bench.reboot();
-    Err(Refusal::Failed("this machine has no PSCI to reset it"))
+    Err(NO_RESET)
 }

@@ -61,7 +61,15 @@ fn asked<'c>(words: &[&'c str]) -> Option<Ask<'c>> {
 }
 
 fn ping(call: &mut Call) -> Outcome {
-    let ask = asked(call.words).ok_or(Refusal::Usage("ping"))?;
+    let Some(ask) = asked(call.words) else {
+        let is_name = |word: &&str| {
+            word.starts_with(|c: char| c.is_ascii_alphabetic()) && !word.contains(':')
+        };
+        return Err(match call.words.first().is_some_and(is_name) {
+            true => Refusal::Absent("resolver for names; an address is wanted"),
+            false => Refusal::Usage("ping"),
+        });
+    };
     let (round, now_us) = (call.memory.round, call.bench.now_us());
     let net = call.bench.net().ok_or(Refusal::Absent("network"))?;
     if round == 0 {

@@ -70,9 +70,10 @@ fn run(call: &mut Call) -> Outcome {
     if wish.list {
         return Ok(list(call.report));
     }
-    if wish.job.is_some() || call.granted < Access::Change {
+    if wish.job.is_some() || wish.set == 0 && call.granted < Access::Change {
         return show(call, &wish);
     }
+    call.needs(Access::Change)?;
     let now_us = call.bench.now_us();
     // Those behind the switch share its MAC; other interfaces lose nothing.
     let has_ports = call.bench.hardware().is_some();
