@@ -500,6 +500,37 @@ fn code_of(line: &str, token: bool, private: bool, fields: &str) -> u16 {
 }
 
 #[test]
+fn a_page_without_the_token_is_the_same_for_every_machine() {
+    let said = |fields: &str| {
+        let source = Guarded(super::Access::new(Some("t".try_into().unwrap()), true));
+        let mut out = vec![0; MAX_ANSWER];
+        let request = format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
+        let step = Connection::default().step(request.as_bytes(), false, &mut out, &source);
+        assert_eq!(step.next, Next::Input, "the connection stays");
+        text(&out[..step.written]).to_owned()
+    };
+    let gate = said("");
+    assert!(gate.starts_with("HTTP/1.1 401 "), "{gate}");
+    for part in [
+        "\r\nWWW-Authenticate: Bearer ",
+        "\r\nContent-Security-Policy: ",
+        "\r\nCache-Control: no-store\r\n",
+        "<title>Ristretto</title>",
+        "<main id=gate>",
+    ] {
+        assert!(gate.contains(part), "{part} is missing in {gate}");
+    }
+    assert_eq!(said("Authorization: Bearer u\r\n"), gate);
+    TYPICAL.with_status(&mut |status| {
+        for known in [status.hostname, status.board, status.cpu, "eth", "10."] {
+            assert!(!gate.contains(known), "{known} is in {gate}");
+        }
+    });
+    let page = said("Authorization: Bearer t\r\n");
+    assert!(page.starts_with("HTTP/1.1 200 ") && page.contains("class=\"port"));
+}
+
+#[test]
 fn who_may_do_what_is_as_bootargs_say() {
     const RIGHT: &str = "Authorization: Bearer t\r\n";
     const WRONG: &str = "Authorization: Bearer u\r\n";
@@ -508,6 +539,7 @@ fn who_may_do_what_is_as_bootargs_say() {
     for (line, codes) in [
         ("GET /hello", [200, 200, 200, 200, 200, 200, 200]),
         ("HEAD /healthz", [200, 200, 200, 200, 200, 200, 200]),
+        ("GET /", [200, 403, 200, 200, 200, 401, 200]),
         ("GET /metrics", [200, 403, 200, 200, 200, 401, 200]),
         ("GET /api/v1/status?x", [200, 403, 200, 200, 200, 401, 200]),
         ("GET /nope", [404; 7]),
