@@ -99,10 +99,16 @@ fn record(cx: &Context) -> Result {
     ensure!(register("esr") == Some(0x9600_0006), "{crash}");
     ensure!(register("x30").is_some(), "{crash}");
     // It is the code that ran, by its checksum, and other people's tool finds the place in it.
-    let image = fs::read(&cx.image)?;
+    let flat = cx.out.join(format!("{}.flat", cx.name));
+    let (elf, file) = (cx.elf.display().to_string(), flat.display().to_string());
+    run("llvm-objcopy", &["-O", "binary", &elf, &file])?;
+    let image = fs::read(&flat)?;
     let code = crash["code_bytes"].as_u64().unwrap_or(0) as usize;
     ensure!(code > 100_000 && code < image.len(), "{crash}");
-    ensure!(crash["code_crc32"] == crc32(&image[..code]), "{crash}");
+    ensure!(
+        crash["code_crc32"] == crc32(&image[96..][..code]),
+        "{crash}"
+    );
     let addresses: Vec<String> = crash["backtrace"]
         .as_array()
         .into_iter()

@@ -21,6 +21,7 @@ pub mod pcapng;
 mod ring;
 mod stream;
 
+use alloc::vec;
 use alloc::vec::Vec;
 use core::cell::RefCell;
 use core::fmt;
@@ -39,6 +40,8 @@ pub use control::capture::*;
 
 /// Memory for frames that wait to be sent, in bytes, if there is so much: else a half or a quarter.
 pub const MEMORY: usize = 256 * 1024;
+/// What has to be left for others.
+const SPARE: usize = 16 * 1024;
 /// The tap of the conduit; those before it are the interfaces'.
 pub const CONDUIT_TAP: u8 = MAX_INTERFACES as u8;
 const TAPS: usize = MAX_INTERFACES + 1;
@@ -90,11 +93,10 @@ pub struct Capture(RefCell<Inner>);
 impl Capture {
     /// None yet, but memory for one; `None` if there is not so much. `clock` tells nanoseconds since start.
     pub fn new(random: &mut Random, clock: fn() -> u64, has_conduit: bool) -> Option<Self> {
-        let mut memory = Vec::new();
         // With as many interfaces as there may be, less is left.
-        let mut sizes = [MEMORY, MEMORY / 2, MEMORY / 4].into_iter();
-        let size = sizes.find(|size| memory.try_reserve_exact(*size).is_ok())?;
-        memory.resize(size, 0);
+        let fits = |size: &usize| Vec::<u8>::new().try_reserve_exact(size + SPARE).is_ok();
+        let size = [MEMORY, MEMORY / 2, MEMORY / 4].into_iter().find(fits)?;
+        let memory = vec![0; size];
         Some(Capture(RefCell::new(Inner {
             ring: Ring::new(memory),
             clock,
