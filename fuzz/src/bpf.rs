@@ -1,7 +1,7 @@
 //! Filter programs from outside, checked and run on frames.
 
 use firmware::capture::Order;
-use hal::net::bpf::{MAX_INSTRUCTIONS, Program};
+use hal::net::bpf::{HEAD, MAX_INSTRUCTIONS, Program};
 
 use crate::Target;
 use crate::mutate::{INTERESTING, Rng};
@@ -47,7 +47,7 @@ fn mutate(input: &mut Vec<u8>, rng: &mut Rng) {
 ///
 /// # Panics
 ///
-/// If a program that was accepted does not say the same of one frame twice.
+/// If a program that was accepted does not say the same of two frames with the same in what it says it looked at.
 pub fn target(data: &[u8]) {
     let end = data.iter().position(|byte| *byte == b'\n');
     let (line, frame) = data.split_at(end.unwrap_or(data.len()));
@@ -63,8 +63,21 @@ pub fn target(data: &[u8]) {
     assert!(!program.is_empty() && digits.len() <= 16 * MAX_INSTRUCTIONS);
     for frame in [frame, &[], &[0xff; 1514]] {
         for sent in [false, true] {
-            let wanted = program.run(frame, sent);
+            let (wanted, read) = program.judge(frame, sent);
             assert_eq!(wanted, program.run(frame, sent));
+            let Some(read) = read else { continue };
+            let other: Vec<u8> = frame
+                .iter()
+                .enumerate()
+                .map(|(at, byte)| match at < HEAD && read >> at & 1 == 1 {
+                    true => *byte,
+                    false => !byte,
+                })
+                .collect();
+            assert_eq!(program.judge(&other, sent), (wanted, Some(read)));
+            if other.len() > HEAD {
+                assert_eq!(program.run(&other[..HEAD], sent), wanted);
+            }
         }
     }
 }

@@ -36,7 +36,8 @@ fn is_active(services: &Services) -> Result<bool> {
     Ok(curl(&[&url])?.contains("\"active\":true"))
 }
 
-fn wait_until(services: &Services, active: bool) -> Result {
+/// Waits until there is a capture, or is none any more.
+pub fn wait_until(services: &Services, active: bool) -> Result {
     let start = Instant::now();
     while is_active(services)? != active {
         ensure!(
@@ -90,9 +91,9 @@ pub fn captured_echoes(services: &Services, query: &str, echoes: u32, file: &Pat
 }
 
 /// What tshark makes of a file: a line for each frame, a column for each field.
-fn fields(file: &Path, names: &[&str]) -> Result<Vec<Vec<String>>> {
+pub fn fields(file: &Path, options: &[&str], names: &[&str]) -> Result<Vec<Vec<String>>> {
     let path = file.display().to_string();
-    let mut args = vec!["-r", &path, "-T", "fields"];
+    let mut args = [options, &["-r", &path, "-T", "fields"]].concat();
     names.iter().for_each(|name| args.extend(["-e", name]));
     let lines = run("tshark", &args)?;
     let columns = |line: &str| line.split('\t').map(str::to_owned).collect();
@@ -131,7 +132,7 @@ fn curl_and_tshark(cx: &Context) -> Result {
         "frame.len",
         "udp.payload",
     ];
-    let frames = fields(&file, &names)?;
+    let frames = fields(&file, &[], &names)?;
     ensure!(
         frames.len() == 2 * ECHOES as usize,
         "{} frames",

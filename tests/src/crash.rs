@@ -99,10 +99,15 @@ fn record(cx: &Context) -> Result {
     ensure!(register("esr") == Some(0x9600_0006), "{crash}");
     ensure!(register("x30").is_some(), "{crash}");
     // It is the code that ran, by its checksum, and other people's tool finds the place in it.
-    let flat = cx.out.join(format!("{}.flat", cx.name));
-    let (elf, file) = (cx.elf.display().to_string(), flat.display().to_string());
-    run("llvm-objcopy", &["-O", "binary", &elf, &file])?;
-    let image = fs::read(&flat)?;
+    let elf = fs::read(&cx.elf)?;
+    // Spec: System V ABI, ELF-64. The first program header, and in it where its segment lies in the file.
+    let quad = |at: usize| {
+        elf[at..at + 8]
+            .iter()
+            .rev()
+            .fold(0, |sum, byte| sum << 8 | usize::from(*byte))
+    };
+    let image = &elf[quad(quad(0x20) + 8)..];
     let code = crash["code_bytes"].as_u64().unwrap_or(0) as usize;
     ensure!(code > 100_000 && code < image.len(), "{crash}");
     ensure!(

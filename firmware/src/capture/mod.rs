@@ -1,62 +1,83 @@
 //! Packet capture: frames as they pass, streamed as pcapng over HTTP.
 //!
 //! ```text
-//!   Tapped driver, conduit ──► record: own connection? filter? ──► Ring ──► HTTP connection, when nobody waits for an
-//!                                                       no room: counted     echo
+//!   Tapped driver, conduit ──► record ──► Ring ──► finish ──► HTTP connection
+//!                                │ ▲       no room: counted
+//!    like others before? no: ask └─┴─ Sieve: own connection? filter?
+//!   └────── while an echo waits ──────────────┘   └── when none does ──────┘
 //! ```
 //!
 //! There is one capture at a time. Its memory is set aside at start, if there is a token (`admin=`) that could order one.
-//! What it costs an echo is a copy; what it sends, it sends when no received frame waits. The connection that carries
+//! What it costs an echo is a look at what is known of frames like it, and a copy; blocks are made what the format wants,
+//! and sent, when no received frame waits. The connection that carries
 //! the file is not captured: each of its segments would make another one.
 //!
 //! | file | is about |
 //! | --- | --- |
 //! | `control::capture` | what is wanted, and who may |
-//! | `hal::net::bpf` | filters |
+//! | `hal::net::bpf`, `verdicts` | filters, and what they said of frames like this one |
+//! | `sieve` | which frames are wanted |
 //! | `ring` | frames between the tap and the connection |
 //! | `pcapng` | the file |
 //! | `stream` | the network's part: taps on and off, the connection |
 
 pub mod pcapng;
 mod ring;
+mod sieve;
 mod stream;
 
+use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
-use core::cell::RefCell;
+use core::cell::Cell;
 use core::fmt;
-use hal::net::bpf::Program;
+use hal::net::bpf::HEAD;
 use hal::net::capture::{Direction, Recorder};
 use hal::net::tag::Protocol;
+use hal::net::verdicts::Head;
 
-use crate::connections::{Class, Key, classify};
+use crate::connections::Key;
 use crate::network::Name;
 use crate::random::Random;
 use crate::status::MAX_INTERFACES;
 use pcapng::{LinkType, Seen};
 use ring::Ring;
+use sieve::Sieve;
+
+#[cfg(target_os = "none")]
+use hal::arch::timer::{ns_at, ticks_about_now};
+#[cfg(not(target_os = "none"))]
+use host::{ns_at, ticks_about_now};
 
 pub use control::capture::*;
 
 /// Memory for frames that wait to be sent, in bytes, if there is so much: else a half or a quarter.
 pub const MEMORY: usize = 256 * 1024;
-/// What has to be left for others.
-const SPARE: usize = 16 * 1024;
-/// The tap of the conduit; those before it are the interfaces'.
-pub const CONDUIT_TAP: u8 = MAX_INTERFACES as u8;
-const TAPS: usize = MAX_INTERFACES + 1;
+/// What has to be left for the rest of a capture, and others.
+const REST: usize = size_of::<Inner>() + 16 * 1024;
 /// Longest block but those of frames.
 const MAX_BLOCK: usize = 512;
 
-/// One tap of a capture.
+/// One tap of a capture, an interface of the file.
 #[derive(Clone, Copy, Default)]
 struct TapState {
-    /// Its number in the file.
-    id: u32,
-    in_file: bool,
-    counts: Counts,
-    /// Frames lost since the last one that was not.
+    refused: u64,
+    /// Taken from the ring, for the file.
+    delivered: u64,
+    dropped: u64,
+    /// Of these, since the last frame that was not.
     lost: u32,
+}
+
+impl TapState {
+    fn counts(&self) -> Counts {
+        let accepted = self.delivered + self.dropped;
+        Counts {
+            seen: self.refused + accepted,
+            accepted,
+            dropped: self.dropped,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,50 +93,64 @@ enum Phase {
 }
 
 struct Inner {
+    taps: [TapState; MAX_INTERFACES],
+    /// So many of them are in the file.
+    tap_count: usize,
     ring: Ring,
-    clock: fn() -> u64,
+    sieve: Sieve,
     has_conduit: bool,
     phase: Phase,
-    taps: [TapState; TAPS],
     order: Order,
-    /// Bytes before the payload's place in an Ethernet frame: the switch tag's.
-    tag_len: usize,
-    /// The connection that carries the file.
-    own: Key,
+    /// Frames still to be delivered.
+    left: u64,
+    /// So many of the ring's oldest bytes are blocks as they are to be sent.
+    ready: usize,
     begun_ns: u64,
     sessions: u64,
     tickets: Tickets,
 }
 
-/// The capture there may be.
-pub struct Capture(RefCell<Inner>);
+/// The capture there may be: taken out while something is done to it, which costs a frame less than a `RefCell`.
+pub struct Capture(Cell<Option<Box<Inner>>>);
 
 impl Capture {
-    /// None yet, but memory for one; `None` if there is not so much. `clock` tells nanoseconds since start.
-    pub fn new(random: &mut Random, clock: fn() -> u64, has_conduit: bool) -> Option<Self> {
+    /// `None` from within itself, which does not happen.
+    #[inline(always)] // in the path of every frame
+    fn with<T>(&self, act: impl FnOnce(&mut Inner) -> T) -> Option<T> {
+        let mut inner = self.0.take()?;
+        let outcome = act(&mut inner);
+        // Nothing is there to be dropped.
+        core::mem::forget(self.0.replace(Some(inner)));
+        Some(outcome)
+    }
+
+    /// None yet, but memory for one; `None` if there is not so much.
+    pub fn new(random: &mut Random, has_conduit: bool) -> Option<Self> {
         // With as many interfaces as there may be, less is left.
-        let fits = |size: &usize| Vec::<u8>::new().try_reserve_exact(size + SPARE).is_ok();
-        let size = [MEMORY, MEMORY / 2, MEMORY / 4].into_iter().find(fits)?;
-        let memory = vec![0; size];
-        Some(Capture(RefCell::new(Inner {
+        let with_rest = |size: &usize| Vec::<u8>::new().try_reserve_exact(size + REST).is_ok();
+        let mut sizes = [MEMORY, MEMORY / 2, MEMORY / 4].into_iter();
+        let memory = vec![0; sizes.find(with_rest)?];
+        Some(Capture(Cell::new(Some(Box::new(Inner {
+            tap_count: 0,
+            taps: Default::default(),
             ring: Ring::new(memory),
-            clock,
+            sieve: Sieve::default(),
             has_conduit,
             phase: Phase::Off,
-            taps: Default::default(),
             order: Order::default(),
-            tag_len: 0,
-            own: Key::default(),
+            left: 0,
+            ready: 0,
             begun_ns: 0,
             sessions: 0,
             tickets: Tickets::new(random),
-        })))
+        })))))
     }
 
     /// Whether the query has a ticket that is good.
     pub fn admits(&self, query: &str, now_us: u64) -> bool {
         let ticket = order::ticket(query);
-        ticket.is_some_and(|ticket| self.0.borrow_mut().tickets.admits(ticket, now_us, false))
+        let admits = |ticket| self.with(|inner| inner.tickets.admits(ticket, now_us, false));
+        ticket.and_then(admits).unwrap_or(false)
     }
 
     /// Keeps an order for [`Capture::begin`].
@@ -124,125 +159,73 @@ impl Capture {
     ///
     /// [`Refusal::Busy`], [`Refusal::Interface`], and what [`Order::parse`] says.
     pub fn order(&self, query: &str, is_interface: impl Fn(&str) -> bool) -> Result<(), Refusal> {
-        let mut inner = self.0.borrow_mut();
-        if inner.phase != Phase::Off {
-            return Err(Refusal::Busy);
-        }
-        let order = Order::parse(query)?;
-        let known = match order.interface.as_str() {
-            "" => true,
-            CONDUIT => inner.has_conduit,
-            name => is_interface(name),
+        let take_order = |inner: &mut Inner| {
+            if inner.phase != Phase::Off {
+                return Err(Refusal::Busy);
+            }
+            let order = Order::parse(query)?;
+            let known = match order.interface.as_str() {
+                "" => true,
+                CONDUIT => inner.has_conduit,
+                name => is_interface(name),
+            };
+            if !known {
+                return Err(Refusal::Interface);
+            }
+            inner.order = order;
+            Ok(())
         };
-        if !known {
-            return Err(Refusal::Interface);
-        }
-        inner.order = order;
-        Ok(())
+        self.with(take_order).unwrap_or(Err(Refusal::Busy))
     }
 
     /// The interface that the order names; empty for all.
     pub fn ordered(&self) -> Name {
-        self.0.borrow().order.interface.clone()
+        self.with(|inner| inner.order.interface.clone())
+            .unwrap_or_default()
     }
 
-    /// Begins what was ordered, for the connection `own` to carry. The file's head is ready to be sent. `add` is called
-    /// with a function that takes number, name and kind of each tap; false if one was too many.
+    /// Begins what was ordered, for the connection `own` to carry. The file's head is ready to be sent. `taps` is called
+    /// with a function that takes name and kind of each tap and returns its number.
     pub fn begin(
         &self,
         own: Key,
         board: &str,
-        taps: &mut dyn FnMut(&mut dyn FnMut(u8, &str, Option<Protocol>)),
+        taps: &mut dyn FnMut(&mut dyn FnMut(&str, Option<Protocol>) -> u32),
     ) {
-        let inner = &mut *self.0.borrow_mut();
-        let Inner {
-            ring,
-            order,
-            taps: states,
-            tag_len,
-            tickets,
-            ..
-        } = inner;
-        ring.clear();
-        *states = Default::default();
-        *tag_len = 0;
-        put(ring, |out| pcapng::section_header(out, board));
-        let mut id = 0;
-        taps(&mut |tap, name, protocol| {
-            let Some(state) = states.get_mut(usize::from(tap)) else {
-                return;
-            };
-            (state.id, state.in_file) = (id, true);
-            id += 1;
-            let link_type = match protocol {
-                None => LinkType::Ethernet,
-                Some(Protocol::Dsa) => LinkType::Dsa,
-                Some(Protocol::EtherTypeDsa) => LinkType::EtherTypeDsa,
-            };
-            *tag_len = protocol.map_or(0, Protocol::bytes);
-            let (snaplen, text) = (order.snaplen, &order.text);
-            put(ring, |out| {
-                pcapng::interface(out, name, link_type, snaplen, text)
-            });
-        });
-        // Good once.
-        tickets.admits(&order.ticket, 0, true);
-        order.filter.skip(*tag_len);
-        inner.own = own;
-        inner.phase = Phase::Recording;
-        inner.begun_ns = (inner.clock)();
-        inner.sessions += 1;
+        self.with(|inner| inner.begin(own, board, taps));
     }
 
     /// No more frames: what is left is to be sent.
     pub fn finish(&self) {
-        let mut inner = self.0.borrow_mut();
-        if inner.phase == Phase::Recording {
-            inner.phase = Phase::Ending;
-        }
+        self.with(|inner| {
+            if inner.phase == Phase::Recording {
+                inner.phase = Phase::Ending;
+                inner.sieve.forget();
+            }
+        });
     }
 
     /// It is over, whatever was not sent.
     pub fn end(&self) {
-        let mut inner = self.0.borrow_mut();
-        inner.phase = Phase::Off;
-        inner.ring.clear();
-        // It may be long.
-        inner.order.filter = Program::default();
+        self.with(|inner| {
+            inner.phase = Phase::Off;
+            inner.sieve.forget();
+            inner.ring.clear();
+        });
     }
 
     /// Moves what waits of the file into `out`, as much as fits: how many bytes. `None` once that was all.
     pub fn fill(&self, out: &mut [u8]) -> Option<usize> {
-        let inner = &mut *self.0.borrow_mut();
-        let mut len = 0;
-        while len < out.len() {
-            let piece = inner.ring.oldest();
-            let taken = piece.len().min(out.len() - len);
-            match (taken, inner.phase) {
-                (0, Phase::Recording) => break,
-                (0, Phase::Ending) => {
-                    inner.phase = Phase::Last;
-                    inner.put_statistics();
-                }
-                (0, _) if len == 0 => return None,
-                (0, _) => break,
-                _ => {
-                    out[len..len + taken].copy_from_slice(&piece[..taken]);
-                    inner.ring.forget(taken);
-                    len += taken;
-                }
-            }
-        }
-        Some(len)
+        self.with(|inner| inner.fill(out)).flatten()
     }
 
     /// Bytes that wait to be sent; as many as can be if it is complete.
     pub fn waiting(&self) -> usize {
-        let inner = self.0.borrow();
-        match inner.phase {
+        let waiting = |inner: &mut Inner| match inner.phase {
             Phase::Recording => inner.ring.len(),
             _ => usize::MAX,
-        }
+        };
+        self.with(waiting).unwrap_or(0)
     }
 }
 
@@ -254,113 +237,234 @@ impl fmt::Debug for Capture {
 
 impl Captures for Capture {
     fn state(&self) -> State {
-        let inner = self.0.borrow();
-        let mut counts = Counts::default();
-        for tap in &inner.taps {
-            counts.seen += tap.counts.seen;
-            counts.accepted += tap.counts.accepted;
-            counts.dropped += tap.counts.dropped;
-        }
-        State {
-            active: inner.phase != Phase::Off,
-            sessions: inner.sessions,
-            counts,
-            waiting: inner.ring.len(),
-        }
+        self.with(|inner| inner.state()).unwrap_or_default()
     }
 
     fn issue_ticket(&self, now_us: u64) -> ticket::Digits {
-        self.0.borrow_mut().tickets.issue(now_us)
+        self.with(|inner| inner.tickets.issue(now_us))
+            .unwrap_or_default()
     }
 }
 
 impl Recorder for Capture {
-    fn record(&self, tap: u8, direction: Direction, frame: &[u8]) {
-        self.0.borrow_mut().record(tap, direction, frame);
+    // Two functions, in each of which the direction is known.
+    fn received(&self, tap: u32, frame: &[u8]) {
+        self.record(tap, Direction::Received, frame);
+    }
+
+    fn sent(&self, tap: u32, frame: &[u8]) {
+        self.record(tap, Direction::Sent, frame);
+    }
+}
+
+impl Capture {
+    #[inline(always)]
+    fn record(&self, tap: u32, direction: Direction, frame: &[u8]) {
+        let known = frame
+            .first_chunk()
+            .and_then(|head| self.with(|inner| inner.record_known(tap, direction, frame, head)));
+        if known.flatten().is_none() {
+            self.record_any(tap, frame, direction);
+        }
+    }
+
+    /// Records any frame, or not.
+    #[cold]
+    #[inline(never)]
+    fn record_any(&self, tap: u32, frame: &[u8], direction: Direction) {
+        self.with(|inner| inner.record(tap, direction, frame));
     }
 }
 
 impl Inner {
-    fn record(&mut self, tap: u8, direction: Direction, frame: &[u8]) {
-        if self.phase != Phase::Recording || may_be_tcp(frame, self.tag_len) && self.is_own(frame) {
-            return;
+    /// Records a frame like others before it: an echo waits for this. Nothing that could be done later is done here.
+    /// `None` if it is to be done by [`Inner::record`].
+    #[inline(always)]
+    fn record_known(
+        &mut self,
+        tap: u32,
+        direction: Direction,
+        frame: &[u8],
+        head: &[u8; HEAD],
+    ) -> Option<()> {
+        let loaded = Head::load(head);
+        let wanted = self.sieve.known(head, loaded, direction)?;
+        let len = frame.len();
+        let kept = len.min(wanted as usize);
+        if kept < HEAD {
+            self.taps.get_mut(tap as usize)?.refused += 1;
+            return Some(());
         }
-        let Some(state) = self.taps.get_mut(usize::from(tap)) else {
-            return;
-        };
-        state.counts.seen += 1;
-        let sent = direction == Direction::Sent;
-        let wanted = self.order.filter.run(frame, sent).min(self.order.snaplen);
-        if wanted == 0 {
-            return;
-        }
-        state.counts.accepted += 1;
-        let kept = frame.get(..wanted as usize).unwrap_or(frame);
-        let at_ns = (self.clock)();
+        let block = self.ring.place(pcapng::packet_len(kept))?;
         let seen = Seen {
-            interface: state.id,
-            at_ns,
+            interface: tap,
+            at_ticks: ticks_about_now(),
             direction,
-            original_len: frame.len() as u32,
-            dropped: state.lost,
+            original_len: len as u32,
         };
-        let place = self.ring.place(pcapng::packet_len(kept.len(), state.lost));
-        let Some(place) = place else {
-            state.counts.dropped += 1;
-            state.lost += 1;
-            return;
-        };
-        // The room is as long as the block.
-        let _ = pcapng::packet(place, seen, kept);
-        state.lost = 0;
-        self.order.count -= 1;
-        if self.order.count == 0 {
-            self.phase = Phase::Ending;
+        let place = pcapng::note(block, seen, kept)?;
+        let (first, rest) = place.split_first_chunk_mut::<HEAD>()?;
+        loaded.store(first);
+        if kept > HEAD {
+            rest.get_mut(..kept - HEAD)?
+                .copy_from_slice(frame.get(HEAD..kept)?);
         }
+        Some(())
     }
 
-    /// Whether a frame is of the connection that carries the file.
-    #[cold]
-    #[inline(never)]
-    fn is_own(&self, frame: &[u8]) -> bool {
-        let of_own = |frame: &[u8]| match classify(frame, 0) {
-            Class::Tcp(segment) => segment.key.has_ends_of(&self.own),
-            _ => false,
+    /// Records any frame, or not.
+    fn record(&mut self, tap: u32, direction: Direction, frame: &[u8]) -> Option<()> {
+        if self.phase != Phase::Recording {
+            return None;
+        }
+        let wanted = self.sieve.judge(frame, direction)? as usize;
+        let state = self.taps.get_mut(tap as usize)?;
+        if wanted == 0 {
+            state.refused += 1;
+            return None;
+        }
+        let kept = frame.get(..wanted).unwrap_or(frame);
+        let drops = if state.lost > 0 {
+            pcapng::DROP_COUNT
+        } else {
+            0
         };
-        match self.tag_len {
-            0 => of_own(frame),
-            tag_len => {
-                // As it is without its tag, as far as that matters.
-                let mut plain = [0; 80];
-                let behind = frame.get(12 + tag_len..).unwrap_or_default();
-                let len = behind.len().min(plain.len() - 12);
-                plain[12..12 + len].copy_from_slice(&behind[..len]);
-                of_own(&plain[..12 + len])
+        let len = pcapng::packet_len(kept.len()) + drops;
+        self.ring.close(false);
+        if let Some(block) = self.ring.place_anywhere(len) {
+            let seen = Seen {
+                interface: tap,
+                at_ticks: ticks_about_now(),
+                direction,
+                original_len: frame.len() as u32,
+            };
+            let place = pcapng::note(block, seen, kept.len())?;
+            place.get_mut(..kept.len())?.copy_from_slice(kept);
+            pcapng::note_loss(block, state.lost);
+            state.lost = 0;
+        } else {
+            state.dropped += 1;
+            state.lost += 1;
+        }
+        // Until everybody was told of his losses, all frames come this way.
+        let lossy = self.taps.iter().any(|tap| tap.lost > 0);
+        self.ring.close(lossy);
+        Some(())
+    }
+
+    /// Makes blocks of the oldest notes, until there are so many bytes of blocks: how many are in one piece.
+    fn finish_blocks(&mut self, wanted: usize) -> usize {
+        let blocks = self.ring.oldest();
+        while self.ready < wanted
+            && self.left > 0
+            && let Some(rest) = blocks.get_mut(self.ready..)
+            && let Some((len, tap)) = pcapng::finish(rest, ns_at)
+        {
+            self.ready += len;
+            self.left -= 1;
+            if let Some(tap) = self.taps.get_mut(tap) {
+                tap.delivered += 1;
             }
+        }
+        self.ready
+    }
+
+    fn begin(
+        &mut self,
+        own: Key,
+        board: &str,
+        taps: &mut dyn FnMut(&mut dyn FnMut(&str, Option<Protocol>) -> u32),
+    ) {
+        let Inner { ring, order, .. } = self;
+        ring.clear();
+        let (mut count, mut tag_len) = (0, 0);
+        put(ring, |out| pcapng::section_header(out, board));
+        taps(&mut |name, protocol| {
+            let link_type = match protocol {
+                None => LinkType::Ethernet,
+                Some(Protocol::Dsa) => LinkType::Dsa,
+                Some(Protocol::EtherTypeDsa) => LinkType::EtherTypeDsa,
+            };
+            tag_len = protocol.map_or(0, Protocol::bytes);
+            let (snaplen, text) = (order.snaplen, &order.text);
+            put(ring, |out| {
+                pcapng::interface(out, name, link_type, snaplen, text)
+            });
+            count += 1;
+            count - 1
+        });
+        self.ready = ring.len();
+        self.taps = Default::default();
+        self.tap_count = count as usize;
+        // Good once.
+        self.tickets.admits(&order.ticket, 0, true);
+        let filter = core::mem::take(&mut order.filter);
+        self.sieve = Sieve::new(filter, order.snaplen, own, tag_len);
+        self.left = order.count;
+        self.phase = Phase::Recording;
+        self.begun_ns = ns_at(ticks_about_now());
+        self.sessions += 1;
+    }
+
+    fn fill(&mut self, out: &mut [u8]) -> Option<usize> {
+        let mut len = 0;
+        while len < out.len() {
+            let ready = self.finish_blocks(out.len() - len);
+            let taken = ready.min(out.len() - len);
+            match (taken, self.phase) {
+                (0, Phase::Last) if len == 0 => return None,
+                (0, Phase::Last) => break,
+                // What is left in the ring came too late to be counted.
+                (0, _) if self.left == 0 || self.phase == Phase::Ending => {
+                    self.phase = Phase::Last;
+                    self.sieve.forget();
+                    self.ring.clear();
+                    self.put_statistics();
+                }
+                (0, _) => break,
+                _ => {
+                    out[len..len + taken].copy_from_slice(&self.ring.oldest()[..taken]);
+                    self.ring.forget(taken);
+                    self.ready -= taken;
+                    len += taken;
+                }
+            }
+        }
+        Some(len)
+    }
+
+    fn state(&mut self) -> State {
+        let mut counts = Counts::default();
+        for tap in self.taps.iter().map(TapState::counts) {
+            counts.seen += tap.seen;
+            counts.accepted += tap.accepted;
+            counts.dropped += tap.dropped;
+        }
+        // What is still to be delivered is not counted when it comes: that would cost each frame.
+        let [older, newer] = self.ring.pieces();
+        for mut notes in [older.get(self.ready..).unwrap_or_default(), newer] {
+            while let Some(rest) = pcapng::behind_note(notes) {
+                notes = rest;
+                counts.seen += 1;
+                counts.accepted += 1;
+            }
+        }
+        State {
+            active: self.phase != Phase::Off,
+            sessions: self.sessions,
+            counts,
+            waiting: self.ring.len(),
         }
     }
 
     fn put_statistics(&mut self) {
-        let span_ns = (self.begun_ns, (self.clock)());
-        for tap in self.taps.iter().filter(|tap| tap.in_file) {
+        let span_ns = (self.begun_ns, ns_at(ticks_about_now()));
+        for (id, tap) in (0..).zip(&self.taps).take(self.tap_count) {
             put(&mut self.ring, |out| {
-                pcapng::statistics(out, tap.id, span_ns, &tap.counts)
+                pcapng::statistics(out, id, span_ns, &tap.counts())
             });
         }
-    }
-}
-
-/// Whether a frame may be a TCP segment: most are not, and need not be looked at closer.
-#[inline]
-fn may_be_tcp(frame: &[u8], tag_len: usize) -> bool {
-    let behind = frame.get(tag_len..).and_then(|frame| frame.first_chunk());
-    let Some::<&[u8; 24]>(head) = behind else {
-        return false;
-    };
-    match [head[12], head[13]] {
-        [0x08, 0x00] => head[23] == 6,
-        [0x86, 0xdd] => head[20] == 6,
-        _ => false,
+        self.ready = self.ring.len();
     }
 }
 
@@ -372,6 +476,22 @@ fn put(ring: &mut Ring, write: impl FnOnce(&mut [u8]) -> Option<usize>) {
         && let Some(place) = ring.place(written.len())
     {
         place.copy_from_slice(written);
+    }
+}
+
+/// Off the machine there is no counter: each look at it is a tick.
+#[cfg(not(target_os = "none"))]
+mod host {
+    use core::sync::atomic::{AtomicU64, Ordering};
+
+    static TICKS: AtomicU64 = AtomicU64::new(0);
+
+    pub fn ticks_about_now() -> u64 {
+        TICKS.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub fn ns_at(ticks: u64) -> u64 {
+        ticks * 1000
     }
 }
 

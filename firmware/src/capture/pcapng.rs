@@ -128,60 +128,91 @@ pub fn interface(
 pub struct Seen {
     /// The number of its interface in this file.
     pub interface: u32,
-    /// When, in nanoseconds since start.
-    pub at_ns: u64,
+    /// When, by the counter.
+    pub at_ticks: u64,
     /// Which way it went.
     pub direction: Direction,
     /// Its length, however much of it is kept.
     pub original_len: u32,
-    /// Frames of this interface that were lost since its last one.
-    pub dropped: u32,
 }
 
-/// Bytes that [`packet`] writes for so many of a frame.
-#[inline]
-pub fn packet_len(kept: usize, dropped: u32) -> usize {
-    let drops = if dropped > 0 { 12 } else { 0 };
-    28 + kept.next_multiple_of(4) + 8 + drops + 4 + 4
+/// Bytes of a packet's block before those of the frame.
+const PACKET_HEAD: usize = 28;
+/// Bytes after them: flags, end of options, length.
+const PACKET_TAIL: usize = 8 + 4 + 4;
+/// Bytes of the option that tells of lost frames.
+pub const DROP_COUNT: usize = 12;
+
+/// Bytes of the block for so many of a frame.
+#[inline(always)]
+pub fn packet_len(kept: usize) -> usize {
+    PACKET_HEAD + (kept + 3 & !3) + PACKET_TAIL
 }
 
-/// One frame, of which `kept` is what is kept. Returns its length; `None` if there is no room.
+/// Notes what has to be noted of one frame at once, in a block that is as long as it will be; returns the place of the
+/// frame's bytes in it. A frame may wait for it to be written: the rest is left to [`finish`].
 ///
-/// The only block of which there are many, so put together at once: nothing is written twice.
-#[inline]
-pub fn packet(out: &mut [u8], seen: Seen, kept: &[u8]) -> Option<usize> {
-    let len = packet_len(kept.len(), seen.dropped);
-    let out = out.get_mut(..len)?;
-    let (head, rest) = out.split_first_chunk_mut::<28>()?;
-    let words = [
-        ENHANCED_PACKET,
-        len as u32,
-        seen.interface,
-        (seen.at_ns >> 32) as u32,
-        seen.at_ns as u32,
-        kept.len() as u32,
-        seen.original_len,
-    ];
-    for (place, word) in head.as_chunks_mut::<4>().0.iter_mut().zip(words) {
-        *place = word.to_le_bytes();
+/// ```text
+///   | counter 8 | kept 4, original length 4 | interface 2, direction 2, lost 4 | ... | bytes of the frame ...
+/// ```
+#[inline(always)]
+pub fn note(block: &mut [u8], seen: Seen, kept: usize) -> Option<&mut [u8]> {
+    let (head, rest) = block.split_first_chunk_mut::<PACKET_HEAD>()?;
+    let lengths = kept as u64 | u64::from(seen.original_len) << 32;
+    // Lost before it: none.
+    let from = u64::from(seen.interface | (seen.direction as u32) << 16);
+    head[..8].copy_from_slice(&seen.at_ticks.to_le_bytes());
+    head[8..16].copy_from_slice(&lengths.to_le_bytes());
+    head[16..24].copy_from_slice(&from.to_le_bytes());
+    Some(rest)
+}
+
+/// Frames of its interface that were lost before this one; the block has [`DROP_COUNT`] bytes more.
+pub fn note_loss(block: &mut [u8], lost: u32) {
+    if let Some(place) = block.get_mut(20..24) {
+        place.copy_from_slice(&lost.to_le_bytes());
     }
-    let (data, tail) = rest.split_at_mut_checked(kept.len().next_multiple_of(4))?;
-    if let Some(last) = data.last_chunk_mut::<4>() {
-        *last = [0; 4];
-    }
-    data.get_mut(..kept.len())?.copy_from_slice(kept);
+}
+
+/// What is behind the first of such blocks.
+pub fn behind_note(blocks: &[u8]) -> Option<&[u8]> {
+    let number = |at: usize| Some(u32::from_le_bytes(*blocks.get(at..)?.first_chunk()?));
+    let drops = if number(20)? > 0 { DROP_COUNT } else { 0 };
+    blocks.get(packet_len(number(8)? as usize) + drops..)
+}
+
+/// Makes of the notes at the begin of `blocks` what the format wants: length and interface of the block. `ns_at` tells the
+/// nanoseconds since start from the counter.
+pub fn finish(blocks: &mut [u8], ns_at: fn(u64) -> u64) -> Option<(usize, usize)> {
+    let (head, rest) = blocks.split_first_chunk_mut::<PACKET_HEAD>()?;
+    let number = |at: usize| {
+        let number = head.get(at..).and_then(|number| number.first_chunk());
+        number.map_or(0, |number| u64::from_le_bytes(*number))
+    };
+    let (ticks, lengths, from) = (number(0), number(8), number(16));
+    let (interface, direction, lost) = (from as u16, (from >> 16) as u16, from >> 32);
+    let kept = lengths as u32 as usize;
+    let padded = kept.next_multiple_of(4);
+    let drops = if lost > 0 { DROP_COUNT } else { 0 };
+    let len = packet_len(kept) + drops;
+    let kind = u64::from(ENHANCED_PACKET) | (len as u64) << 32;
+    head[..8].copy_from_slice(&kind.to_le_bytes());
+    head[8..12].copy_from_slice(&u32::from(interface).to_le_bytes());
+    head[12..20].copy_from_slice(&ns_at(ticks).rotate_left(32).to_le_bytes());
+    head[20..].copy_from_slice(&lengths.to_le_bytes());
+    rest.get_mut(kept..padded)?.fill(0);
     // epb_flags: the lowest two bits are the direction.
-    let (flags, mut tail) = tail.split_first_chunk_mut::<8>()?;
-    *flags = (2 | 4 << 16 | (seen.direction as u64) << 32).to_le_bytes();
-    if seen.dropped > 0 {
+    let (flags, mut tail) = rest.get_mut(padded..)?.split_first_chunk_mut::<8>()?;
+    *flags = (2 | 4 << 16 | u64::from(direction) << 32).to_le_bytes();
+    if lost > 0 {
         // epb_dropcount
-        let (drops, rest) = tail.split_first_chunk_mut::<12>()?;
-        drops[..4].copy_from_slice(&(4_u32 | 8 << 16).to_le_bytes());
-        drops[4..].copy_from_slice(&u64::from(seen.dropped).to_le_bytes());
+        let (option, rest) = tail.split_first_chunk_mut::<DROP_COUNT>()?;
+        option[..4].copy_from_slice(&(4_u32 | 8 << 16).to_le_bytes());
+        option[4..].copy_from_slice(&lost.to_le_bytes());
         tail = rest;
     }
     *tail.first_chunk_mut()? = ((len as u64) << 32).to_le_bytes();
-    Some(len)
+    Some((len, interface.into()))
 }
 
 /// What an interface came to. Returns its length; `None` if there is no room.
@@ -221,45 +252,39 @@ mod tests {
         let mut out = [0xee; 128];
         let seen = Seen {
             interface: 3,
-            at_ns: 0x1_0000_0002,
+            at_ticks: 0x1000_0000_2000,
             direction: Direction::Sent,
             original_len: 60,
-            dropped: 0,
         };
-        let len = packet(&mut out, seen, &[1, 2, 3, 4, 5]).unwrap();
-        assert_eq!(len, packet_len(5, 0));
+        let ns_at = |ticks| ticks >> 12;
+        let len = packet_len(5);
+        let place = note(&mut out[..len], seen, 5).unwrap();
+        place[..5].copy_from_slice(&[1, 2, 3, 4, 5]);
+        assert_eq!(finish(&mut out, ns_at), Some((len, 3)));
         let expected = [6, 52, 3, 1, 2, 5, 60, 0x0403_0201, 5, 0x0004_0002, 2, 0, 52];
         assert_eq!(words(&out[..len]), expected);
         assert_eq!(out[len], 0xee);
 
-        let seen = Seen {
-            direction: Direction::Received,
-            dropped: 9,
-            ..seen
-        };
-        let len = packet(&mut out, seen, &[1, 2, 3, 4]).unwrap();
-        let expected = [
-            6,
-            60,
-            3,
-            1,
-            2,
-            4,
-            60,
-            0x0403_0201,
-            0x0004_0002,
-            1,
-            0x0008_0004,
-            9,
-            0,
-            0,
-            60,
-        ];
+        let direction = Direction::Received;
+        let len = packet_len(4) + DROP_COUNT;
+        let seen = Seen { direction, ..seen };
+        let place = note(&mut out[..len], seen, 4).unwrap();
+        place[..4].copy_from_slice(&[1, 2, 3, 4]);
+        note_loss(&mut out[..len], 9);
+        let notes = out;
+        assert_eq!(behind_note(&out).map(<[u8]>::len), Some(out.len() - len));
+        assert_eq!(finish(&mut out, ns_at), Some((len, 3)));
+        #[rustfmt::skip]
+        let expected = [6, 60, 3, 1, 2, 4, 60, 0x0403_0201, 0x0004_0002, 1, 0x0008_0004, 9, 0, 0, 60];
         assert_eq!(words(&out[..len]), expected);
         for short in 0..len {
-            assert_eq!(packet(&mut out[..short], seen, &[1, 2, 3, 4]), None);
+            assert_eq!(finish(&mut notes.clone()[..short], ns_at), None);
         }
-        assert!(packet(&mut out, seen, &[]).is_some());
+        assert_eq!(note(&mut out[..PACKET_HEAD - 1], seen, 4), None);
+
+        let len = packet_len(0);
+        note(&mut out[..len], seen, 0).unwrap();
+        assert_eq!(finish(&mut out, ns_at), Some((len, 3)));
     }
 
     #[test]

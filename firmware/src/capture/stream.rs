@@ -5,7 +5,7 @@ use hal::net::capture::Tap;
 use smoltcp::socket::tcp::State;
 use smoltcp::time::Duration;
 
-use super::{CONDUIT, CONDUIT_TAP};
+use super::CONDUIT;
 use crate::http::Next;
 use crate::network::{Network, Port};
 
@@ -33,24 +33,25 @@ impl<N: Nic> Network<N> {
         self.capture_due_us = now_us + PERIOD_US;
         let wanted = capture.ordered();
         let ports = &mut self.ports;
+        let recorder = capture;
         capture.begin(own, self.system.board, &mut |add| {
             if wanted == CONDUIT {
+                // There is one, or nobody could have ordered it; its tap's number is that of the file's only interface.
                 let tap = Tap {
-                    recorder: capture,
-                    number: CONDUIT_TAP,
+                    recorder,
+                    number: 0,
                 };
                 let tapped = ports
                     .iter_mut()
                     .find_map(|port| port.nic.tap_conduit(Some(tap)));
                 if tapped.is_some() {
-                    add(CONDUIT_TAP, CONDUIT, tapped);
+                    add(CONDUIT, tapped);
                 }
                 return;
             }
-            for (number, port) in (0..).zip(ports.iter_mut()) {
+            for port in ports.iter_mut() {
                 if wanted.is_empty() || wanted == port.name {
-                    add(number, &port.name, None);
-                    let recorder = capture;
+                    let number = add(&port.name, None);
                     port.nic.tap(Some(Tap { recorder, number }));
                 }
             }

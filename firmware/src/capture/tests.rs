@@ -1,17 +1,11 @@
 //! Captures as a whole, read back block by block.
 
 use super::*;
-use std::sync::atomic::{AtomicU64, Ordering};
+use crate::connections::{Class, classify};
 use std::vec::Vec;
 
-static CLOCK: AtomicU64 = AtomicU64::new(0);
-
-fn clock() -> u64 {
-    CLOCK.fetch_add(1_000_000, Ordering::Relaxed)
-}
-
 fn capture(query: &str) -> Capture {
-    let capture = Capture::new(&mut Random::new(None), clock, true).unwrap();
+    let capture = Capture::new(&mut Random::new(None), true).unwrap();
     order(&capture, query).unwrap();
     capture
 }
@@ -22,8 +16,8 @@ fn order(capture: &Capture, query: &str) -> Result<(), Refusal> {
 
 fn begin(capture: &Capture, own: Key) {
     capture.begin(own, "board", &mut |add| {
-        add(0, "wan", None);
-        add(2, "lan1", None);
+        assert_eq!(add("wan", None), 0);
+        assert_eq!(add("lan1", None), 1);
     });
 }
 
@@ -67,14 +61,15 @@ fn a_capture_from_begin_to_end() {
     let capture = capture("snaplen=16&count=3&text=all");
     begin(&capture, Key::default());
     assert_eq!(order(&capture, ""), Err(Refusal::Busy));
-    capture.record(2, Direction::Received, &frame(1, 60));
-    capture.record(2, Direction::Sent, &frame(2, 14));
+    capture.record(1, Direction::Received, &frame(1, 60));
+    capture.record(1, Direction::Sent, &frame(2, 14));
     let (mut file, more) = drain(&capture, 7);
     assert!(more);
     assert_eq!(capture.waiting(), 0);
     capture.record(0, Direction::Received, &frame(3, 1514));
     capture.record(0, Direction::Received, &frame(4, 60));
-    assert_eq!(capture.waiting(), usize::MAX, "it is complete");
+    // Too late.
+    capture.record(0, Direction::Received, &frame(5, 60));
     let (rest, more) = drain(&capture, 65536);
     assert!(!more);
     file.extend(rest);
@@ -114,7 +109,7 @@ fn what_finds_no_room_is_counted_and_told() {
     assert_eq!(seen, 400);
     assert!((100..200).contains(&dropped), "{dropped}");
     let (mut file, _) = drain(&capture, 1460);
-    capture.record(2, Direction::Received, &frame(1, 60));
+    capture.record(1, Direction::Received, &frame(1, 60));
     capture.record(0, Direction::Received, &frame(1, 60));
     capture.record(0, Direction::Received, &frame(1, 60));
     capture.finish();
@@ -158,7 +153,7 @@ fn its_own_connection_is_left_out() {
         let mut frame = std::vec![0; 12];
         frame.extend_from_slice(tag);
         frame.extend_from_slice(&[8, 0, 0x45]);
-        frame.resize(12 + tag.len() + 2 + 40, 0);
+        frame.resize(12 + tag.len() + 2 + 48, 0);
         let ip = 14 + tag.len();
         frame[ip + 9] = 6;
         frame[ip + 12..ip + 16].copy_from_slice(&from[..4]);
@@ -170,7 +165,7 @@ fn its_own_connection_is_left_out() {
     let (ours, theirs, other) = (
         [10, 0, 0, 1, 0, 80],
         [10, 0, 0, 2, 9, 9],
-        [10, 0, 0, 2, 9, 8],
+        [10, 0, 0, 2, 9, 9 + 16],
     );
     let Class::Tcp(own) = classify(&segment(theirs, ours, &[]), 3) else {
         panic!("no segment")
@@ -182,14 +177,66 @@ fn its_own_connection_is_left_out() {
             4 => Some(Protocol::Dsa),
             _ => Some(Protocol::EtherTypeDsa),
         };
-        capture.begin(own.key, "", &mut |add| add(0, "x", protocol));
-        capture.record(0, Direction::Received, &segment(theirs, ours, tag));
-        capture.record(0, Direction::Sent, &segment(ours, theirs, tag));
+        capture.begin(own.key, "", &mut |add| {
+            add("x", protocol);
+        });
+        // The second time, it is known. The other one has the same slot.
+        for _ in 0..2 {
+            capture.record(0, Direction::Received, &segment(theirs, ours, tag));
+            capture.record(0, Direction::Sent, &segment(ours, theirs, tag));
+        }
         assert_eq!(capture.state().counts.seen, 0, "{tag:?}");
-        capture.record(0, Direction::Received, &segment(other, ours, tag));
-        capture.record(0, Direction::Sent, &segment(ours, other, tag));
+        for _ in 0..2 {
+            capture.record(0, Direction::Received, &segment(other, ours, tag));
+            capture.record(0, Direction::Sent, &segment(ours, other, tag));
+        }
         capture.record(0, Direction::Sent, &[1, 2, 3]);
-        assert_eq!(capture.state().counts.seen, 3, "{tag:?}");
+        assert_eq!(capture.state().counts.seen, 5, "{tag:?}");
+        capture.record(0, Direction::Received, &segment(theirs, ours, tag));
+        assert_eq!(capture.state().counts.seen, 5, "{tag:?}");
+    }
+}
+
+#[test]
+fn frames_like_others_are_kept_like_them() {
+    for (snaplen, kept) in [
+        (1, 1),
+        (16, 16),
+        (59, 59),
+        (60, 60),
+        (61, 61),
+        (100, 75),
+        (2048, 75),
+    ] {
+        let capture = capture(&std::format!("snaplen={snaplen}"));
+        begin(&capture, Key::default());
+        let frames: Vec<Vec<u8>> = (0..9)
+            .map(|n| {
+                let mut frame = frame(7, 75);
+                (frame[0], frame[59], frame[74]) = (n, n, n);
+                frame
+            })
+            .collect();
+        for frame in &frames {
+            capture.record(1, Direction::Sent, frame);
+        }
+        assert_eq!(capture.state().counts.accepted, 9);
+        let (file, _) = drain(&capture, 50);
+        let blocks = blocks(&file);
+        let packets: Vec<_> = blocks.iter().filter(|(kind, _)| *kind == 6).collect();
+        assert_eq!(packets.len(), 9);
+        for ((_, body), frame) in packets.into_iter().zip(&frames) {
+            assert_eq!((word(body, 0), word(body, 3), word(body, 4)), (1, kept, 75));
+            assert_eq!(body[20..20 + kept as usize], frame[..kept as usize]);
+            let padded = kept.next_multiple_of(4) as usize;
+            assert!(
+                body[20 + kept as usize..20 + padded]
+                    .iter()
+                    .all(|byte| *byte == 0)
+            );
+            assert_eq!(body.len(), 20 + padded + 12);
+        }
+        assert_eq!(capture.state().counts.accepted, 9);
     }
 }
 
@@ -220,7 +267,7 @@ fn a_filter_chooses() {
 
 #[test]
 fn only_what_there_is_can_be_captured() {
-    let with = |has_conduit| Capture::new(&mut Random::new(None), clock, has_conduit).unwrap();
+    let with = |has_conduit| Capture::new(&mut Random::new(None), has_conduit).unwrap();
     let (board, machine) = (with(true), with(false));
     assert_eq!(order(&board, "if=wan"), Ok(()));
     assert_eq!(order(&board, "if=conduit"), Ok(()));

@@ -55,9 +55,6 @@ pub(super) fn report(found: Result<bool, Absence>) {
     }
 }
 
-/// Bytes of the image's header, part of which is only in the packed file.
-const HEADER: u64 = 96;
-
 /// Writes how this start ends, before anybody is told.
 pub(super) fn record(
     ending: Ending,
@@ -66,10 +63,9 @@ pub(super) fn record(
     message: core::fmt::Arguments,
 ) {
     let image = Image::here();
-    let start = image.start + HEADER;
-    let len = (image.rodata - start) as usize;
+    let len = (image.rodata - image.start) as usize;
     // SAFETY: the image's code, mapped read-only for good.
-    let code = unsafe { core::slice::from_raw_parts(start as *const u8, len) };
+    let code = unsafe { core::slice::from_raw_parts(image.start as *const u8, len) };
     let now_us = hal::arch::timer::now_us();
     crash::ends_badly(ending, now_us, registers, backtrace, message, code);
 }

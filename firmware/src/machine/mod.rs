@@ -394,8 +394,8 @@ impl Machine {
             let has_conduit = ports
                 .iter_mut()
                 .any(|port| port.nic.tap_conduit(None).is_some());
-            network.capture = Capture::new(&mut random, timer::now_ns, has_conduit)
-                .map(|c| &*Box::leak(Box::new(c)));
+            network.capture =
+                Capture::new(&mut random, has_conduit).map(|c| &*Box::leak(Box::new(c)));
             if network.capture.is_none() {
                 warn!("capture: no memory left for it");
             }

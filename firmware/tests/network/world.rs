@@ -32,16 +32,6 @@ use crate::frames::{MAC, V4, V6};
 pub const SECOND_US: u64 = 1_000_000;
 
 /// The time that captures tell: what matters is that it goes on.
-mod clock {
-    use std::sync::atomic::{AtomicU64, Ordering};
-
-    static NOW_NS: AtomicU64 = AtomicU64::new(0);
-
-    pub fn now_ns() -> u64 {
-        NOW_NS.fetch_add(1000, Ordering::Relaxed)
-    }
-}
-
 /// SplitMix64 (Steele, Lea, Flood 2014).
 pub struct Rng(pub u64);
 
@@ -273,9 +263,8 @@ impl World {
     /// Allows captures, before the world runs.
     pub fn allow_captures(&mut self) -> &'static Capture {
         let mut random = Random::new(Some(b"capture"));
-        let capture: &'static Capture = Box::leak(Box::new(
-            Capture::new(&mut random, clock::now_ns, false).unwrap(),
-        ));
+        let capture: &'static Capture =
+            Box::leak(Box::new(Capture::new(&mut random, false).unwrap()));
         self.network.capture = Some(capture);
         self.network.access = Access::new("sesame".try_into().ok(), false);
         capture

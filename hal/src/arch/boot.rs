@@ -335,6 +335,8 @@ at_el1:
     add     x1, x1, #64
     cmp     x1, x2
     b.lo    33b
+    adr     x1, boot_packed         // from here on memory is what the ELF file has
+    stp     xzr, xzr, [x1]
 
     // ---- C runtime ----
 14: addr_of x1, __bss_start

@@ -15,5 +15,7 @@ pub mod mmu;
 pub mod pmu;
 pub mod psci;
 pub mod timer;
+mod vector;
 
 pub use mem::sum_blocks;
+pub use vector::Head;

@@ -36,6 +36,12 @@ pub fn ticks() -> u64 {
     CNTVCT_EL0.get()
 }
 
+/// The raw counter, which may be read before what comes before: by no more than the core runs ahead.
+#[inline(always)]
+pub fn ticks_about_now() -> u64 {
+    CNTVCT_EL0.get()
+}
+
 /// Microseconds since [`init`].
 #[inline]
 pub fn now_us() -> u64 {
@@ -45,7 +51,12 @@ pub fn now_us() -> u64 {
 
 /// Nanoseconds since [`init`]: as fine as the counter, which is not as fine as that.
 pub fn now_ns() -> u64 {
-    let ticks = ticks().wrapping_sub(START.load(Ordering::Relaxed));
+    ns_at(ticks())
+}
+
+/// Nanoseconds since [`init`] when the counter was at `ticks`.
+pub fn ns_at(ticks: u64) -> u64 {
+    let ticks = ticks.wrapping_sub(START.load(Ordering::Relaxed));
     let fraction = u128::from(US_PER_TICK.load(Ordering::Relaxed));
     ((((u128::from(ticks) * fraction) >> 32) * 1000) >> 32) as u64
 }

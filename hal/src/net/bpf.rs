@@ -9,6 +9,8 @@
 //! returns. Whatever a frame holds, running it costs at most one step for each instruction; a load beyond the frame's
 //! end, or a division by zero, refuses the frame.
 //!
+//! [`Program::judge`] also tells which bytes the verdict followed from: whoever sees the same ones again knows it.
+//!
 //! Spec: McCanne and Jacobson, "The BSD Packet Filter" (1993); FreeBSD `bpf(4)`.
 
 use heapless::Vec;
@@ -19,6 +21,10 @@ pub const MAX_INSTRUCTIONS: usize = 224;
 const DIGITS: usize = 16;
 /// Bytes of an Ethernet frame's addresses.
 const ADDRESSES: u32 = 12;
+/// How many bytes of a frame can be told of as [evidence](Program::judge): no Ethernet frame on a wire has fewer.
+pub const HEAD: usize = 60;
+/// In a set of bytes: others than those, or the length.
+const MORE: u64 = 1 << HEAD;
 /// Words of scratch memory.
 const SCRATCH: usize = 16;
 /// A load from here tells what Linux calls the packet's type; libpcap asks so for `inbound` and `outbound`.
@@ -159,17 +165,25 @@ impl Program {
     }
 
     /// How many bytes of `frame` to keep, 0 if it is not wanted. `sent`: it leaves.
-    #[inline]
     pub fn run(&self, frame: &[u8], sent: bool) -> u32 {
-        if self.0.is_empty() {
-            return u32::MAX;
-        }
-        self.interpret(frame, sent).unwrap_or(0)
+        self.judge(frame, sent).0
+    }
+
+    /// The same, and what that follows from: the verdict is this for all frames with the same direction and the same of
+    /// these bytes, a bit for each, that have at least [`HEAD`]. `None` if it also follows from others, or from the length.
+    #[inline(never)]
+    pub fn judge(&self, frame: &[u8], sent: bool) -> (u32, Option<u64>) {
+        let mut read = 0;
+        let verdict = match self.0.is_empty() {
+            true => u32::MAX,
+            false => self.interpret(frame, sent, &mut read).unwrap_or(0),
+        };
+        (verdict, (read < MORE).then_some(read))
     }
 
     /// `None`: a load from beyond the frame, or a division by zero.
-    #[inline(never)]
-    fn interpret(&self, frame: &[u8], sent: bool) -> Option<u32> {
+    #[inline(always)]
+    fn interpret(&self, frame: &[u8], sent: bool, read: &mut u64) -> Option<u32> {
         let (mut a, mut x, mut scratch) = (0_u32, 0_u32, [0_u32; SCRATCH]);
         let mut rest = self.0.as_slice();
         // What is left gets shorter with every step.
@@ -183,13 +197,13 @@ impl Program {
                 rest = after.get(usize::from(by)..).unwrap_or_default();
             };
             match step.op {
-                Op::LoadWord => a = word(frame, at)?,
-                Op::LoadHalf => a = half(frame, at)?,
-                Op::LoadByte => a = byte(frame, at)?,
-                Op::LoadWordAt => a = word(frame, indirect)?,
-                Op::LoadHalfAt => a = half(frame, indirect)?,
-                Op::LoadByteAt => a = byte(frame, indirect)?,
-                Op::HeaderLen => x = (byte(frame, at)? & 0xf) * 4,
+                Op::LoadWord => a = word(frame, at, read)?,
+                Op::LoadHalf => a = half(frame, at, read)?,
+                Op::LoadByte => a = byte(frame, at, read)?,
+                Op::LoadWordAt => a = word(frame, indirect, read)?,
+                Op::LoadHalfAt => a = half(frame, indirect, read)?,
+                Op::LoadByteAt => a = byte(frame, indirect, read)?,
+                Op::HeaderLen => x = (byte(frame, at, read)? & 0xf) * 4,
                 Op::IfEqual => branch(a == operand),
                 Op::IfGreater => branch(a > operand),
                 Op::IfNotLess => branch(a >= operand),
@@ -199,8 +213,8 @@ impl Program {
                 Op::ReturnA => return Some(a),
                 Op::Set => a = k,
                 Op::SetX => x = k,
-                Op::Len => a = frame.len() as u32,
-                Op::LenX => x = frame.len() as u32,
+                Op::Len => (a, *read) = (frame.len() as u32, *read | MORE),
+                Op::LenX => (x, *read) = (frame.len() as u32, *read | MORE),
                 Op::Recall => a = *scratch.get(at)?,
                 Op::RecallX => x = *scratch.get(at)?,
                 Op::Store => *scratch.get_mut(at)? = a,
@@ -297,28 +311,35 @@ impl Step {
     }
 }
 
-#[inline]
-fn byte(frame: &[u8], at: usize) -> Option<u32> {
-    frame.get(at).map(|byte| u32::from(*byte))
+#[inline(always)]
+fn byte(frame: &[u8], at: usize, read: &mut u64) -> Option<u32> {
+    load::<1>(frame, at, read).map(|byte| byte[0].into())
 }
 
-#[inline]
-fn half(frame: &[u8], at: usize) -> Option<u32> {
-    let half = frame.get(at..)?.first_chunk()?;
-    Some(u32::from(u16::from_be_bytes(*half)))
+#[inline(always)]
+fn half(frame: &[u8], at: usize, read: &mut u64) -> Option<u32> {
+    load(frame, at, read).map(|half| u16::from_be_bytes(*half).into())
 }
 
-#[inline]
-fn word(frame: &[u8], at: usize) -> Option<u32> {
-    frame
-        .get(at..)?
-        .first_chunk()
-        .map(|word| u32::from_be_bytes(*word))
+#[inline(always)]
+fn word(frame: &[u8], at: usize, read: &mut u64) -> Option<u32> {
+    load(frame, at, read).map(|word| u32::from_be_bytes(*word))
+}
+
+#[inline(always)]
+fn load<'a, const N: usize>(frame: &'a [u8], at: usize, read: &mut u64) -> Option<&'a [u8; N]> {
+    *read |= match at + N <= HEAD {
+        true => ((1 << N) - 1) << at,
+        false => MORE,
+    };
+    frame.get(at..)?.first_chunk()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::capture::Direction;
+    use crate::net::verdicts::{Head, Verdicts};
 
     const LD_IMM: u16 = 0x00;
     const LD_ABS_W: u16 = 0x20;
@@ -531,6 +552,186 @@ mod tests {
         for (program, expected) in cases {
             assert_eq!(run(program, &frame), *expected, "{program:?}");
         }
+    }
+
+    /// Classic BPF as the paper has it, step by step, for comparison.
+    fn plainly(program: &[Instruction], frame: &[u8], sent: bool) -> Option<u32> {
+        let load = |at: u64, len: u64| {
+            let bytes = frame.get(at.try_into().ok()?..)?.get(..len as usize)?;
+            Some(
+                bytes
+                    .iter()
+                    .fold(0, |number, byte| number << 8 | u32::from(*byte)),
+            )
+        };
+        let (mut a, mut x, mut memory, mut at) = (0_u32, 0_u32, [0_u32; SCRATCH], 0);
+        loop {
+            let (code, jt, jf, k) = program[at];
+            let operand = if code & BY_X != 0 { x } else { k };
+            let size = [4, 2, 1, 0][usize::from(code >> 3 & 3)];
+            at += 1;
+            let (class, mode) = (code & 7, code & if code & 7 < 2 { 0xe0 } else { 0xf0 });
+            match (class, mode) {
+                (0, 0x20) if k == PACKET_TYPE => a = if sent { OUTGOING } else { 0 },
+                (0, 0x20) => a = load(k.into(), size)?,
+                (0, 0x40) => a = load(u64::from(x) + u64::from(k), size)?,
+                (0, 0x00) => a = k,
+                (0, 0x60) => a = memory[k as usize],
+                (0, 0x80) => a = frame.len() as u32,
+                (1, 0x00) => x = k,
+                (1, 0x60) => x = memory[k as usize],
+                (1, 0x80) => x = frame.len() as u32,
+                (1, 0xa0) => x = 4 * (load(k.into(), 1)? & 15),
+                (2, _) => memory[k as usize] = a,
+                (3, _) => memory[k as usize] = x,
+                (4, operation) => {
+                    a = match operation {
+                        0x00 => a.wrapping_add(operand),
+                        0x10 => a.wrapping_sub(operand),
+                        0x20 => a.wrapping_mul(operand),
+                        0x30 => a.checked_div(operand)?,
+                        0x90 => a.checked_rem(operand)?,
+                        0x40 => a | operand,
+                        0x50 => a & operand,
+                        0xa0 => a ^ operand,
+                        0x60 => (u64::from(a) << operand.min(32)) as u32,
+                        0x70 => (u64::from(a) >> operand.min(32)) as u32,
+                        _ => 0_u32.wrapping_sub(a),
+                    }
+                }
+                (5, 0x00) => at += k as usize,
+                (5, condition) => {
+                    let holds = match condition {
+                        0x10 => a == operand,
+                        0x20 => a > operand,
+                        0x30 => a >= operand,
+                        _ => a & operand != 0,
+                    };
+                    at += usize::from(if holds { jt } else { jf });
+                }
+                (6, _) => return Some(if code == RET_A { a } else { k }),
+                (_, 0x00) => x = a,
+                _ => a = x,
+            }
+        }
+    }
+
+    /// SplitMix64 (Steele, Lea, Flood 2014).
+    struct Rng(u64);
+
+    impl Rng {
+        fn below(&mut self, limit: u32) -> u32 {
+            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+            ((mixed >> 32) * u64::from(limit) >> 32) as u32
+        }
+
+        fn of<T: Copy>(&mut self, choices: &[T]) -> T {
+            choices[self.below(choices.len() as u32) as usize]
+        }
+    }
+
+    /// A program that is accepted, of the kind that libpcap writes more often than not.
+    fn draw_program(rng: &mut Rng) -> std::vec::Vec<Instruction> {
+        let len = 2 + rng.below(14);
+        let mut program = std::vec::Vec::new();
+        for at in 0..len {
+            let left = len - 1 - at;
+            let ahead = |rng: &mut Rng| rng.below(left.max(1)) as u8;
+            let number = |rng: &mut Rng| match rng.below(3) {
+                0 => rng.below(4),
+                1 => rng.of(&[0x0800, 0x86dd, 6, 17, 7, 0x1fff, 0x4500]),
+                _ => rng.below(256),
+            };
+            let instruction = match rng.below(16) {
+                _ if left == 0 => (rng.of(&[RET_K, RET_A]), 0, 0, rng.below(3) * 100),
+                0..=4 => {
+                    let code = rng.of(&[LD_ABS_W, LD_ABS_H, LD_ABS_B]);
+                    (
+                        code,
+                        0,
+                        0,
+                        rng.of(&[12, 14, 20, 23, 26, 34, 36, 57, 58, 59, 62, PACKET_TYPE]),
+                    )
+                }
+                5 => (
+                    rng.of(&[LD_IND_W, LD_IND_H, LD_IND_B]),
+                    0,
+                    0,
+                    14 + rng.below(40),
+                ),
+                6 => (LDX_MSH, 0, 0, rng.below(20)),
+                7..=10 if left > 1 => {
+                    let by_x = if rng.below(5) == 0 { BY_X } else { 0 };
+                    let code = rng.of(&[JEQ, JGT, JGE, JSET]) | by_x;
+                    (code, ahead(rng), ahead(rng), number(rng))
+                }
+                11 => (
+                    rng.of(&[LD_LEN, LDX_LEN, TAX, TXA, LD_IMM, LDX_IMM]),
+                    0,
+                    0,
+                    number(rng),
+                ),
+                12 => (rng.of(&[ST, STX, LD_MEM, LDX_MEM]), 0, 0, rng.below(16)),
+                13 if left > 1 => (JA, 0, 0, ahead(rng).into()),
+                _ => {
+                    let by_x = if rng.below(2) == 0 { BY_X } else { 0 };
+                    match rng.of(&[ADD, SUB, MUL, DIV, MOD, OR, AND, XOR, LSH, RSH, NEG]) {
+                        NEG => (NEG, 0, 0, 0),
+                        code => (code | by_x, 0, 0, 1 + rng.below(31)),
+                    }
+                }
+            };
+            program.push(instruction);
+        }
+        program
+    }
+
+    #[test]
+    fn what_is_remembered_is_what_would_be_said_again() {
+        let (mut rng, mut hits, mut wanted) = (Rng(7), 0, 0);
+        for round in 0..2_000 {
+            let instructions = draw_program(&mut rng);
+            let program =
+                check(&instructions).unwrap_or_else(|e| panic!("{e:?}: {instructions:?}"));
+            let mut verdicts = Verdicts::new(0);
+            // A few flows, whose frames differ here and there.
+            let mut flows = [(); 4].map(|()| {
+                let mut frame = [0; 80].map(|_: u8| rng.of(&[0, 0, 6, 7, 17, 0x45]));
+                frame[12..14].copy_from_slice(&rng.of(&[[8, 0], [0x86, 0xdd], [8, 6]]));
+                frame
+            });
+            for _ in 0..60 {
+                let frame = &mut flows[rng.below(4) as usize];
+                frame[rng.below(80) as usize] = rng.below(18) as u8;
+                let frame = &frame[..rng.of(&[80, 80, 62, 61, HEAD, HEAD - 1, 40])];
+                let direction = rng.of(&[Direction::Received, Direction::Sent]);
+                let sent = direction == Direction::Sent;
+                let expected = plainly(&instructions, frame, sent).unwrap_or(0);
+                assert_eq!(
+                    program.run(frame, sent),
+                    expected,
+                    "{round}: {instructions:?} {frame:?} {sent}"
+                );
+                wanted += u32::from(expected > 0);
+                let Some(head) = frame.first_chunk() else {
+                    continue;
+                };
+                match verdicts.find(head, Head::load(head), direction) {
+                    Some(known) => {
+                        assert_eq!(known, expected, "{round}: {instructions:?}, {frame:?}");
+                        hits += 1;
+                    }
+                    None => {
+                        if let (said, Some(read)) = program.judge(frame, sent) {
+                            verdicts.keep(head, direction, read, said);
+                        }
+                    }
+                }
+            }
+        }
+        assert!(hits > 10_000 && wanted > 10_000, "{hits}, {wanted}");
     }
 
     #[test]

@@ -22,8 +22,10 @@ pub enum Direction {
 
 /// Sees frames.
 pub trait Recorder {
-    /// A whole frame, seen at the tap of this number.
-    fn record(&self, tap: u8, direction: Direction, frame: &[u8]);
+    /// A whole frame to us, seen at the tap of this number.
+    fn received(&self, tap: u32, frame: &[u8]);
+    /// A whole frame from us.
+    fn sent(&self, tap: u32, frame: &[u8]);
 }
 
 /// Where frames are shown.
@@ -32,14 +34,17 @@ pub struct Tap {
     /// To whom.
     pub recorder: &'static dyn Recorder,
     /// Its number.
-    pub number: u8,
+    pub number: u32,
 }
 
 impl Tap {
     /// Shows a frame.
     #[inline(always)] // a call through a table: nothing is gained by another one
     pub fn show(&self, direction: Direction, frame: &[u8]) {
-        self.recorder.record(self.number, direction, frame);
+        match direction {
+            Direction::Received => self.recorder.received(self.number, frame),
+            Direction::Sent => self.recorder.sent(self.number, frame),
+        }
     }
 }
 

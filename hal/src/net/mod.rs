@@ -13,6 +13,7 @@ pub mod phy;
 pub mod smoltcp;
 pub mod steps;
 pub mod tag;
+pub mod verdicts;
 #[cfg(target_os = "none")]
 pub mod virtio;
 pub mod vlan;

@@ -47,7 +47,7 @@ fn count(board: &Running, line: &str) -> usize {
 fn transfer(service: SocketAddr, stop: &AtomicBool) -> Result<u32> {
     let mut stream = connect(service)?;
     // A flap, the negotiation after it, and the retransmission after that.
-    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+    stream.set_read_timeout(Some(Duration::from_secs(150)))?;
     let mut number = 0_u32;
     while !stop.load(Ordering::Relaxed) {
         let block: Vec<u8> = (0..700)

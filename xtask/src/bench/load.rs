@@ -2,8 +2,9 @@
 //!
 //! Ordinary sockets, so that the answers are judged by this host's network stack and not by ours.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::thread;
 use std::time::Duration;
 
 use crate::error::{Error, Result, failure};
@@ -15,6 +16,29 @@ pub const PATIENCE: Duration = Duration::from_secs(5);
 
 const GREETING: &[u8] = b"Hello, world!";
 const REQUEST: &[u8] = b"GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n";
+
+/// Begins a capture, and reads it for as long as we live.
+///
+/// # Errors
+///
+/// If it is refused.
+pub fn capture(server: SocketAddr, query: &str, token: &str) -> Result<()> {
+    const SUCCESS: &[u8] = b"HTTP/1.1 200";
+    let mut stream = TcpStream::connect(server).map_err(network)?;
+    let request = format!(
+        "GET /capture.pcapng?{query} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n"
+    );
+    let mut head = [0; SUCCESS.len()];
+    stream
+        .write_all(request.as_bytes())
+        .and_then(|()| stream.read_exact(&mut head))
+        .map_err(network)?;
+    if head != SUCCESS {
+        return failure(format!("no capture: {}", String::from_utf8_lossy(&head)));
+    }
+    thread::spawn(move || io::copy(&mut stream, &mut io::sink()));
+    Ok(())
+}
 
 /// Sends datagrams to an echo service and wants each back.
 pub struct UdpEcho {

@@ -69,6 +69,11 @@ pub const COMMAND: Command = Command {
             "FIGURE",
             "say instead which functions of ours a figure's instructions are in",
         ),
+        Opt::value(
+            "--capture",
+            "QUERY",
+            "with --profile: while a capture is on, as with snaplen=128",
+        ),
     ],
     details:
         "\
@@ -78,6 +83,7 @@ Prints a table in Markdown and leaves the same numbers in out/bench.json (of the
 out/bench-espressobin.json). A unit of work that is lost or answered wrongly fails the run, and so
 does a figure of ours beyond what it must be. --profile takes a figure by its name in that file:
 boot, udp_echo_18, udp_echo_1400, http_keep_alive, http_64, http_connection or idle_second.
+--capture takes what can follow /capture.pcapng? (docs/capture.md), and tells the taps' share.
 
 The first run fetches the plugin header of the installed QEMU (or builds the QEMU with the board) and,
 for Linux, Debian's arm64 kernel into the cache; nothing of either is installed on the system.
@@ -122,6 +128,10 @@ fn run(parsed: &Parsed) -> Result<()> {
     };
     if parsed.has("--profile") && (parsed.has("--only") || parsed.has("--image")) {
         return usage("--profile builds ours and goes with neither --only nor --image");
+    }
+    let (query, profiled) = (parsed.value("--capture"), parsed.value("--profile"));
+    if query.is_some() && profiled.is_none_or(|figure| figure == "boot") {
+        return usage("--capture goes with --profile, and with no boot");
     }
     let effort = if parsed.has("--quick") { QUICK } else { FULL };
     let name = parsed.operands.first().map_or("virt", String::as_str);
@@ -290,8 +300,14 @@ fn measure_espressobin(
     if let Some(elf) = &subject.elf {
         progress(system, "UDP echo, 18 B, by function");
         let share = with_blocks(emulator, |emulator, blocks| {
-            let (before, after, units) =
-                profile(emulator, system, Figure::UdpSmall, effort.units, blocks)?;
+            let (before, after, units) = profile(
+                emulator,
+                system,
+                Figure::UdpSmall,
+                effort.units,
+                blocks,
+                None,
+            )?;
             Ok(after.within(&before, elf, DRIVER)? as f64 / units)
         })?;
         figures.push((Figure::DriverShare, Measured::exactly(share)));
@@ -435,30 +451,55 @@ fn profile_ours(
 ) -> Result<()> {
     let row = find("figure", key, bench.rows, |row| row.key)?;
     let built = build::sound_image()?;
-    let system = ours(built.image, parsed.value("--append")).system;
+    let query = parsed.value("--capture");
+    let append = parsed.value("--append").unwrap_or_default();
+    let append = match query {
+        Some(_) => format!("{append} admin={CAPTURE_TOKEN}"),
+        None => append.to_owned(),
+    };
+    let system = ours(built.image, Some(&append)).system;
     let table = with_blocks(emulator, |emulator, blocks| {
         let (before, after, units) = match row.figure {
             Figure::Boot => {
                 (bench.boot)(emulator, &system)?;
                 (Blocks::default(), Blocks::read(blocks)?, 1.0)
             }
-            figure => profile(emulator, &system, figure, effort.units, blocks)?,
+            figure => profile(emulator, &system, figure, effort.units, blocks, query)?,
         };
-        after.table(&before, units, &built.elf)
+        let mut table = after.table(&before, units, &built.elf)?;
+        if query.is_some() {
+            let taps = after.within(&before, &built.elf, TAPS)? as f64 / units;
+            table += &format!("{taps:>12.1}  of them in the taps\n");
+        }
+        Ok(table)
     })?;
     println!("\n{}\n{table}", row.name);
     Ok(())
 }
 
-/// The blocks before and after so many units of work.
+/// What a capture is ordered with.
+const CAPTURE_TOKEN: &str = "bench";
+/// Parts of the names of functions that are in a frame's way while there is a capture, copies of more than its begin aside.
+const TAPS: &[&str] = &[
+    "hal::net::capture::Tap::show",
+    "hal::net::capture::Recorder",
+    "firmware::capture::Capture::record_any",
+    "hal::net::bpf",
+];
+
+/// The blocks before and after so many units of work; while a capture is on, if there is a query for it.
 fn profile(
     emulator: &Emulator,
     system: &System,
     figure: Figure,
     units: usize,
     blocks: &Path,
+    capture: Option<&str>,
 ) -> Result<(Blocks, Blocks, f64)> {
     let guest = serving(emulator, system)?;
+    if let Some(query) = capture {
+        load::capture(guest.http, query, CAPTURE_TOKEN)?;
+    }
     let mut work = Work::new(figure, &guest)?;
     // An idle second needs no warming up, and is long.
     let (warm_up, runs) = match figure {
