@@ -110,10 +110,7 @@ fn record(cx: &Context) -> Result {
     let image = &elf[quad(quad(0x20) + 8)..];
     let code = crash["code_bytes"].as_u64().unwrap_or(0) as usize;
     ensure!(code > 100_000 && code < image.len(), "{crash}");
-    ensure!(
-        crash["code_crc32"] == crc32(&image[96..][..code]),
-        "{crash}"
-    );
+    ensure!(crash["code_crc32"] == crc32(&image[..code]), "{crash}");
     let addresses: Vec<String> = crash["backtrace"]
         .as_array()
         .into_iter()
