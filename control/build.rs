@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 /// What the page needs, in `assets/`: constant, file, kind.
-const ASSETS: [(&str, &str, &str); 3] = [
+const ASSETS: [(&str, &str, &str); 4] = [
     ("STYLE", "page.css", "text/css; charset=utf-8"),
     ("DRAW", "draw.js", "text/javascript; charset=utf-8"),
+    ("TOOLS", "tools.js", "text/javascript; charset=utf-8"),
     ("SCRIPT", "page.js", "text/javascript; charset=utf-8"),
 ];
 

@@ -65,7 +65,7 @@ function drawBoard(names) {
   });
   const width = x - (names.at(-1) === 'wan' ? 46 : 10) + 14;
   svg.setAttribute('viewBox', `0 0 ${width} 196`);
-  svg.style.maxWidth = `${width * 1.35}px`;
+  svg.style.maxWidth = `${width / 12}rem`;
   const chip = width / 2;
   const traces = sockets.map(({ middle }, index) => {
     const start = chip + (index - (sockets.length - 1) / 2) * 10;

@@ -1,19 +1,7 @@
 'use strict';
 // Keeps the page alive: asks the board for its status every second and puts what changed where it stands.
 
-const PERIOD = 1000, LIMIT = 4000, STALE = 3500, WINDOW = 120;
-const $ = selector => document.querySelector(selector);
-const sleep = time => new Promise(done => setTimeout(done, time));
-
-async function ask(path, options) {
-  const answer = await fetch(`/api/v1/${path}`,
-    { cache: 'no-store', signal: AbortSignal.timeout(LIMIT), ...options });
-  const text = await answer.text();
-  let said = {};
-  try { said = JSON.parse(text); } catch { /* an error of another kind than ours */ }
-  if (!answer.ok) throw Object.assign(new Error(said.error || text.trim()), { code: answer.status });
-  return said;
-}
+const PERIOD = 1000, STALE = 3500, WINDOW = 120;
 
 // Makes a table's rows these: the first cell of each is a heading.
 function rows(table, list) {
@@ -23,7 +11,7 @@ function rows(table, list) {
     const row = body.rows[index] || body.insertRow();
     cells.forEach((cell, at) => {
       const place = row.cells[at] || row.appendChild(make(at ? 'td' : 'th', at ? {} : { scope: 'row' }));
-      say(place, String(cell ?? '\u2013'));
+      say(place, typeof cell === 'bigint' ? `0x${cell.toString(16)}` : String(cell ?? '\u2013'));
     });
   });
 }
@@ -71,6 +59,7 @@ function linkWords({ up, speed_mbps: speed, duplex, pause }) {
 function showPorts(status) {
   const names = status.interfaces.map(port => port.name);
   const articles = [...document.querySelectorAll('.port')];
+  // Other ports than those that the page came with: it has to come anew.
   if (names.join() !== articles.map(article => article.dataset.name).join()) return location.reload();
   if (!board) {
     board = drawBoard(names);
@@ -115,6 +104,7 @@ function showPorts(status) {
 }
 
 function showStatus(status) {
+  showBadEnd(status.bad_end);
   showPorts(status);
   rows($('#machine table'), [
     ['Uptime', duration(status.uptime_seconds)],
@@ -136,7 +126,7 @@ function showLatency(latency) {
   const kinds = Object.entries(latency.kinds).filter(([, kind]) => kind.total?.bins?.length);
   const place = $('#latency') || section('latency', 'Latency', make('p'), make('div'));
   say(place.querySelector('p'), `From the interrupt to the doorbell of the answer, ${latency.time} time.`);
-  if (!kinds.length) return;
+  if (!kinds.length) return say(place.querySelector('div'), 'Nothing was answered yet.');
   const all = kinds.flatMap(([, kind]) => kind.total.bins);
   const low = time(Math.min(...all.map(([from]) => from))), high = time(Math.max(...all.map(([, to]) => to)));
   place.querySelector('div').replaceChildren(...kinds.map(([name, { total }]) => {
@@ -164,14 +154,7 @@ function showReport(id, title) {
       return make('div', { class: 'wide', tabindex: 0, role: 'region', 'aria-label': words(name) }, table);
     });
     const old = place.lastElementChild;
-    if (old.textContent === parts.map(part => part.textContent).join('')) return;
-    // Who reads further up stays there; the last lines stay in sight.
-    const text = old.querySelector('pre[tabindex]');
-    const stays = text && text.scrollTop + text.clientHeight < text.scrollHeight - 8;
-    const top = text?.scrollTop;
-    old.replaceChildren(...parts);
-    const pre = old.querySelector('pre');
-    if (pre) pre.scrollTop = stays ? top : pre.scrollHeight;
+    if (old.textContent !== parts.map(part => part.textContent).join('')) old.replaceChildren(...parts);
   };
 }
 
@@ -216,123 +199,26 @@ async function showOne(now) {
   }
 }
 
-// What takes the token: it is asked for once, and kept nowhere but here.
-
-let token;
-
-function askToken(why) {
-  const input = make('input', { type: 'password', autocomplete: 'off', required: '', maxlength: 64 });
-  const dialog = make('dialog', { 'aria-labelledby': 'token-title' },
-    make('form', { method: 'dialog' }, make('h2', { id: 'token-title' }, 'Token'), make('p', {}, why),
-      make('label', {}, 'What admin= says in the bootargs. It travels in clear and is forgotten with this page. ', input),
-      make('p', { class: 'row' }, make('button', { value: 'go' }, 'Go on'),
-        make('button', { value: '', formnovalidate: '' }, 'Leave it'))));
-  document.body.append(dialog);
-  dialog.showModal();
-  return new Promise(done => dialog.addEventListener('close', () => {
-    dialog.remove();
-    done(dialog.returnValue && input.value);
-  }));
-}
-
-async function change(path) {
-  for (let why = 'This takes the token.'; ;) {
-    token ||= await askToken(why);
-    if (!token) return undefined;
-    try {
-      return await ask(path, { method: 'POST', headers: { Authorization: `Bearer ${token}` } });
-    } catch (error) {
-      if (error.code !== 401) throw error;
-      token = undefined;
-      why = 'That was not the token.';
-    }
-  }
-}
-
-// With `all`, also what cuts ports for a while: this page may be behind one of them.
-async function selftest(show, all) {
-  const { tests } = await ask('selftest?list');
-  const chosen = tests.filter(({ cuts_ports: cuts }) => all || !cuts).map(({ test }) => test);
-  const begun = await change(`selftest/${chosen.join('/')}${all ? '?force=1' : ''}`);
-  if (!begun) return show('');
-  show('Testing.');
-  for (let patience = 60; patience > 0;) {
-    await sleep(700);
-    let run;
-    try {
-      run = await ask(`selftest/${begun.job}`);
-      patience = 60;
-    } catch (error) {
-      patience--;
-      continue;
-    }
-    const table = make('table');
-    rows(table, run.results.map(({ name, result, detail }) => [name, `${result}${detail ? `: ${detail}` : ''}`]));
-    const sum = `${run.passed} passed, ${run.failed} failed, ${run.skipped} skipped`;
-    show(run.running ? `Testing ${words(run.test || '')}: ${sum} so far.` : `Done: ${sum}.`, table);
-    if (!run.running) return;
-  }
-  show('The board did not come back to say what came of it.');
-}
-
-async function capture(show) {
-  const begun = await change('capture/ticket');
-  if (!begun) return show('');
-  const [port, count] = ['select', 'input'].map(kind => encodeURIComponent($(`#tools ${kind}`).value));
-  const link = make('a', { href: `${begun.url}${port && `&if=${port}`}&count=${count}`, download: 'capture.pcapng' }, 'Capture');
-  show(`The capture has begun; it ends after ${count} frames. Wireshark and tshark open it.`);
-  link.click();
-}
-
-function showTools(has) {
-  if (!has.has('selftest') && !has.has('capture')) return;
-  const said = make('p', { role: 'status' }), more = make('div', { class: 'wide', tabindex: 0, role: 'region', 'aria-label': 'Results' });
-  const show = (text, ...content) => {
-    say(said, text);
-    more.replaceChildren(...content);
-  };
-  const button = (title, act) => {
-    const made = make('button', { type: 'button' }, title);
-    made.addEventListener('click', async () => {
-      made.disabled = true;
-      try { await act(show); } catch (error) { show(`It did not work: ${error.message}`); }
-      made.disabled = false;
-    });
-    return made;
-  };
-  const place = section('tools', 'Tools');
-  if (has.has('selftest')) {
-    place.append(make('p', { class: 'row' }, button('Run the self-test', selftest),
-      button('All of it: ports go down meanwhile', show => selftest(show, true))));
-  }
-  if (has.has('capture')) {
-    const names = ports.map(({ article }) => article.dataset.name);
-    const choice = make('select', {}, make('option', { value: '' }, 'all ports'), ...names.map(name => make('option', {}, name)));
-    const count = make('input', { type: 'number', min: 1, max: 1000000, value: 1000 });
-    place.append(make('p', { class: 'row' }, make('label', {}, 'From ', choice), make('label', {}, count, ' frames'),
-      button('Capture packets', capture)));
-  }
-  place.append(said, more);
-}
-
 // Alive or not.
 
-let seen = Date.now(), asking;
+let seen = Date.now(), woke = 0, asking, trouble = {};
 
 function showAge() {
   const age = Date.now() - seen;
-  const isStale = age > STALE;
+  const isStale = Date.now() - Math.max(seen, woke) > STALE;
   document.body.classList.toggle('stale', isStale);
   $('#live').hidden = isStale;
   const banner = $('#banner');
   banner.hidden = !isStale;
-  say(banner.firstChild, isStale ? 'The board does not answer.' : '');
+  say(banner.firstChild, !isStale ? '' : trouble.code ? `The board refuses: ${trouble.message}.` : 'The board does not answer.');
   say(banner.lastChild, `Last answer ${duration(age / 1000)} ago. What is shown is from then.`);
 }
 
 async function run() {
+  if (isPrivate) await passGate();
+  seen = Date.now();
   $('header').append(make('p', { id: 'live', role: 'status' }, 'live'));
-  $('main').before(make('p', { id: 'banner', hidden: '' },
+  $('main').before(make('aside', { id: 'banner', hidden: '', 'aria-label': 'Connection' },
     make('b', { role: 'alert' }), make('span')));
   setInterval(showAge, 500);
   for (;;) {
@@ -343,7 +229,9 @@ async function run() {
         seen = Date.now();
         asking ||= showOne(begin).catch(error => console.warn(error.message)).finally(() => { asking = undefined; });
       } catch (error) {
-        console.warn(error.message);
+        // Another token than before, or one at all.
+        if (error.code === 401) return location.reload();
+        trouble = error;
       }
       showAge();
     }
@@ -351,5 +239,6 @@ async function run() {
   }
 }
 
-document.addEventListener('visibilitychange', () => { before = undefined; });
+// Who was in the background did not ask.
+document.addEventListener('visibilitychange', () => { before = undefined; woke = Date.now(); });
 run();

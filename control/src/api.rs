@@ -60,6 +60,17 @@ fn machine(out: &mut Out<'_>, status: &Status<'_>) {
         out.text(key);
         out.decimal(value);
     }
+    out.text(",\"bad_end\":");
+    match status.bad_end {
+        Some((ago, message)) => {
+            out.text("{\"starts_ago\":");
+            out.decimal(ago);
+            out.text(",\"message\":");
+            string(out, message);
+            out.text("}");
+        }
+        None => out.text("null"),
+    }
     out.text(",\"urls\":");
     array(out, status.urls, |out, url| string(out, url));
     out.text(",\"interfaces\":[");

@@ -39,7 +39,9 @@ pub fn write(out: &mut Out<'_>, status: &Status<'_>) {
         out.text("\n</div></section>\n<div id=more>");
         write_latency(out, status.latency);
     });
-    out.part(|out| section(out, "hardware", "Hardware"));
+    if !status.devices.is_empty() {
+        out.part(|out| section(out, "hardware", "Hardware"));
+    }
     for device in status.devices {
         out.part(|out| {
             out.texts(&["\n<details><summary>", device.name, "</summary><table>"]);
@@ -48,33 +50,67 @@ pub fn write(out: &mut Out<'_>, status: &Status<'_>) {
         });
     }
     out.part(|out| {
-        out.text("</section>");
+        if !status.devices.is_empty() {
+            out.text("</section>");
+        }
         write_rest(out, status);
     });
     out.part(|out| write_log(out, status));
 }
 
-fn write_head(out: &mut Out<'_>, status: &Status<'_>) {
+/// Writes what who has no token sees of it: the place for a form, which the script makes. Nothing of the machine is in it.
+pub fn write_gate(out: &mut Out<'_>) {
+    begin(out, "");
+    out.text(concat!(
+        "Ristretto</h1></header>\n<main id=gate><noscript><p>Here reading takes the token. Without a script: ",
+        "<code>curl -H 'Authorization: Bearer TOKEN'</code> with this address.</noscript></main>\n"
+    ));
+}
+
+/// The begin of a page, up to its first heading.
+fn begin(out: &mut Out<'_>, hostname: &str) {
     out.text(concat!(
         "<!DOCTYPE html>\n<html lang=en>\n<meta charset=utf-8>",
         "<meta name=viewport content=\"width=device-width,initial-scale=1\">",
         "<meta name=color-scheme content=\"light dark\"><link rel=icon href=data:,>\n<title>"
     ));
-    foreign(out, status.hostname);
+    if !hostname.is_empty() {
+        foreign(out, hostname);
+        out.text(" \u{b7} ");
+    }
     out.texts(&[
-        " \u{b7} Ristretto</title>\n<link rel=stylesheet href=",
+        "Ristretto</title>\n<link rel=stylesheet href=",
         assets::STYLE,
-    ]);
-    out.texts(&["><script defer src=", assets::DRAW, "></script>"]);
-    out.texts(&[
-        "<script defer src=",
+        "><script defer src=",
+        assets::DRAW,
+        "></script><script defer src=",
+        assets::TOOLS,
+        "></script><script defer src=",
         assets::SCRIPT,
         "></script>\n<header><h1>",
     ]);
+}
+
+fn write_head(out: &mut Out<'_>, status: &Status<'_>) {
+    begin(out, status.hostname);
     foreign(out, status.hostname);
     out.text("</h1>\n<p>");
     foreign(out, status.board);
     out.text("</header>\n<main>");
+    if let Some((ago, message)) = status.bad_end {
+        out.text("<p id=crash><b>");
+        match ago {
+            1 => out.text("The last start ended badly."),
+            _ => {
+                out.text("A start ended badly, ");
+                out.decimal(ago);
+                out.text(" starts ago.");
+            }
+        }
+        out.text("</b> <q>");
+        foreign(out, message);
+        out.text("</q> <a href=/api/v1/crash>Show the record</a></p>");
+    }
     section(out, "ports", "Ports");
     out.text("<div class=ports>");
 }
@@ -113,7 +149,7 @@ fn write_rest(out: &mut Out<'_>, status: &Status<'_>) {
 /// The last lines of the log, and the end of the page.
 fn write_log(out: &mut Out<'_>, status: &Status<'_>) {
     section(out, "log", "Log");
-    out.text("<div><pre>");
+    out.text("<div><pre tabindex=0 aria-label=log>");
     let (mut count, mut at) = (0, 0);
     (status.log)(&mut |_| count += 1);
     (status.log)(&mut |line| {

@@ -89,6 +89,8 @@ pub struct Status<'a> {
     pub http_answers: &'a AnswerCounters,
     /// The addresses under which this page can be reached.
     pub urls: &'a [&'a str],
+    /// The last start that ended badly, if there is a record of it: how many starts ago, and what it said.
+    pub bad_end: Option<(u64, &'a str)>,
     /// How long answers take.
     pub latency: &'a Latency,
     /// Shows the last lines of the log, oldest first.

@@ -35,6 +35,8 @@ pub struct System {
     pub image_bytes: u64,
     /// Bytes in use of the heap and bytes it has, since it was sealed.
     pub heap_bytes: (u64, u64),
+    /// The last start that ended badly, if there is a record of it: how many starts ago, and what it said.
+    pub bad_end: Option<(u64, String<96>)>,
     /// Shows the last lines of the log, oldest first.
     pub log: Option<ShowLog>,
 }
@@ -248,6 +250,11 @@ impl<N: Nic> StatusSource for Snapshot<'_, N> {
             counters: &own,
             http_answers: self.answers,
             urls: &urls,
+            bad_end: self
+                .system
+                .bad_end
+                .as_ref()
+                .map(|(ago, message)| (*ago, message.as_str())),
             latency: self.latency,
             log: self.system.log.unwrap_or(|_| ()),
             samples: Some(self.samples),

@@ -94,6 +94,7 @@ impl StatusSource for FakeBench {
             http_answers: &AnswerCounters::default(),
             urls: &[],
             latency: &Latency::off(),
+            bad_end: None,
             samples: None,
             log: |line| line("<b>fuzz</b>"),
         });

@@ -75,6 +75,7 @@ impl StatusSource for Nothing {
             http_answers: &AnswerCounters::default(),
             urls: &[],
             latency: &firmware::latency::Latency::off(),
+            bad_end: None,
             samples: None,
             log: |_| {},
         });

@@ -81,16 +81,42 @@ impl Browser {
             .as_array()
             .and_then(|all| all.iter().find(|target| target["type"] == "page"))
             .map(|target| target["targetId"].clone());
+        browser.attach(&json!(target))?;
+        Ok(browser)
+    }
+
+    /// Opens one more window; from now on it is the one that everything is about.
+    pub fn another(&mut self, url: &str) -> Result {
+        let session = std::mem::take(&mut self.session);
+        let made = self.call(
+            "Target.createTarget",
+            json!({ "url": url, "newWindow": true }),
+        );
+        self.session = session;
+        self.attach(&made?["targetId"])
+    }
+
+    fn attach(&mut self, target: &Value) -> Result {
+        self.session.clear();
         let attached = json!({ "targetId": target, "flatten": true });
-        let attached = browser.call("Target.attachToTarget", attached)?;
-        browser.session = attached["sessionId"]
+        let attached = self.call("Target.attachToTarget", attached)?;
+        self.session = attached["sessionId"]
             .as_str()
             .unwrap_or_default()
             .to_owned();
         for domain in ["Page", "Runtime", "Log", "Network"] {
-            browser.call(&format!("{domain}.enable"), json!({}))?;
+            self.call(&format!("{domain}.enable"), json!({}))?;
         }
-        Ok(browser)
+        Ok(())
+    }
+
+    /// Where the files came from that were offered so far.
+    pub fn downloads(&self) -> Vec<String> {
+        let url = |event: &Value| {
+            (event["method"] == "Browser.downloadWillBegin")
+                .then(|| event["params"]["url"].as_str().map(str::to_owned))?
+        };
+        self.events.iter().filter_map(url).collect()
     }
 
     /// Asks for something and waits for the answer.
@@ -174,17 +200,47 @@ impl Browser {
     }
 
     /// How large the page is shown, and in which colours.
+    ///
+    /// Nothing moves, unless it is told to: see [`Browser::motion`].
     pub fn view(&mut self, width: u32, height: u32, scheme: &str) -> Result {
         let metrics = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500 });
         self.call("Emulation.setDeviceMetricsOverride", metrics)?;
+        self.media(scheme, "reduce")
+    }
+
+    /// Whether things may move.
+    pub fn motion(&mut self, may_move: bool) -> Result {
+        self.media("light", if may_move { "no-preference" } else { "reduce" })
+    }
+
+    fn media(&mut self, scheme: &str, motion: &str) -> Result {
         let features = json!([
             { "name": "prefers-color-scheme", "value": scheme },
-            { "name": "prefers-reduced-motion", "value": "reduce" },
+            { "name": "prefers-reduced-motion", "value": motion },
         ]);
         self.call(
             "Emulation.setEmulatedMedia",
             json!({ "features": features }),
         )?;
+        Ok(())
+    }
+
+    /// Presses a key and lets it go, where the focus is.
+    pub fn key(&mut self, key: &str) -> Result {
+        let (code, text) = match key {
+            "Enter" => (13, "\r"),
+            "Tab" => (9, ""),
+            " " => (32, " "),
+            "Escape" => (27, ""),
+            other => fail!("no key {other} here"),
+        };
+        for kind in ["keyDown", "keyUp"] {
+            let mut params = json!({ "type": kind, "key": key, "windowsVirtualKeyCode": code });
+            if kind == "keyDown" && !text.is_empty() {
+                params["text"] = json!(text);
+            }
+            self.call("Input.dispatchKeyEvent", params)?;
+        }
         Ok(())
     }
 
@@ -203,8 +259,7 @@ impl Browser {
 
     /// Where files go that the page offers.
     pub fn downloads_to(&mut self, directory: &Path) -> Result {
-        let params =
-            json!({ "behavior": "allow", "downloadPath": directory.display().to_string() });
+        let params = json!({ "behavior": "allow", "downloadPath": directory.display().to_string(), "eventsEnabled": true });
         self.call("Browser.setDownloadBehavior", params).map(|_| ())
     }
 

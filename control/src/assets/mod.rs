@@ -54,6 +54,7 @@ mod tests {
         let sources = [
             include_str!(concat!(env!("OUT_DIR"), "/page.css.txt")),
             include_str!(concat!(env!("OUT_DIR"), "/draw.js.txt")),
+            include_str!(concat!(env!("OUT_DIR"), "/tools.js.txt")),
             include_str!(concat!(env!("OUT_DIR"), "/page.js.txt")),
         ];
         let mut out = [0; MAX_ANSWER];

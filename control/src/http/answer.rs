@@ -130,7 +130,7 @@ impl Answer {
                     }
                 });
                 match written {
-                    Some(len) => (Code::Ok, len),
+                    Some(len) => (resource.code(), len),
                     None if goes_on => {
                         // Too late for another code: a page without its end is known to be none.
                         (self.part, self.persistence) = (0, Persistence::Close);
@@ -184,12 +184,18 @@ impl Answer {
         };
         let mut head = Out::new(&mut out[..PAGE_HEAD]);
         head.texts(&[
-            "HTTP/1.1 200 OK\r\n",
+            "HTTP/1.1 ",
+            resource.code().text(),
+            "\r\n",
             common_fields!(),
             "Content-Type: ",
             kind,
             keep,
             more,
+            match resource {
+                Resource::Gate => AUTHENTICATE,
+                _ => "",
+            },
         ]);
         let (len, part) = match written {
             Written::Whole(len) => {
@@ -441,6 +447,7 @@ impl Answer {
                     }
                 }
             }
+            Resource::Gate => page::write_gate(&mut body),
             _ => page::write(&mut body, status),
         }
         body.finish_parts()

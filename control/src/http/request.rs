@@ -5,7 +5,7 @@ use crate::capture;
 use super::access::{Verdict, is_own_origin, is_served};
 use super::answer::Answer;
 use super::body::{Body, MAX_BODY};
-use super::refusal::Refusal;
+use super::refusal::{Code, Refusal};
 use super::target::{Target, Words, words};
 use crate::assets::ASSETS;
 use crate::shell::{self, Access};
@@ -18,6 +18,8 @@ pub const MAX_FIELDS: usize = 32;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Resource {
     Page,
+    /// What stands for the page until the token comes.
+    Gate,
     Health,
     Hello,
     Metrics,
@@ -47,6 +49,14 @@ impl Resource {
         })
     }
 
+    /// What an answer with it says.
+    pub(super) fn code(self) -> Code {
+        match self {
+            Self::Gate => Code::Unauthorized,
+            _ => Code::Ok,
+        }
+    }
+
     fn by(self, method: Method) -> Result<Self, Refusal> {
         match (self, method) {
             (Self::ResetLatency | Self::Command(_), Method::Post) => Ok(self),
@@ -64,7 +74,7 @@ impl Resource {
         match self {
             Self::Hello | Self::Health | Self::Asset(_) => true,
             Self::Page | Self::Metrics | Self::Api | Self::Latency => source.is_public(),
-            Self::ResetLatency | Self::Capture | Self::Command(_) => false,
+            Self::ResetLatency | Self::Capture | Self::Command(_) | Self::Gate => false,
         }
     }
 }
@@ -259,7 +269,11 @@ impl Request {
             }
             Ok(Resource::Capture) => order_capture(line.target, headers, source),
             Ok(resource) if !resource.is_free(source) => {
-                authorize(resource, line.is_post, headers, source)
+                match authorize(resource, line.is_post, headers, source) {
+                    // A browser sends no token with an address: a form asks for it.
+                    Err(Refusal::Unauthorized) if resource == Resource::Page => Ok(Resource::Gate),
+                    judged => judged,
+                }
             }
             resource => resource,
         };

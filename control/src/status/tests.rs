@@ -239,6 +239,14 @@ impl StatusSource for Sample {
             }],
             http_answers: &http_answers,
             urls: &["http://10.0.2.15/", "http://espressobin.local/"],
+            bad_end: Some((
+                2,
+                if self.is_worst {
+                    LONG_LINE
+                } else {
+                    "panicked at <here> & \"there\""
+                },
+            )),
             latency: &Latency::off(),
             log: |line| (0..50).for_each(|at| line(if at == 49 { "<last>" } else { LONG_LINE })),
             samples: None,
@@ -481,6 +489,6 @@ fn foreign_text_does_not_become_html() {
     ] {
         assert!(!body.contains(reference), "{reference}");
     }
-    assert_eq!(body.matches("<script").count(), 2);
-    assert_eq!(body.matches("<script defer src=/assets/").count(), 2);
+    assert_eq!(body.matches("<script").count(), 3);
+    assert_eq!(body.matches("<script defer src=/assets/").count(), 3);
 }

@@ -1,7 +1,10 @@
 //! Where the crash record is on this machine, and what is said of it at start.
 
+use core::fmt::Write;
+
 use hal::arch::cache;
 use hal::arch::mmu::{Error, Image, Kind, Mapper};
+use heapless::String;
 use log::{info, warn};
 
 use crate::crash::{self, Area, Ending, Kept};
@@ -40,19 +43,22 @@ pub(super) fn start(mapper: &mut Mapper, place: u64) -> Result<bool, Absence> {
     Ok(crash::adopt(area, image.start, env!("CARGO_PKG_VERSION")))
 }
 
-/// Says how the last start ended, if it did badly.
-pub(super) fn report(found: Result<bool, Absence>) {
+/// Says how the last start ended, if it did badly: how many starts ago that was, and the begin of what it said.
+pub(super) fn report(found: Result<bool, Absence>) -> Option<(u64, String<96>)> {
     match found {
         Err(Absence::Small) => info!("crash record: none: less than 64 MiB of memory"),
         Err(Absence::Taken(why)) => info!("crash record: none: {why}"),
         Ok(true) => warn!("crash record: damaged, ignored"),
         Ok(false) => {}
     }
-    if let Some(Kept { record, .. }) = crash::kept() {
-        let ago = crash::live().start() - record.start();
-        let message = record.message();
-        warn!("crash record: {ago} start(s) ago: {message} (`crash` shows more)");
-    }
+    let Kept { record, .. } = crash::kept()?;
+    let ago = crash::live().start() - record.start();
+    let message = record.message();
+    warn!("crash record: {ago} start(s) ago: {message} (`crash` shows more)");
+    let mut begin = String::new();
+    // What does not fit is in the record.
+    let _ = write!(begin, "{message}");
+    Some((ago, begin))
 }
 
 /// Writes how this start ends, before anybody is told.

@@ -75,6 +75,7 @@ impl Bench for Desk<'_> {
 
     fn forget_crash(&mut self) {
         crash::forget();
+        self.network.system.bad_end = None;
     }
 
     fn bank(&self) -> Option<&crash::Bank> {

@@ -319,7 +319,7 @@ impl Machine {
         }
         fatal::configure(args.panic, args.exit_by_semihosting);
         info!("Ristretto {} on {board}", env!("CARGO_PKG_VERSION"));
-        crash::report(record);
+        let bad_end = crash::report(record);
         if let Some(damage) = self.tree.damage() {
             warn!("devicetree: {damage}");
         }
@@ -376,6 +376,7 @@ impl Machine {
             memory_bytes,
             image_bytes: image.end - image.start,
             heap_bytes: (0, 0),
+            bad_end,
             log: Some(|line| crate::crash::live().log_lines(usize::MAX, line)),
         };
         let feeder = watchdog::start(&mut self, args.watchdog_s);

@@ -40,6 +40,7 @@ impl StatusSource for FakeBench {
             devices: &[],
             services: &[],
             counters: &[],
+            bad_end: None,
             samples: None,
             http_answers: &Default::default(),
             urls: &[],
