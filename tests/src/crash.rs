@@ -34,7 +34,7 @@ const AREA_BYTES: usize = 32 << 10;
 /// The log in the first half of it.
 const LOG_AT: usize = 1024 + 16;
 
-/// An exception on virt; at the next start `/api/v1/crash` tells all of it, and only who has the token.
+/// An exception on virt; at the next start `/api/v1/crash` tells all of it, if only to who has the token.
 fn record(cx: &Context) -> Result {
     let bootargs = "admin=s3cret-Token test=once:abort";
     let mut guest = Machine::new(cx).user()?.append(bootargs).boot()?;
@@ -68,7 +68,7 @@ fn record(cx: &Context) -> Result {
     let token = ["-H", "Authorization: Bearer s3cret-Token"];
     let post = [&token[..], &["-X", "POST"]].concat();
     for (path, args, expected) in [
-        ("crash", &[][..], "401"),
+        ("crash/trace", &[][..], "401"),
         ("trace", &[], "401"),
         ("crash/nonsense", &token, "400"),
         ("crash/log/log", &token, "400"),
@@ -80,6 +80,15 @@ fn record(cx: &Context) -> Result {
         ensure!(json["error"].is_string(), "{path}: {json}");
     }
 
+    let (code, open) = ask("crash", &[])?;
+    ensure!(
+        code == "200" && open["ended"] == "exception" && open["withheld"].is_string(),
+        "{code}: {open}"
+    );
+    ensure!(
+        open["registers"].is_null() && open["events"].is_null(),
+        "{open}"
+    );
     let (_, crash) = ask("crash", &token)?;
     for (name, value) in [
         ("ended", Value::from("exception")),

@@ -1,6 +1,6 @@
 //! The last start that ended badly, and the last events of this one.
 //!
-//! Both take the token: registers may hold what nobody else may know, and the events show who talks to us.
+//! Registers take the token, because they may hold what nobody else may know, and so do events: they show who talks to us.
 
 use super::{Access, Call, Command, Outcome, none};
 use crate::crash::record::{SPECIAL, X};
@@ -15,7 +15,7 @@ pub static COMMANDS: &[Command] = &[
         name: "crash",
         operands: "[log|trace|clear]",
         summary: "How the last start that ended badly did; its log, its events",
-        access: Access::Admin,
+        access: Access::Read,
         run: crash,
     },
     Command {
@@ -48,7 +48,10 @@ fn crash(call: &mut Call) -> Outcome {
     let (cells, most) = match *call.words {
         [] => (TAIL_CELLS, TAIL_EVENTS),
         ["log"] => (usize::MAX, 0),
-        ["trace"] => (0, usize::MAX),
+        ["trace"] => {
+            call.needs(Access::Admin)?;
+            (0, usize::MAX)
+        }
         ["clear"] => {
             call.needs(Access::Change)?;
             call.bench.forget_crash();
@@ -56,6 +59,7 @@ fn crash(call: &mut Call) -> Outcome {
         }
         _ => return Err(Refusal::Usage("crash")),
     };
+    let is_all = call.needs(Access::Admin).is_ok();
     let report = &mut *call.report;
     let Some(kept) = call.bench.crash() else {
         report.field("ended", Value::None);
@@ -63,9 +67,20 @@ fn crash(call: &mut Call) -> Outcome {
     };
     let (record, bank) = (&kept.record, kept.bank);
     if cells > 0 && most > 0 {
-        facts(report, record, call.bench.bank().map_or(0, Bank::start));
+        facts(
+            report,
+            record,
+            call.bench.bank().map_or(0, Bank::start),
+            is_all,
+        );
+        if !is_all {
+            report.field(
+                "withheld",
+                Value::Text("registers and events: they take the token"),
+            );
+        }
     }
-    if most > 0 {
+    if most > 0 && is_all {
         events(report, bank, most);
     }
     if cells > 0 {
@@ -74,8 +89,8 @@ fn crash(call: &mut Call) -> Outcome {
     Ok(Progress::Done)
 }
 
-/// What the record says; `now` is the number of this start.
-fn facts(report: &mut Report, record: &Record, now: u64) {
+/// What the record says; `now` is the number of this start. `is_all`: with the registers.
+fn facts(report: &mut Report, record: &Record, now: u64, is_all: bool) {
     report.field("ended", Value::Text(record.word()));
     report.field("message", Value::Shown(&record.message()));
     report.field("starts_ago", Value::Number(now - record.start().min(now)));
@@ -87,7 +102,7 @@ fn facts(report: &mut Report, record: &Record, now: u64) {
         report.field(name, value);
     }
     report.field("version", Value::Shown(&record.version()));
-    if record.ending() == Ending::Exception {
+    if is_all && record.ending() == Ending::Exception {
         let columns = [Column("register", 9), Column("value", 0)];
         report.table("registers", &columns, &mut |row| {
             for (number, value) in record.registers().iter().enumerate() {
@@ -211,8 +226,24 @@ mod tests {
             denied
         );
         let denied = Err(Refusal::Denied(Access::Admin));
-        assert_eq!(said("crash", &[], Access::Read, Format::Json), denied);
+        assert_eq!(
+            said("crash", &["trace"], Access::Read, Format::Json),
+            denied
+        );
         assert_eq!(said("trace", &[], Access::Read, Format::Json), denied);
+        let open = said("crash", &[], Access::Read, Format::Json).unwrap();
+        let all = said("crash", &[], Access::Admin, Format::Json).unwrap();
+        for part in ["\"registers\"", "\"events\"", "255.255.255.255"] {
+            assert!(all.contains(part) && !open.contains(part), "{part}: {open}");
+        }
+        for part in [
+            "\"ended\":\"exception\"",
+            "\"backtrace\"",
+            "\"log\"",
+            "\"withheld\"",
+        ] {
+            assert!(open.contains(part), "{part}: {open}");
+        }
         let usage = Err(Refusal::Usage("crash"));
         assert_eq!(
             said("crash", &["log", "log"], Access::Admin, Format::Json),
