@@ -39,7 +39,7 @@ const WATCHDOG_S: usize = 3;
 const ENDED_US: usize = 4;
 /// Where the image was.
 const IMAGE_START: usize = 5;
-/// Length of the image's code: the first bytes of its file.
+/// Length of the image's code: the first bytes of the ELF file's first segment.
 const CODE_BYTES: usize = 6;
 /// CRC-32 of these.
 const CODE_CRC: usize = 7;

@@ -27,6 +27,7 @@ mod sieve;
 mod stream;
 
 use alloc::boxed::Box;
+use alloc::vec;
 use alloc::vec::Vec;
 use core::cell::Cell;
 use core::fmt;
@@ -52,6 +53,8 @@ pub use control::capture::*;
 
 /// Memory for frames that wait to be sent, in bytes, if there is so much: else a half or a quarter.
 pub const MEMORY: usize = 256 * 1024;
+/// What has to be left for the rest of a capture, and others.
+const REST: usize = size_of::<Inner>() + 16 * 1024;
 /// Longest block but those of frames.
 const MAX_BLOCK: usize = 512;
 
@@ -126,11 +129,10 @@ impl Capture {
 
     /// None yet, but memory for one; `None` if there is not so much.
     pub fn new(random: &mut Random, has_conduit: bool) -> Option<Self> {
-        let mut memory = Vec::new();
         // With as many interfaces as there may be, less is left.
+        let with_rest = |size: &usize| Vec::<u8>::new().try_reserve_exact(size + REST).is_ok();
         let mut sizes = [MEMORY, MEMORY / 2, MEMORY / 4].into_iter();
-        let size = sizes.find(|size| memory.try_reserve_exact(*size).is_ok())?;
-        memory.resize(size, 0);
+        let memory = vec![0; sizes.find(with_rest)?];
         Some(Capture(Cell::new(Some(Box::new(Inner {
             tap_count: 0,
             taps: Default::default(),
