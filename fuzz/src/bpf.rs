@@ -29,8 +29,14 @@ pub const TARGET: Target = Target {
     mutate,
 };
 
-/// Digits of one number are replaced.
+/// Digits of one number are replaced, or an instruction comes twice.
 fn mutate(input: &mut Vec<u8>, rng: &mut Rng) {
+    if rng.below(4) == 0 {
+        let at = rng.below(input.len() / 16) * 16;
+        let instruction: Vec<u8> = input.iter().skip(at).take(16).copied().collect();
+        input.splice(..0, instruction);
+        return;
+    }
     let digits = match rng.below(3) {
         0 => format!("{:08x}", INTERESTING[rng.below(INTERESTING.len())]),
         1 => format!("{:02x}", rng.below(256)),
@@ -51,10 +57,8 @@ fn mutate(input: &mut Vec<u8>, rng: &mut Rng) {
 pub fn target(data: &[u8]) {
     let end = data.iter().position(|byte| *byte == b'\n');
     let (line, frame) = data.split_at(end.unwrap_or(data.len()));
-    if let Ok(query) = str::from_utf8(line) {
-        if let Ok(order) = Order::parse(query) {
-            assert!(order.snaplen > 0 && order.count > 0);
-        }
+    if let Ok(Ok(order)) = str::from_utf8(line).map(Order::parse) {
+        assert!(order.snaplen > 0 && order.count > 0);
     }
     let digits: Vec<u8> = line.iter().copied().filter(|byte| *byte != b' ').collect();
     let Ok(program) = Program::parse(&digits) else {

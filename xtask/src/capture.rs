@@ -234,7 +234,7 @@ impl Tally {
         let mut at = 0;
         while let Some([kind, len]) = words::<2>(&bytes[at..]) {
             let len = len as usize;
-            if !(12..=MAX_BLOCK).contains(&len) || len % 4 != 0 {
+            if !(12..=MAX_BLOCK).contains(&len) || !len.is_multiple_of(4) {
                 return failure("the target sends something else than pcapng");
             }
             let Some(block) = bytes.get(at..at + len) else {

@@ -45,6 +45,9 @@ const TAPS: usize = MAX_INTERFACES + 1;
 /// Longest block but those of frames.
 const MAX_BLOCK: usize = 512;
 
+/// Takes number, name and tags of a tap.
+pub type AddTap<'a> = dyn FnMut(u8, &str, Option<Protocol>) + 'a;
+
 /// One tap of a capture.
 #[derive(Clone, Copy, Default)]
 struct TapState {
@@ -143,13 +146,8 @@ impl Capture {
     }
 
     /// Begins what was ordered, for the connection `own` to carry. The file's head is ready to be sent. `add` is called
-    /// with a function that takes number, name and kind of each tap; false if one was too many.
-    pub fn begin(
-        &self,
-        own: Key,
-        board: &str,
-        taps: &mut dyn FnMut(&mut dyn FnMut(u8, &str, Option<Protocol>)),
-    ) {
+    /// with a function that takes each tap.
+    pub fn begin(&self, own: Key, board: &str, taps: &mut dyn FnMut(&mut AddTap)) {
         let inner = &mut *self.0.borrow_mut();
         let Inner {
             ring,
