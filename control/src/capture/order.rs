@@ -85,14 +85,14 @@ impl Order {
                 number.ok_or(Refusal::Query)
             };
             match key {
-                "if" => order.interface = plain(value)?,
+                "if" => order.interface = as_it_is(value)?,
                 "snaplen" => order.snaplen = number()?.min(MAX_SNAPLEN.into()) as u32,
                 "count" => order.count = number()?,
                 "filter" => {
                     order.filter = Program::parse(value.as_bytes()).map_err(Refusal::Filter)?;
                 }
                 "text" => order.text = plain(value)?,
-                "ticket" => order.ticket = plain(value)?,
+                "ticket" => order.ticket = as_it_is(value)?,
                 _ => return Err(Refusal::Query),
             }
         }
@@ -113,9 +113,14 @@ fn pairs(query: &str) -> impl Iterator<Item = (&str, &str)> {
     items.map(|item| item.split_once('=').unwrap_or((item, "")))
 }
 
+/// A value that has no reason for escapes.
+fn as_it_is<const N: usize>(value: &str) -> Result<String<N>, Refusal> {
+    String::try_from(value).map_err(|_| Refusal::Query)
+}
+
 /// A value with its escapes undone.
-fn plain<const N: usize>(value: &str) -> Result<String<N>, Refusal> {
-    let mut bytes = heapless::Vec::<u8, N>::new();
+fn plain(value: &str) -> Result<String<MAX_TEXT>, Refusal> {
+    let mut bytes = heapless::Vec::<u8, MAX_TEXT>::new();
     let mut rest = value.as_bytes();
     while let Some((first, after)) = rest.split_first() {
         rest = after;

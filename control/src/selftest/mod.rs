@@ -118,7 +118,7 @@ pub trait Bed {
     fn take(&mut self, look: &mut dyn FnMut(&[u8])) -> bool;
     /// Interrupts of the MAC so far.
     fn mac_interrupts(&self) -> u64;
-    /// Finds memory that nobody uses: blocks of [`memory::BLOCK_BYTES`](BLOCK_BYTES), as many as there is room for in
+    /// Finds memory that nobody uses: blocks of [`BLOCK_BYTES`], as many as there is room for in
     /// `found`, spread over all of it. Returns how many there are.
     fn free_memory(&mut self, found: &mut [u64]) -> usize;
     /// Lends a piece of free memory, whose content comes from memory and goes there, not only to a cache. False if it

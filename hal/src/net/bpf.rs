@@ -102,6 +102,45 @@ enum Op {
     Negate,
 }
 
+/// Their codes, without [`BY_X`].
+const OPS: [(u8, Op); 35] = [
+    (0x20, Op::LoadWord),
+    (0x28, Op::LoadHalf),
+    (0x30, Op::LoadByte),
+    (0x40, Op::LoadWordAt),
+    (0x48, Op::LoadHalfAt),
+    (0x50, Op::LoadByteAt),
+    (0xb1, Op::HeaderLen),
+    (0x15, Op::IfEqual),
+    (0x25, Op::IfGreater),
+    (0x35, Op::IfNotLess),
+    (0x45, Op::IfAnyBit),
+    (0x05, Op::Jump),
+    (0x06, Op::Return),
+    (0x16, Op::ReturnA),
+    (0x00, Op::Set),
+    (0x01, Op::SetX),
+    (0x80, Op::Len),
+    (0x81, Op::LenX),
+    (0x60, Op::Recall),
+    (0x61, Op::RecallX),
+    (0x02, Op::Store),
+    (0x03, Op::StoreX),
+    (0x07, Op::ToX),
+    (0x87, Op::FromX),
+    (0x04, Op::Add),
+    (0x14, Op::Sub),
+    (0x24, Op::Mul),
+    (0x34, Op::Div),
+    (0x94, Op::Mod),
+    (0x44, Op::Or),
+    (0x54, Op::And),
+    (0xa4, Op::Xor),
+    (0x64, Op::Left),
+    (0x74, Op::Right),
+    (0x84, Op::Negate),
+];
+
 /// An instruction that was checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Step {
@@ -245,45 +284,15 @@ impl Step {
         let [high, low, jt, jf, ..] = bits.to_be_bytes();
         let (code, k) = (u16::from_be_bytes([high, low]), bits as u32);
         let by_x = code & BY_X != 0 && matches!(code & 7, ALU | JMP);
-        let op = match code & !(if by_x { BY_X } else { 0 }) {
-            0x20 | 0x28 | 0x30 if k == PACKET_TYPE => Op::PacketType,
-            0x20 => Op::LoadWord,
-            0x28 => Op::LoadHalf,
-            0x30 => Op::LoadByte,
-            0x40 => Op::LoadWordAt,
-            0x48 => Op::LoadHalfAt,
-            0x50 => Op::LoadByteAt,
-            0xb1 => Op::HeaderLen,
-            0x15 => Op::IfEqual,
-            0x25 => Op::IfGreater,
-            0x35 => Op::IfNotLess,
-            0x45 => Op::IfAnyBit,
-            0x05 if !by_x => Op::Jump,
-            0x06 => Op::Return,
-            0x16 => Op::ReturnA,
-            0x00 => Op::Set,
-            0x01 => Op::SetX,
-            0x80 => Op::Len,
-            0x81 => Op::LenX,
-            0x60 => Op::Recall,
-            0x61 => Op::RecallX,
-            0x02 => Op::Store,
-            0x03 => Op::StoreX,
-            0x07 => Op::ToX,
-            0x87 => Op::FromX,
-            0x04 => Op::Add,
-            0x14 => Op::Sub,
-            0x24 => Op::Mul,
-            0x34 => Op::Div,
-            0x94 => Op::Mod,
-            0x44 => Op::Or,
-            0x54 => Op::And,
-            0xa4 => Op::Xor,
-            0x64 => Op::Left,
-            0x74 => Op::Right,
-            0x84 if !by_x => Op::Negate,
+        let code = code & !(if by_x { BY_X } else { 0 });
+        let known = OPS.iter().find(|(known, _)| u16::from(*known) == code);
+        let mut op = match known {
+            Some((_, op)) if !by_x || !matches!(op, Op::Jump | Op::Negate) => *op,
             _ => return Err(Error::Code(at)),
         };
+        if matches!(op, Op::LoadWord | Op::LoadHalf | Op::LoadByte) && k == PACKET_TYPE {
+            op = Op::PacketType;
+        }
         let farthest = match op {
             Op::Jump => Some(k as usize),
             Op::IfEqual | Op::IfGreater | Op::IfNotLess | Op::IfAnyBit => Some(jt.max(jf).into()),
