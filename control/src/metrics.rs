@@ -5,6 +5,7 @@
 
 use crate::http::{Code, Out};
 use crate::status::{Counter, Link, Status, Table, is_counter_name};
+use core::ops::Range;
 use heapless::{String, Vec};
 
 /// Writes everything there is to count or measure.
@@ -179,6 +180,8 @@ impl<'a> Owner<'a> {
 
 /// Most counters of a kind, of all owners.
 const MAX_COUNTERS: usize = 1024;
+/// Most owners of a kind: services are the most.
+const MAX_OWNERS: usize = 16;
 
 /// Writes the counters of all owners, family by family: a name that was met at an earlier owner (or twice at this one)
 /// has been written with it. Each counter is asked for once, and is a part, so that those passed over cost little.
@@ -188,38 +191,59 @@ fn counters<'a>(
     label: &str,
     owners: impl Iterator<Item = Owner<'a>>,
 ) {
-    let mut all: Vec<(&str, Counter<'_>), MAX_COUNTERS> = Vec::new();
+    let mut all: Vec<Counter<'_>, MAX_COUNTERS> = Vec::new();
+    let mut ranges: Vec<(&str, Range<usize>), MAX_OWNERS> = Vec::new();
     for owner in owners {
+        let from = all.len();
         // What does not fit is left out; a test sees that it fits.
         let _ = (0..)
             .map_while(|index| owner.get(index))
-            .try_for_each(|counter| all.push((owner.label, counter)));
+            .try_for_each(|counter| all.push(counter));
+        let _ = ranges.push((owner.label, from..all.len()));
     }
-    each_family(out, group, label, &all);
+    each_family(out, group, label, &all, &ranges);
 }
 
-fn each_family(out: &mut Out<'_>, group: &str, label: &str, all: &[(&str, Counter<'_>)]) {
-    for (at, (_, counter)) in all.iter().enumerate() {
-        out.part(|out| {
-            let name = counter.name;
-            let is_same = |(_, other): &&(&str, Counter<'_>)| other.name == name;
-            if !is_counter_name(name) || all[..at].iter().any(|other| is_same(&other)) {
-                return;
-            }
-            let is_total = name.ends_with("_total");
-            let suffix = if is_total { "" } else { "_total" };
-            let shown = &accepted(name);
-            out.texts(&["# HELP ristretto_", group, shown, suffix, " "]);
-            out.foreign(counter.help, help_escape);
-            out.texts(&["\n# TYPE ristretto_", group, shown, suffix, " counter\n"]);
-            let mut last = None;
-            for (owner, counter) in all[at..].iter().filter(is_same) {
-                if last.replace(*owner) != Some(*owner) {
-                    let value = Value::Whole(counter.value);
-                    sample(out, group, shown, suffix, (label, owner), value);
+fn each_family(
+    out: &mut Out<'_>,
+    group: &str,
+    label: &str,
+    all: &[Counter<'_>],
+    ranges: &[(&str, Range<usize>)],
+) {
+    // Where owners are alike, the same number has the same name.
+    let find = |range: &Range<usize>, index: usize, name: &str| {
+        let own = &all[range.clone()];
+        let is_same = |counter: &&Counter<'_>| counter.name == name;
+        let alike = own.get(index).filter(is_same);
+        alike.or_else(|| own.iter().find(is_same)).copied()
+    };
+    for (number, (_, range)) in ranges.iter().enumerate() {
+        for at in range.clone() {
+            out.part(|out| {
+                let (name, help) = (all[at].name, all[at].help);
+                let index = at - range.start;
+                let mut earlier = ranges[..number].iter();
+                if !is_counter_name(name)
+                    || earlier.any(|(_, range)| find(range, index, name).is_some())
+                    || all[range.start..at].iter().any(|other| other.name == name)
+                {
+                    return;
                 }
-            }
-        });
+                let is_total = name.ends_with("_total");
+                let suffix = if is_total { "" } else { "_total" };
+                let shown = &accepted(name);
+                out.texts(&["# HELP ristretto_", group, shown, suffix, " "]);
+                out.foreign(help, help_escape);
+                out.texts(&["\n# TYPE ristretto_", group, shown, suffix, " counter\n"]);
+                for (owner, range) in &ranges[number..] {
+                    if let Some(counter) = find(range, index, name) {
+                        let value = Value::Whole(counter.value);
+                        sample(out, group, shown, suffix, (label, owner), value);
+                    }
+                }
+            });
+        }
     }
 }
 

@@ -116,7 +116,9 @@ impl<'a> Status<'a> {
         }
         let device = self.devices.get(owner - self.interfaces.len())?;
         for counter in each(device.counters) {
-            if let Some(reason) = Reason::of_counter(counter.name) {
+            if counter.value > 0
+                && let Some(reason) = Reason::of_counter(counter.name)
+            {
                 some(reason, counter.value);
             }
         }

@@ -416,6 +416,10 @@ pub struct Network<N: Nic> {
     ping: Option<ping::Run>,
     /// The command being run for a connection. Taken while it runs.
     pub errand: Option<Box<Errand>>,
+    /// In this round a page was written, which takes long: who comes next waits for the next round.
+    wrote_page: bool,
+    /// The first connection whose turn it is in the next round.
+    resume_at: usize,
     /// When to see whether the machine may start anew, and when it does in any case, in microseconds.
     reboot_us: (u64, u64),
     input: Box<[u8; RECEIVE_BYTES]>,
@@ -443,6 +447,8 @@ impl<N: Nic> Network<N> {
             capture_due_us: u64::MAX,
             ping: None,
             errand: Some(Errand::new()),
+            wrote_page: false,
+            resume_at: 0,
             reboot_us: (u64::MAX, u64::MAX),
             input: Box::new([0; RECEIVE_BYTES]),
             output: Box::new([0; TRANSMIT_BYTES]),
@@ -480,10 +486,15 @@ impl<N: Nic> Network<N> {
         self.connections.expire(now_us);
         let mut again = false;
         if self.connections.any_touched() {
-            let mut from = 0;
+            let mut from = core::mem::take(&mut self.resume_at);
             while let Some(index) = self.connections.next_touched(from) {
                 self.poll_connection(index, now_us);
                 from = index + 1;
+                if self.wrote_page {
+                    // Frames come first, then the next connection.
+                    (self.wrote_page, self.resume_at) = (false, from);
+                    break;
+                }
             }
             again = self.connections.any_touched();
         }
@@ -1105,6 +1116,7 @@ impl<N: Nic> Network<N> {
             if let Some(code) = step.answered {
                 self.answers.count(code);
             }
+            self.wrote_page |= step.written > http::SMALL_ANSWER;
             match step.action {
                 Some(http::Action::ResetLatency) => self.latency.reset(now_us),
                 Some(http::Action::Capture) => {
@@ -1118,6 +1130,7 @@ impl<N: Nic> Network<N> {
                 connection.request_since_us = None;
             }
             match step.next {
+                http::Next::Step if self.wrote_page => steps = 0,
                 http::Next::Step => {}
                 http::Next::Input | http::Next::Stream => break,
                 http::Next::Errand => {

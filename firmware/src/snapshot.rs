@@ -78,20 +78,23 @@ impl<'a, N: Nic> Snapshot<'a, N> {
 
 impl<N: Nic> StatusSource for Snapshot<'_, N> {
     fn with_status(&self, show: &mut dyn FnMut(&Status<'_>)) {
-        let mut addresses: Vec<Vec<Address, MAX_ADDRESSES>, MAX_INTERFACES> = Vec::new();
-        let mut counters: Vec<Vec<Counter<'_>, MAX_COUNTERS>, MAX_INTERFACES> = Vec::new();
+        // Filled where they stand: they are large.
+        let mut addresses: [Vec<Address, MAX_ADDRESSES>; MAX_INTERFACES] =
+            [const { Vec::new() }; MAX_INTERFACES];
+        let mut counters: [Vec<Counter<'_>, MAX_COUNTERS>; MAX_INTERFACES] =
+            [const { Vec::new() }; MAX_INTERFACES];
         let mut tables: Vec<PortTable<'_, N>, MAX_INTERFACES> = Vec::new();
         let mut devices: Vec<DeviceTable<'_, Tapped<N>>, MAX_INTERFACES> = Vec::new();
         let mut urls: Vec<String<64>, { MAX_INTERFACES * 2 }> = Vec::new();
-        for port in self.ports.iter().take(MAX_INTERFACES) {
-            let mut own = Vec::new();
+        let facts = addresses.iter_mut().zip(&mut counters);
+        for (port, (addresses, counters)) in self.ports.iter().zip(facts) {
             for cidr in port.iface.ip_addrs() {
                 let ip = match cidr.address() {
                     IpAddress::Ipv4(address) => address.into(),
                     IpAddress::Ipv6(address) => address.into(),
                 };
                 // The stack holds at most eight addresses; what does not fit below is only left out of a page.
-                let _ = own.push(Address {
+                let _ = addresses.push(Address {
                     ip,
                     prefix_len: cidr.prefix_len(),
                     origin: port.addressing.origin(cidr),
@@ -106,7 +109,6 @@ impl<N: Nic> StatusSource for Snapshot<'_, N> {
                     let _ = urls.push(url);
                 }
             }
-            let _ = addresses.push(own);
             let all = port
                 .nic
                 .counters()
@@ -115,7 +117,7 @@ impl<N: Nic> StatusSource for Snapshot<'_, N> {
                 .chain(port.counters.each());
             // What does not fit is left out; a test sees that it fits.
             let all = all.map(|(name, help, value)| Counter { name, help, value });
-            let _ = counters.push(all.take(MAX_COUNTERS).collect());
+            counters.extend(all.take(MAX_COUNTERS));
             port.nic.refresh_counters();
             let _ = tables.push(PortTable(port));
             let nic = &port.nic;

@@ -117,6 +117,11 @@ impl Bank {
     pub fn log_lines(&self, cells: usize, line: &mut dyn FnMut(&str)) {
         let mut text: heapless::Vec<u8, LONGEST> = heapless::Vec::new();
         let log = self.log();
+        // What is longer is cut.
+        let add = |text: &mut heapless::Vec<u8, LONGEST>, more: &[u8]| {
+            let room = LONGEST - text.len();
+            let _ = text.extend_from_slice(&more[..more.len().min(room)]);
+        };
         // The first line may be the end of one.
         let mut whole = !log.is_full(cells);
         log.each(cells, &mut |cell| {
@@ -125,21 +130,23 @@ impl Bank {
                 whole = false;
                 return;
             };
-            for at in 4..4 + TEXT {
-                let byte = cell[at / 8].to_le_bytes()[at % 8];
-                match byte {
-                    0 => break,
-                    b'\n' if core::mem::replace(&mut whole, true) => {
-                        line(str::from_utf8(&text).unwrap_or("?"));
-                        text.clear();
-                    }
-                    b'\n' => text.clear(),
-                    // What is longer is cut.
-                    _ => {
-                        let _ = text.push(byte);
-                    }
-                }
+            let mut bytes = [0; LOG_WORDS * 8];
+            for (place, word) in bytes.as_chunks_mut().0.iter_mut().zip(cell) {
+                *place = word.to_le_bytes();
             }
+            let mut rest = &bytes[LOG_WORDS * 8 - TEXT..];
+            while let Some(len) = rest.iter().position(|byte| matches!(byte, 0 | b'\n')) {
+                add(&mut text, &rest[..len]);
+                if rest[len] == 0 {
+                    return;
+                }
+                if core::mem::replace(&mut whole, true) {
+                    line(str::from_utf8(&text).unwrap_or("?"));
+                }
+                text.clear();
+                rest = &rest[len + 1..];
+            }
+            add(&mut text, rest);
         });
     }
 

@@ -54,6 +54,7 @@ pub use answer::{MAX_ANSWER, SMALL_ANSWER};
 pub use body::MAX_BODY;
 pub use head::{MAX_HEAD, MAX_REQUEST_LINE};
 pub use out::Out;
+pub(crate) use out::escaped;
 pub use refusal::{AnswerCounters, Code};
 pub use request::MAX_FIELDS;
 

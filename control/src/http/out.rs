@@ -118,7 +118,7 @@ impl<'a> Out<'a> {
     #[inline(never)]
     pub fn texts(&mut self, pieces: &[&str]) {
         for piece in pieces {
-            self.text(piece);
+            self.bytes(piece.as_bytes());
         }
     }
 
@@ -135,7 +135,7 @@ impl<'a> Out<'a> {
                 break;
             }
         }
-        self.text(core::str::from_utf8(&digits[at..]).unwrap_or_default());
+        self.bytes(&digits[at..]);
     }
 
     /// Adds microseconds as seconds with six decimals.
@@ -151,14 +151,36 @@ impl<'a> Out<'a> {
     /// Adds foreign text, each character as `escape` says, or as it is where `escape` says nothing.
     pub fn foreign(&mut self, text: &str, escape: impl Fn(char) -> Option<&'static str>) {
         let text = &text[..text.floor_char_boundary(MAX_FOREIGN)];
-        let mut plain = 0;
-        for (at, character) in text.char_indices() {
-            if let Some(escaped) = escape(character) {
-                self.texts(&[&text[plain..at], escaped]);
-                plain = at + character.len_utf8();
+        escaped(text, &escape, &mut |piece| self.text(piece));
+    }
+}
+
+/// Puts text piece by piece, each character as `escape` says, or as it is where `escape` says nothing. It is not asked about
+/// those that nobody escapes.
+pub(crate) fn escaped(
+    mut text: &str,
+    escape: &dyn Fn(char) -> Option<&'static str>,
+    put: &mut dyn FnMut(&str),
+) {
+    let is_plain = |byte: &u8| matches!(byte, b' ' | b'('..=b':' | b'A'..=b'Z' | b'a'..=b'z');
+    let mut at = 0;
+    loop {
+        while text.as_bytes().get(at).is_some_and(is_plain) {
+            at += 1;
+        }
+        let (plain, rest) = text.split_at(at);
+        let Some(character) = rest.chars().next() else {
+            return put(plain);
+        };
+        let len = character.len_utf8();
+        match escape(character) {
+            None => at += len,
+            Some(escaped) => {
+                put(plain);
+                put(escaped);
+                (text, at) = (&rest[len..], 0);
             }
         }
-        self.text(&text[plain..]);
     }
 }
 

@@ -11,19 +11,26 @@ const STEPS: usize = 64 * 32;
 /// The largest value: about a second at 2 GHz. What is above counts as this.
 pub const MAX: u32 = 1 << 31;
 
-/// Steps that are looked at together.
-const CHUNK: usize = 8;
+/// Steps of a doubling.
+const DOUBLING: usize = 64;
 
 /// Steps that make one bin of a drawing: a quarter of a doubling.
 const BIN: u32 = SHIFT + 4;
 
 /// Counts of values from 1 to [`MAX`].
 #[derive(Clone, Debug)]
-pub struct Histogram([u32; STEPS]);
+pub struct Histogram {
+    counts: [u32; STEPS],
+    /// Bit by bit the doublings that have been met, in the order of the table: few have, and reading passes over the rest.
+    met: u32,
+}
 
 impl Default for Histogram {
     fn default() -> Self {
-        Self([0; STEPS])
+        Self {
+            counts: [0; STEPS],
+            met: 0,
+        }
     }
 }
 
@@ -31,19 +38,23 @@ impl Histogram {
     /// Counts `value`; 0 counts as 1. A step that has been met 2^32 - 1 times stays there.
     #[inline]
     pub fn record(&mut self, value: u32) {
-        let count = &mut self.0[step(value)];
+        let step = step(value);
+        let count = &mut self.counts[step];
         *count = count.saturating_add(1);
+        self.met |= 1 << (step / DOUBLING);
     }
 
     /// Forgets everything.
     pub fn clear(&mut self) {
-        self.0.fill(0);
+        self.counts.fill(0);
+        self.met = 0;
     }
 
     /// What was counted, in figures.
     #[inline(never)]
     pub fn summary(&self) -> Summary {
-        let count = self.steps().map(|(_, count)| u64::from(count)).sum();
+        let mut count = 0;
+        self.each_step(&mut |_, times| count += u64::from(times));
         let mut summary = Summary {
             count,
             ..Summary::default()
@@ -57,7 +68,8 @@ impl Histogram {
             (rank as u64).max(1)
         });
         let (mut seen, mut next) = (0, 0);
-        for (value, count) in self.steps() {
+        self.each_step(&mut |bits, count| {
+            let value = middle(bits);
             if seen == 0 {
                 summary.min = value;
             }
@@ -68,7 +80,7 @@ impl Histogram {
                 next += 1;
             }
             summary.max = value;
-        }
+        });
         summary
     }
 
@@ -77,9 +89,7 @@ impl Histogram {
     pub fn each_bin(&self, show: &mut dyn FnMut([u64; 3])) {
         let edge = |bin: u32| u64::from(f32::from_bits(bin << BIN) as u32);
         let mut present = (0, 0);
-        let last = core::iter::once((0, 0));
-        for (value, count) in self.steps().chain(last) {
-            let bin = (value as f32).to_bits() >> BIN;
+        let mut add = |bin: u32, count: u32| {
             if bin != present.0 {
                 if present.1 != 0 {
                     show([edge(present.0), edge(present.0 + 1), present.1]);
@@ -87,22 +97,26 @@ impl Histogram {
                 present = (bin, 0);
             }
             present.1 += u64::from(count);
-        }
+        };
+        self.each_step(&mut |bits, count| add((middle(bits) as f32).to_bits() >> BIN, count));
+        add(0, 0);
     }
 
-    /// The middle of each step that has been met, in ascending order, and how often.
-    pub fn steps(&self) -> impl Iterator<Item = (u32, u32)> {
+    /// Each step that has been met, in ascending order, as the upper bits of its values' `f32`, and how often.
+    fn each_step(&self, show: &mut dyn FnMut(u32, u32)) {
         // The table begins with some doubling in the middle; the scale begins with 1.
-        let (chunks, _) = self.0.as_chunks::<CHUNK>();
-        let (after, first) = chunks.split_at(step(1) / CHUNK);
-        // Most steps were never met: eight at once are passed over.
-        (1f32.to_bits() >> SHIFT..)
-            .step_by(CHUNK)
-            .zip(first.iter().chain(after))
-            .filter(|(_, [a, b, c, d, e, f, g, h])| a | b | c | d | e | f | g | h != 0)
-            .flat_map(|(bits, chunk)| (bits..).zip(chunk))
-            .filter(|(_, count)| **count != 0)
-            .map(|(bits, count)| (middle(bits), *count))
+        let first = 1f32.to_bits() >> SHIFT;
+        for bits in (first..first + STEPS as u32).step_by(DOUBLING) {
+            let at = bits as usize & (STEPS - 1);
+            if self.met >> (at / DOUBLING) & 1 == 0 {
+                continue;
+            }
+            for (bits, count) in (bits..).zip(&self.counts[at..at + DOUBLING]) {
+                if *count != 0 {
+                    show(bits, *count);
+                }
+            }
+        }
     }
 }
 
@@ -266,7 +280,7 @@ mod tests {
     #[test]
     fn a_full_step_stays_full_and_clearing_empties() {
         let mut histogram = Histogram::default();
-        histogram.0[step(7)] = u32::MAX;
+        histogram.counts[step(7)] = u32::MAX;
         histogram.record(7);
         assert_eq!(histogram.summary().count, u64::from(u32::MAX));
         histogram.clear();

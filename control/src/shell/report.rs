@@ -7,6 +7,7 @@
 //! ```
 
 use crate::api::escape;
+use crate::http::escaped;
 use core::fmt::{self, Write};
 
 /// Who reads it.
@@ -255,11 +256,7 @@ struct Quoted<'r, 'a>(&'r mut Report<'a>);
 
 impl Write for Quoted<'_, '_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        for character in text.chars() {
-            let mut bytes = [0; 4];
-            let text = escape(character).unwrap_or(character.encode_utf8(&mut bytes));
-            self.0.put(text);
-        }
+        escaped(text, &escape, &mut |piece| self.0.put(piece));
         Ok(())
     }
 }

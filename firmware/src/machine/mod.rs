@@ -63,6 +63,9 @@ const HEAP_PER_VLAN: usize = 96 << 10;
 const HEAP_AFTER_PORTS: usize =
     CONNECTIONS * (RECEIVE_BYTES + TRANSMIT_BYTES + 1024) + (96 << 10) + Latency::HEAP;
 
+/// Cells of the log that the page looks at: its last lines are in them, if most are as long as lines are.
+const LOG_CELLS: usize = 64;
+
 /// What is known of a register block before it is touched.
 struct Block {
     /// Bytes that are in use.
@@ -377,7 +380,7 @@ impl Machine {
             image_bytes: image.end - image.start,
             heap_bytes: (0, 0),
             bad_end,
-            log: Some(|line| crate::crash::live().log_lines(usize::MAX, line)),
+            log: Some(|line| crate::crash::live().log_lines(LOG_CELLS, line)),
         };
         let feeder = watchdog::start(&mut self, args.watchdog_s);
         let mut network = Network::new(ports, pool, system);

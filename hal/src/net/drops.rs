@@ -120,7 +120,12 @@ impl Reason {
 
     /// The reason that a counter of a device is about, if it is about one.
     pub fn of_counter(name: &str) -> Option<Reason> {
-        let reason = Reason::named(name.strip_prefix("rx_").unwrap_or(name))?;
+        // Most counters are about none, and their names show it at once.
+        let name = match name.strip_prefix("rx_") {
+            None if !name.starts_with("tag_") => return None,
+            name_of => name_of.unwrap_or(name),
+        };
+        let reason = Reason::named(name)?;
         ((reason as u8) <= Reason::QueueFull as u8).then_some(reason)
     }
 }

@@ -104,10 +104,10 @@ impl Conduit {
                 mailbox.totals_read_us(self.cpu).unwrap_or(0),
             ),
         ];
-        let len = own.len() + Drop::ALL.len();
-        let mut all = own.into_iter().chain(self.drops.each());
-        all.nth(index)
-            .or_else(|| port_count(mailbox, self.cpu, index.checked_sub(len)?))
+        match index.checked_sub(own.len() + Drop::ALL.len()) {
+            Some(index) => port_count(mailbox, self.cpu, index),
+            None => own.into_iter().chain(self.drops.each()).nth(index),
+        }
     }
 
     /// The next frame for the interface of `port`.

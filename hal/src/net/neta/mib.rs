@@ -129,10 +129,15 @@ impl Mib {
 
     /// Name, help text and value of each counter.
     pub fn each(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
-        let mib = COUNTERS.iter().map(|Counter(name, help, number)| {
-            (*name, *help, self.registers[usize::from(*number) % 32])
-        });
-        mib.chain([
+        (0..).map_while(|index| self.at(index))
+    }
+
+    /// The counter of that number.
+    pub fn at(&self, index: usize) -> Option<(&'static str, &'static str, u64)> {
+        if let Some(Counter(name, help, number)) = COUNTERS.get(index) {
+            return Some((name, help, self.registers[usize::from(*number) % 32]));
+        }
+        let rest = [
             (
                 "rx_discard",
                 "Frames that found no descriptor",
@@ -149,7 +154,8 @@ impl Mib {
                 "Frames dropped by the MAC before the wire",
                 self.tx_dropped,
             ),
-        ])
+        ];
+        rest.get(index - COUNTERS.len()).copied()
     }
 
     /// The counter of that name, if there is one.

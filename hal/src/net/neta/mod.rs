@@ -233,6 +233,8 @@ macro_rules! counters {
         }
 
         impl Counters {
+            const LEN: usize = [ $( stringify!($name), )+ ].len();
+
             /// Name, help text and value of each.
             pub fn each(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
                 [ $( (stringify!($name), $help, self.$name), )+ ].into_iter()
@@ -821,8 +823,11 @@ impl<B: Bus, D: Dma, const RX: usize, const TX: usize> Neta<B, D, RX, TX> {
                 self.common.tx_ring_full,
             ),
         ];
-        let all = common.into_iter().chain(self.counters.each());
-        all.chain(self.mib.each()).nth(index)
+        let own = common.len() + Counters::LEN;
+        match index.checked_sub(own) {
+            Some(index) => self.mib.at(index),
+            None => common.into_iter().chain(self.counters.each()).nth(index),
+        }
     }
 
     /// What this driver counts beside the common counters.
