@@ -11,12 +11,10 @@ use hal::net::MacText;
 pub fn write(out: &mut Out<'_>, status: &Status<'_>) {
     out.part(|out| machine(out, status));
     for (index, one) in status.interfaces.iter().enumerate() {
+        // Counters and drops in one: they are to be of the same moment.
         out.part(|out| {
             out.text(if index == 0 { "" } else { "," });
             interface(out, one);
-        });
-        out.part(|out| {
-            port_counters(out, one);
             out.text(",\"drops\":{");
             let mut first = true;
             status.drops(index, &mut |reason, count| {
@@ -24,7 +22,11 @@ pub fn write(out: &mut Out<'_>, status: &Status<'_>) {
                 out.decimal(count);
                 first = false;
             });
-            out.text("}}");
+            out.text("}");
+        });
+        out.part(|out| {
+            port_counters(out, one);
+            out.text("}");
         });
     }
     out.part(|out| out.text("],\"devices\":{"));
@@ -36,7 +38,11 @@ pub fn write(out: &mut Out<'_>, status: &Status<'_>) {
             counters(out, device.counters);
         });
     }
-    out.part(|out| services(out, status));
+    out.part(|out| {
+        out.text("},\"services\":");
+        array(out, status.services, service);
+    });
+    out.part(|out| rest(out, status));
 }
 
 fn machine(out: &mut Out<'_>, status: &Status<'_>) {
@@ -76,9 +82,7 @@ fn machine(out: &mut Out<'_>, status: &Status<'_>) {
     out.text(",\"interfaces\":[");
 }
 
-fn services(out: &mut Out<'_>, status: &Status<'_>) {
-    out.text("},\"services\":");
-    array(out, status.services, service);
+fn rest(out: &mut Out<'_>, status: &Status<'_>) {
     out.text(",\"http_responses\":{");
     for (index, code) in Code::ALL.into_iter().enumerate() {
         out.texts(&[if index == 0 { "\"" } else { ",\"" }, code.number(), "\":"]);

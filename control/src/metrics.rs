@@ -3,7 +3,7 @@
 //! Source: Prometheus documentation, "Exposition formats" and "Metric and label naming": base units, counters end in
 //! `_total`, all samples of a family stand together under one HELP and TYPE.
 
-use crate::http::{Code, Out};
+use crate::http::{Code, Out, SECTION};
 use crate::status::{Counter, Link, Status, Table, is_counter_name};
 use core::ops::Range;
 use heapless::{String, Vec};
@@ -79,12 +79,18 @@ pub fn write(out: &mut Out<'_>, status: &Status<'_>) {
             .clone()
             .map(|interface| (interface.name, interface.port_age_us.map(Value::Us))),
     );
-    let own = interfaces.clone().map(|interface| Owner {
-        label: interface.name,
-        counters: Some(interface.counters),
-        table: None,
-    });
-    counters(out, "interface_", "interface", own);
+    let own = |range: fn(&[Counter<'_>]) -> Range<usize>| {
+        interfaces.clone().map(move |interface| Owner {
+            label: interface.name,
+            counters: interface.counters.get(range(interface.counters)),
+            table: None,
+        })
+    };
+    // What was delivered and what was received are the first, and are to be of the same moment.
+    let pair = own(|counters| 0..counters.len().min(2));
+    out.together(|out| counters(out, "interface_", "interface", pair));
+    let rest = own(|counters| counters.len().min(2)..counters.len());
+    counters(out, "interface_", "interface", rest);
     let ports = interfaces.map(|interface| Owner {
         label: interface.name,
         counters: None,
@@ -179,13 +185,23 @@ impl<'a> Owner<'a> {
 }
 
 /// Most counters of a kind, of all owners.
-const MAX_COUNTERS: usize = 1024;
+const MAX_COUNTERS: usize = SECTION as usize;
 /// Most owners of a kind: services are the most.
 const MAX_OWNERS: usize = 16;
 
 /// Writes the counters of all owners, family by family: a name that was met at an earlier owner (or twice at this one)
 /// has been written with it. Each counter is asked for once, and is a part, so that those passed over cost little.
 fn counters<'a>(
+    out: &mut Out<'_>,
+    group: &str,
+    label: &str,
+    owners: impl Iterator<Item = Owner<'a>>,
+) {
+    out.section(|out| write_counters(out, group, label, owners));
+}
+
+#[inline(never)]
+fn write_counters<'a>(
     out: &mut Out<'_>,
     group: &str,
     label: &str,

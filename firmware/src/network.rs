@@ -416,6 +416,9 @@ pub struct Network<N: Nic> {
     ping: Option<ping::Run>,
     /// The command being run for a connection. Taken while it runs.
     pub errand: Option<Box<Errand>>,
+    /// The connection whose page is being written, a step in each round, and what there is of it.
+    writing: Option<usize>,
+    page: Box<[u8; TRANSMIT_BYTES]>,
     /// In this round a page was written, which takes long: who comes next waits for the next round.
     wrote_page: bool,
     /// The first connection whose turn it is in the next round.
@@ -447,6 +450,8 @@ impl<N: Nic> Network<N> {
             capture_due_us: u64::MAX,
             ping: None,
             errand: Some(Errand::new()),
+            writing: None,
+            page: Box::new([0; TRANSMIT_BYTES]),
             wrote_page: false,
             resume_at: 0,
             reboot_us: (u64::MAX, u64::MAX),
@@ -485,6 +490,15 @@ impl<N: Nic> Network<N> {
         }
         self.connections.expire(now_us);
         let mut again = false;
+        if self.writing.is_some() {
+            // What is answered is not to wait for a page.
+            for index in 0..self.ports.len() {
+                if self.ports[index].unflushed {
+                    again |= self.finish_port(index, now_us, answered >> index & 1 != 0);
+                    answered &= !(1 << index);
+                }
+            }
+        }
         if self.connections.any_touched() {
             let mut from = core::mem::take(&mut self.resume_at);
             while let Some(index) = self.connections.next_touched(from) {
@@ -496,7 +510,7 @@ impl<N: Nic> Network<N> {
                     break;
                 }
             }
-            again = self.connections.any_touched();
+            again |= self.connections.any_touched();
         }
         let mut next_us = self.connections.earliest_us().min(self.capture_due_us);
         if self.services.iperf3.sends_datagrams() {
@@ -1055,6 +1069,11 @@ impl<N: Nic> Network<N> {
             return limit_us;
         }
         let (open, counters) = Snapshot::<N>::counts(&self.connections);
+        // There is one place for a page that is being written: who wants to write another waits.
+        let other = self.writing.take_if(|writing| *writing != index);
+        let other = other.filter(|other| self.connections.get(*other).http.is_writing());
+        let mut is_own = self.writing.take().is_some();
+        self.writing = other;
         let connection = self.connections.get(index);
         if connection.socket().state() == State::SynReceived {
             return u64::MAX;
@@ -1062,6 +1081,7 @@ impl<N: Nic> Network<N> {
         let system = &self.system;
         let mut steps = REQUESTS;
         let mut waits_for_room = false;
+        let mut waits_for_turn = false;
         while steps > 0 {
             steps -= 1;
             let (socket, http) = connection.http_parts();
@@ -1076,7 +1096,13 @@ impl<N: Nic> Network<N> {
             if waiting == 0 && !at_eof {
                 break;
             }
-            let room = (socket.send_capacity() - socket.send_queue()).min(self.output.len());
+            let mut room = (socket.send_capacity() - socket.send_queue()).min(self.output.len());
+            if other.is_some() {
+                room = room.min(http::SMALL_ANSWER);
+            }
+            if core::mem::take(&mut is_own) {
+                core::mem::swap(&mut self.output, &mut self.page);
+            }
             let output = &mut self.output[..room];
             let status = Snapshot {
                 ports: &self.ports,
@@ -1140,6 +1166,14 @@ impl<N: Nic> Network<N> {
                 }
                 http::Next::Room(_) => {
                     waits_for_room = true;
+                    waits_for_turn = other.is_some();
+                    break;
+                }
+                http::Next::Again => {
+                    core::mem::swap(&mut self.output, &mut self.page);
+                    self.writing = Some(index);
+                    self.wrote_page = true;
+                    (waits_for_room, waits_for_turn) = (true, true);
                     break;
                 }
                 http::Next::Close => {
@@ -1148,7 +1182,7 @@ impl<N: Nic> Network<N> {
                 }
             }
         }
-        if steps == 0 {
+        if steps == 0 || waits_for_turn {
             self.connections.touch(index);
         }
         let connection = self.connections.get(index);

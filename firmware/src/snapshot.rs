@@ -109,12 +109,11 @@ impl<N: Nic> StatusSource for Snapshot<'_, N> {
                     let _ = urls.push(url);
                 }
             }
-            let all = port
-                .nic
-                .counters()
-                .each()
-                .into_iter()
-                .chain(port.counters.each());
+            // What was received stands beside what was delivered: they are to be of the same moment wherever they are shown.
+            let [delivered, more @ ..] = port.counters.each();
+            let all = iter::once(delivered)
+                .chain(port.nic.counters().each())
+                .chain(more);
             // What does not fit is left out; a test sees that it fits.
             let all = all.map(|(name, help, value)| Counter { name, help, value });
             counters.extend(all.take(MAX_COUNTERS));

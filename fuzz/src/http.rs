@@ -106,8 +106,8 @@ fn play(stream: &[u8], piece: usize, room: usize) -> Vec<&'static str> {
     loop {
         arrived = stream.len().min(arrived + piece);
         let mut room = room;
-        // Every step consumes, asks for room once or ends the loop.
-        for _ in 0..=3 * stream.len() + 3 {
+        // Every step consumes, asks for room once, goes on with a page or ends the loop.
+        for _ in 0..=16 * stream.len() + 16 {
             let input = &stream[done..arrived];
             let step = connection.step(input, arrived == stream.len(), &mut out[..room], &Nothing);
             assert!(
@@ -117,7 +117,7 @@ fn play(stream: &[u8], piece: usize, room: usize) -> Vec<&'static str> {
             done += step.consumed;
             codes.extend(step.answered.map(|code| code.number()));
             match step.next {
-                Next::Step => {}
+                Next::Step | Next::Again => {}
                 Next::Errand => {
                     let Some((words, _)) = connection.errand() else {
                         panic!("an errand without a command");

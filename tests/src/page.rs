@@ -811,12 +811,14 @@ fn eight(cx: &Context) -> Result {
     let polls = (after.polls - before.polls) / PAGES as f64;
     let share = (after.idle - before.idle) / PAGES as f64 / CORE;
     println!(
-        "echo: {} instructions without a page, {} beside {PAGES}, ratio {:.3}; 99 % within {} and {}",
+        "echo: {} instructions without a page, {} beside {PAGES}, ratio {:.3}; 99 % within {} and {}, all within {} and {}",
         before.half,
         after.half,
         after.half as f64 / before.half as f64,
         before.most,
-        after.most
+        after.most,
+        before.all,
+        after.all
     );
     println!(
         "a page: {:.0} instructions and {polls:.2} requests a second, {:.3} % of a core",
@@ -848,8 +850,9 @@ struct Load {
     polls: f64,
     /// Half of the echoes took so many, or fewer.
     half: u64,
-    /// The same of 99 %.
+    /// The same of 99 %, and of all.
     most: u64,
+    all: u64,
 }
 
 fn load_of(board: &mut Running, http: SocketAddr, echo: SocketAddr) -> Result<Load> {
@@ -898,7 +901,7 @@ fn load_of(board: &mut Running, http: SocketAddr, echo: SocketAddr) -> Result<Lo
     let report: Value = serde_json::from_str(&curl(&[&format!("http://{http}/api/v1/latency")])?)
         .map_err(|error| error.to_string())?;
     let figure = |name: &str| report["kinds"]["udp"]["total"][name].as_u64();
-    let (Some(half), Some(most)) = (figure("p50"), figure("p99")) else {
+    let (Some(half), Some(most), Some(all)) = (figure("p50"), figure("p99"), figure("max")) else {
         fail!("no echo in {report}")
     };
     Ok(Load {
@@ -906,6 +909,7 @@ fn load_of(board: &mut Running, http: SocketAddr, echo: SocketAddr) -> Result<Lo
         polls: (to.2 - from.2) / seconds,
         half,
         most,
+        all,
     })
 }
 

@@ -19,6 +19,8 @@ const CHUNK_HEAD: usize = 6;
 /// After a piece, and after the last one.
 const CHUNK_END: &str = "\r\n";
 const LAST_CHUNK: &str = "\r\n0\r\n\r\n";
+/// So much of a page is written in one step, before its next part begins: frames wait for no more.
+const STEP: usize = 512;
 /// Every answer but the pages fits in this.
 pub const SMALL_ANSWER: usize = 512;
 /// Room for the head of a page.
@@ -90,8 +92,12 @@ pub(super) struct Answer {
     pub persistence: Persistence,
     /// Who asks takes what is compressed.
     pub takes_gzip: bool,
-    /// Of a page that is on its way: the part it goes on with. 0 before its begin.
+    /// Of a page that is being written: the part it goes on with.
     pub part: u16,
+    /// Its head is out.
+    pub is_begun: bool,
+    /// While a page is being written: bytes of it that stand in the buffer already.
+    pub filled: Option<u16>,
     /// Bytes of the request that are done with once the page is whole.
     pub held: u16,
 }
@@ -103,13 +109,14 @@ impl Answer {
         match self.content {
             Ok(Resource::Hello | Resource::Health | Resource::ResetLatency | Resource::Capture)
             | Err(_) => SMALL_ANSWER,
-            Ok(_) if self.part > 0 => PIECE,
+            Ok(_) if self.is_begun => PIECE,
             Ok(_) => MAX_ANSWER,
         }
     }
 
     /// Writes the answer at the start of `out`, which holds [`Answer::room`] bytes: its code and length. After that,
-    /// [`Answer::part`] tells whether it goes on. If a page cannot be written at all, that is what is answered.
+    /// [`Answer::filled`] tells whether it is to be called again with this buffer as it is, and [`Answer::part`] whether it
+    /// goes on. If a page cannot be written at all, that is what is answered.
     #[inline]
     pub fn write(&mut self, out: &mut [u8], status: &impl StatusSource) -> (Code, usize) {
         match self.content {
@@ -122,7 +129,7 @@ impl Answer {
             ),
             Ok(resource) => {
                 let mut written = None;
-                let goes_on = self.part > 0;
+                let goes_on = self.is_begun;
                 status.with_status(&mut |status| {
                     written = match goes_on {
                         false => self.write_page(out, resource, status),
@@ -136,7 +143,10 @@ impl Answer {
                         (self.part, self.persistence) = (0, Persistence::Close);
                         (Code::Ok, 0)
                     }
-                    None => self.write_refusal(out, Refusal::AnswerTooLong),
+                    None => {
+                        self.part = 0;
+                        self.write_refusal(out, Refusal::AnswerTooLong)
+                    }
                 }
             }
             Err(refusal) => self.write_refusal(out, refusal),
@@ -165,6 +175,9 @@ impl Answer {
     fn write_page(&mut self, out: &mut [u8], resource: Resource, status: &Status) -> Option<usize> {
         let out = out.get_mut(..MAX_ANSWER)?;
         let written = self.write_content(&mut out[PAGE_HEAD..], resource, status);
+        if self.filled.is_some() {
+            return Some(0);
+        }
         let (kind, keep, more) = match resource {
             Resource::Metrics => ("text/plain; version=0.0.4; charset=utf-8", NO_STORE, ""),
             Resource::Api | Resource::Latency => ("application/json", NO_STORE, ""),
@@ -212,14 +225,16 @@ impl Answer {
                 }
                 (len, part)
             }
-            Written::Nothing => return None,
+            Written::Paused(..) | Written::Nothing => return None,
         };
         head.texts(&[self.connection_field(), "\r\n"]);
         let head_len = head.finish()?;
+        self.part = part;
         if self.is_head_only {
+            self.part = 0;
             return Some(head_len);
         }
-        self.part = part;
+        self.is_begun = true;
         let body = match part {
             0 => PAGE_HEAD + CHUNK_HEAD..PAGE_HEAD + CHUNK_HEAD + len,
             _ => self.frame(out, PAGE_HEAD, len, CHUNK_END),
@@ -243,6 +258,7 @@ impl Answer {
             Written::Whole(0) => (0, 0, CHUNK_END),
             Written::Whole(len) => (len, 0, LAST_CHUNK),
             Written::UpTo(len, part) => (len, part, CHUNK_END),
+            Written::Paused(..) => return Some(0),
             Written::Nothing => return None,
         };
         self.part = part;
@@ -424,12 +440,13 @@ impl Answer {
     }
 
     /// Writes a page from a part on, with room left on both sides for what makes a chunk of it.
-    fn write_content(&self, out: &mut [u8], resource: Resource, status: &Status) -> Written {
+    fn write_content(&mut self, out: &mut [u8], resource: Resource, status: &Status) -> Written {
         let end = out.len().saturating_sub(LAST_CHUNK.len());
         let Some(room) = out.get_mut(CHUNK_HEAD..end) else {
             return Written::Nothing;
         };
-        let mut body = Out::from_part(room, self.part);
+        let filled = usize::from(self.filled.take().unwrap_or(0));
+        let mut body = Out::from_part(room, filled, self.part, STEP);
         match resource {
             Resource::Metrics => {
                 metrics::write(&mut body, status);
@@ -453,7 +470,11 @@ impl Answer {
             Resource::Gate => page::write_gate(&mut body),
             _ => page::write(&mut body, status),
         }
-        body.finish_parts()
+        let written = body.finish_parts();
+        if let Written::Paused(len, part) = written {
+            (self.filled, self.part) = (Some(len as u16), part);
+        }
+        written
     }
 }
 

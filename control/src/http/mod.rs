@@ -37,7 +37,7 @@ mod refusal;
 mod request;
 pub mod target;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use crate::shell;
 use crate::shell::errand::Ending;
@@ -54,7 +54,7 @@ pub use answer::{MAX_ANSWER, SMALL_ANSWER};
 pub use body::MAX_BODY;
 pub use head::{MAX_HEAD, MAX_REQUEST_LINE};
 pub use out::Out;
-pub(crate) use out::escaped;
+pub(crate) use out::{SECTION, escaped};
 pub use refusal::{AnswerCounters, Code};
 pub use request::MAX_FIELDS;
 
@@ -92,6 +92,9 @@ pub enum Next {
     /// The same step again with at least this much room for the answer, never more than [`MAX_ANSWER`]. Nothing was
     /// consumed; what was written is to be sent: a long page goes out piece by piece.
     Room(usize),
+    /// The same step again with the same `out` and what now stands in it, soon: a page is written bit by bit, so that
+    /// others need not wait for all of it. Nothing was consumed, nothing is to be sent.
+    Again,
     /// Somebody else runs the command that [`Connection::errand`] tells, and then calls
     /// [`Connection::finish_errand`]; until then every step ends like this.
     Errand,
@@ -125,6 +128,11 @@ impl Connection {
     /// Whether the connection is between two requests: nothing of the next one arrived yet.
     pub fn is_idle(&self) -> bool {
         matches!(self.phase, Phase::Head) && self.scan.is_idle()
+    }
+
+    /// Whether the buffer of the last step holds a part of a page that is to be kept for the next, see [`Next::Again`].
+    pub fn is_writing(&self) -> bool {
+        matches!(self.phase, Phase::Body(_, answer) if answer.filled.is_some())
     }
 
     /// Goes one step: at most one answer.
@@ -193,8 +201,18 @@ impl Connection {
             self.phase = Phase::Errand(*answer, granted);
             return Step::without_answer(consumed, 0, Next::Errand);
         }
-        let is_begin = answer.part == 0;
+        if room > SMALL_ANSWER && answer.filled.is_none() {
+            // Whoever called has something to finish first, perhaps.
+            answer.filled = Some(0);
+            answer.held += consumed as u16;
+            return Step::without_answer(0, 0, Next::Again);
+        }
+        let is_begin = !answer.is_begun;
         let (code, written) = answer.write(out, status);
+        if answer.filled.is_some() {
+            answer.held += consumed as u16;
+            return Step::without_answer(0, 0, Next::Again);
+        }
         if answer.part > 0 {
             // As above: the request stays until its answer is whole.
             answer.held += consumed as u16;
@@ -298,7 +316,7 @@ impl Connection {
         let was_idle = self.is_idle();
         let had_its_answer = match &self.phase {
             Phase::Head | Phase::Errand(..) => false,
-            Phase::Body(_, answer) => answer.part > 0,
+            Phase::Body(_, answer) => answer.is_begun,
             Phase::Stream(_) | Phase::Closed => true,
         };
         self.phase = Phase::Closed;
@@ -311,6 +329,8 @@ impl Connection {
             persistence: Persistence::Close,
             takes_gzip: false,
             part: 0,
+            is_begun: false,
+            filled: None,
             held: 0,
         }
         .write_refusal(out, Refusal::Timeout)
@@ -367,6 +387,8 @@ impl Connection {
             persistence: Persistence::Close,
             takes_gzip: false,
             part: 0,
+            is_begun: false,
+            filled: None,
             held: 0,
         };
         self.phase = Phase::Body(Body::Done, answer);

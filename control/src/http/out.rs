@@ -5,6 +5,9 @@ use core::fmt;
 /// Longest piece of foreign text (a board's name, say) that is shown, in bytes; the rest is left out.
 const MAX_FOREIGN: usize = 96;
 
+/// Parts that a section counts as, however many there are in it.
+pub const SECTION: u16 = 1024;
+
 /// Collects text and remembers whether all of it fitted.
 ///
 /// A text that may be longer than the buffer is written in [parts](Out::part), the whole of it again for each buffer:
@@ -17,8 +20,13 @@ pub struct Out<'a> {
     first: u16,
     /// How many parts there were until now.
     parts: u16,
-    /// The first part that did not fit.
+    /// The first part that was left for later.
     rest: Option<u16>,
+    /// Where it is enough for now: no part begins from here on.
+    enough: usize,
+    /// Something is being written that belongs together.
+    is_held: bool,
+    is_paused: bool,
 }
 
 /// What became of a text.
@@ -28,6 +36,8 @@ pub enum Written {
     Whole(usize),
     /// So much of it fitted; it goes on with a part.
     UpTo(usize, u16),
+    /// The same, though there is room for more: it was enough for now.
+    Paused(usize, u16),
     /// A part does not fit, or a text without parts.
     Nothing,
 }
@@ -35,14 +45,18 @@ pub enum Written {
 impl<'a> Out<'a> {
     /// Nothing written yet.
     pub fn new(buffer: &'a mut [u8]) -> Self {
-        Self::from_part(buffer, 0)
+        Self::from_part(buffer, 0, 0, usize::MAX)
     }
 
-    /// The same, with everything passed over that comes before a part.
-    pub fn from_part(buffer: &'a mut [u8], first: u16) -> Self {
+    /// The same behind the first `len` bytes, with everything passed over that comes before a part. No part begins once
+    /// `most` bytes were added.
+    pub fn from_part(buffer: &'a mut [u8], len: usize, first: u16, most: usize) -> Self {
         Self {
             buffer,
-            len: 0,
+            len,
+            enough: len.saturating_add(most),
+            is_held: false,
+            is_paused: false,
             has_overflowed: false,
             first,
             parts: 0,
@@ -59,10 +73,36 @@ impl<'a> Out<'a> {
         }
     }
 
+    /// Adds parts that belong together: there is no pause before the last of them, if there is room.
+    pub fn together(&mut self, write: impl FnOnce(&mut Self)) {
+        // The first of them is a part like any other.
+        self.part(|_| ());
+        self.is_held = true;
+        write(self);
+        self.is_held = false;
+    }
+
+    /// Adds at most [`SECTION`] parts. It is not asked for them if all of them are passed over or left for later.
+    pub fn section(&mut self, write: impl FnOnce(&mut Self)) {
+        let end = self.parts + SECTION;
+        if end > self.first && self.rest.is_none() {
+            write(self);
+        }
+        self.parts = end;
+    }
+
     #[inline(never)]
     fn wants_part(&mut self) -> bool {
         self.parts += 1;
-        self.parts > self.first && self.rest.is_none()
+        if self.parts <= self.first || self.rest.is_some() {
+            return false;
+        }
+        if self.len >= self.enough && !self.is_held {
+            self.is_paused = true;
+            self.rest = Some(self.parts - 1);
+            return false;
+        }
+        true
     }
 
     #[inline(never)]
@@ -79,6 +119,7 @@ impl<'a> Out<'a> {
         match self.rest {
             _ if self.has_overflowed => Written::Nothing,
             None => Written::Whole(self.len),
+            Some(part) if self.is_paused => Written::Paused(self.len, part),
             Some(_) if self.len == 0 => Written::Nothing,
             Some(part) => Written::UpTo(self.len, part),
         }
@@ -227,14 +268,14 @@ mod tests {
         let mut part = 0;
         let mut buffer = [0; 5];
         loop {
-            let mut out = Out::from_part(&mut buffer, part);
+            let mut out = Out::from_part(&mut buffer, 0, part, usize::MAX);
             for word in ["ab", "cd", "efgh", "", "i", "jklm"] {
                 out.part(|out| out.texts(&[word, "."]));
             }
             let (len, next) = match out.finish_parts() {
                 Written::Whole(len) => (len, None),
                 Written::UpTo(len, next) => (len, Some(next)),
-                Written::Nothing => panic!("{text}"),
+                written => panic!("{text}: {written:?}"),
             };
             text += core::str::from_utf8(&buffer[..len]).unwrap();
             match next {
@@ -243,11 +284,60 @@ mod tests {
             }
         }
         assert_eq!(text, "ab.cd.efgh..i.jklm.");
-        let mut out = Out::from_part(&mut buffer, 1);
+        let mut out = Out::from_part(&mut buffer, 0, 1, usize::MAX);
         for word in ["ab", "too long", "cd"] {
             out.part(|out| out.text(word));
         }
         assert_eq!(out.finish_parts(), Written::Nothing);
+    }
+
+    #[test]
+    fn a_text_is_written_in_steps() {
+        let mut buffer = [0; 64];
+        let (mut len, mut part, mut steps) = (0, 0, Vec::new());
+        loop {
+            let mut out = Out::from_part(&mut buffer, len, part, 3);
+            out.part(|out| out.text("ab"));
+            out.part(|out| out.text("cd"));
+            out.together(|out| {
+                for text in ["ef", "gh", "ij"] {
+                    out.part(|out| out.text(text));
+                }
+            });
+            out.part(|out| out.text("kl"));
+            match out.finish_parts() {
+                Written::Paused(so_far, next) => (len, part) = (so_far, next),
+                Written::Whole(whole) => break len = whole,
+                written => panic!("{written:?}"),
+            }
+            steps.push(len);
+        }
+        assert_eq!(&buffer[..len], b"abcdefghijkl");
+        assert_eq!(steps, [4, 10]);
+    }
+
+    #[test]
+    fn a_section_is_asked_for_when_its_turn_comes() {
+        let mut buffer = [0; 8];
+        let (mut len, mut part, mut asked) = (0, 0, String::new());
+        loop {
+            let mut out = Out::from_part(&mut buffer, len, part, 1);
+            for section in ["ab", "", "cd"] {
+                out.section(|out| {
+                    asked += section;
+                    for at in 0..section.len() {
+                        out.part(|out| out.text(&section[at..=at]));
+                    }
+                });
+            }
+            match out.finish_parts() {
+                Written::Paused(so_far, next) => (len, part) = (so_far, next),
+                Written::Whole(whole) => break len = whole,
+                written => panic!("{written:?}"),
+            }
+        }
+        assert_eq!(&buffer[..len], b"abcd");
+        assert_eq!(asked, "ababcdcdcd");
     }
 
     #[test]

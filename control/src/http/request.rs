@@ -287,6 +287,8 @@ impl Request {
                     persistence,
                     takes_gzip: fields.takes_gzip,
                     part: 0,
+                    is_begun: false,
+                    filled: None,
                     held: 0,
                 };
                 Ok(Self {

@@ -37,6 +37,10 @@ fn play<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, eof: bool, room: usize) 
             match step.next {
                 Next::Input | Next::Stream => break,
                 Next::Step => {}
+                Next::Again => {
+                    assert!(connection.is_writing() && !connection.is_idle());
+                    assert_eq!((step.consumed, step.written), (0, 0));
+                }
                 Next::Errand => {
                     let (words, granted) = connection.errand().unwrap();
                     let result =
@@ -73,6 +77,21 @@ fn play<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, eof: bool, room: usize) 
 
 fn answer(request: &[u8]) -> Outcome {
     play([request], false, MAX_ANSWER)
+}
+
+/// Steps until a page is written.
+pub(crate) fn answered(
+    connection: &mut Connection,
+    request: &[u8],
+    out: &mut [u8],
+    status: &impl StatusSource,
+) -> Step {
+    loop {
+        let step = connection.step(request, false, out, status);
+        if step.next != Next::Again {
+            return step;
+        }
+    }
 }
 
 fn text(bytes: &[u8]) -> &str {
@@ -487,7 +506,7 @@ fn code_of(line: &str, token: bool, private: bool, fields: &str) -> u16 {
     let mut connection = Connection::default();
     let mut out = vec![0; MAX_ANSWER];
     let request = format!("{line} HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
-    let mut step = connection.step(request.as_bytes(), false, &mut out, &source);
+    let mut step = answered(&mut connection, request.as_bytes(), &mut out, &source);
     if let Some((_, granted)) = connection.errand() {
         let ending = match granted {
             Read => Ending::Refused(shell::Refusal::Denied(Admin)),
@@ -505,7 +524,8 @@ fn a_page_without_the_token_is_the_same_for_every_machine() {
         let source = Guarded(super::Access::new(Some("t".try_into().unwrap()), true));
         let mut out = vec![0; MAX_ANSWER];
         let request = format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
-        let step = Connection::default().step(request.as_bytes(), false, &mut out, &source);
+        let mut connection = Connection::default();
+        let step = answered(&mut connection, request.as_bytes(), &mut out, &source);
         assert_eq!(step.next, Next::Input, "the connection stays");
         text(&out[..step.written]).to_owned()
     };

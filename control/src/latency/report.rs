@@ -35,6 +35,19 @@ impl Latency {
 /// `/api/v1/latency`: one object. Times are in nanoseconds, as [`show`] has them; the rate of their clock stands with them.
 #[inline(never)]
 pub fn json(out: &mut Out<'_>, latency: &Latency, interfaces: &[Interface<'_>], uptime_us: u64) {
+    out.part(|out| begin(out, latency, uptime_us));
+    for (index, kind) in KIND_NAMES.iter().enumerate() {
+        out.part(|out| {
+            out.texts(&[if index == 0 { "\"" } else { ",\"" }, kind, "\":"]);
+            let stages = latency.stages.chunks(STAGES).nth(index);
+            summaries(out, latency, &STAGE_NAMES, stages.unwrap_or_default());
+        });
+    }
+    out.part(|out| all_worst(out, latency, interfaces));
+}
+
+/// Up to the kinds.
+fn begin(out: &mut Out<'_>, latency: &Latency, uptime_us: u64) {
     let facts = &latency.facts;
     let [mode, time, why] = meaning(latency);
     out.texts(&["{\"latency\":\"", mode, "\",\"time\":\"", time, "\""]);
@@ -55,14 +68,11 @@ pub fn json(out: &mut Out<'_>, latency: &Latency, interfaces: &[Interface<'_>], 
     out.text(",\"timer\":");
     summaries(out, latency, &TIMER_NAMES, &latency.timer);
     out.text(",\"kinds\":{");
-    let mut comma = "";
-    for (kind, stages) in KIND_NAMES.iter().zip(latency.stages.chunks(STAGES)) {
-        out.texts(&[comma, "\"", kind, "\":"]);
-        summaries(out, latency, &STAGE_NAMES, stages);
-        comma = ",";
-    }
+}
+
+fn all_worst(out: &mut Out<'_>, latency: &Latency, interfaces: &[Interface<'_>]) {
     out.text("},\"worst\":[");
-    comma = "";
+    let mut comma = "";
     let mut below = u64::MAX;
     // Largest first; with their places behind them no two are equal.
     let rank = |(place, event): (usize, &Event)| u64::from(event.total) << 8 | place as u64;

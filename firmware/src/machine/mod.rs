@@ -64,7 +64,7 @@ const HEAP_AFTER_PORTS: usize =
     CONNECTIONS * (RECEIVE_BYTES + TRANSMIT_BYTES + 1024) + (96 << 10) + Latency::HEAP;
 
 /// Cells of the log that the page looks at: its last lines are in them, if most are as long as lines are.
-const LOG_CELLS: usize = 64;
+const LOG_CELLS: usize = 28;
 
 /// What is known of a register block before it is touched.
 struct Block {
