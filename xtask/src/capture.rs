@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write, stdout};
-use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,7 @@ use crate::args::{Command, Opt, Parsed};
 use crate::error::{Error, Result, at, failure, usage};
 use crate::packages::{Package, ensure};
 use crate::step::Step;
+use crate::target::{self, authorization};
 
 /// The row in the table of commands.
 pub const COMMAND: Command = Command {
@@ -57,23 +58,20 @@ const TCPDUMP: Package = Package {
     brings: "tcpdump",
     why: "compiles filters",
 };
-const PATIENCE: Duration = Duration::from_secs(5);
 /// More than any block has.
 const MAX_BLOCK: usize = 1 << 16;
 const PACKET: u32 = 6;
 const STATISTICS: u32 = 5;
 
 fn run(parsed: &Parsed) -> Result<()> {
-    let Some((target, filter)) = parsed.operands.split_first() else {
+    let Some((name, filter)) = parsed.operands.split_first() else {
         return usage("`./x capture` wants a target: a name or an address");
     };
-    let token = match parsed.value("--token") {
-        Some(token) => token.to_owned(),
-        None => std::env::var("RISTRETTO_TOKEN").unwrap_or_default(),
-    };
-    if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+    let token = target::token(parsed);
+    if token.is_empty() {
         return usage("captures take the token: --token, or RISTRETTO_TOKEN in the environment");
     }
+    let field = authorization(&token)?;
     let mut query = Vec::new();
     if let Some(interface) = parsed.value("-i") {
         query.push(format!("if={}", escaped(interface)));
@@ -93,13 +91,14 @@ fn run(parsed: &Parsed) -> Result<()> {
     }
     let time = parsed.duration("--time")?;
     let path = parsed.value("-w").unwrap_or("capture.pcapng");
-    let server = resolve(target)?;
-    let mut stream = ask(server, &query.join("&"), &token)?;
+    let server =
+        target::resolve(name, 80).map_err(|error| Error::Failure(format!("{name}: {error}")))?;
+    let mut stream = order(server, &query.join("&"), &field)?;
     let mut out: Box<dyn Write> = match path {
         "-" => Box::new(stdout().lock()),
         _ => Box::new(File::create(path).map_err(at(Path::new(path)))?),
     };
-    eprintln!("capturing at {target}; to end it, Ctrl-C");
+    eprintln!("capturing at {name}; to end it, Ctrl-C");
     let tally = copy(&mut stream, &mut out, time)?;
     eprintln!("{tally}");
     Ok(())
@@ -137,26 +136,12 @@ fn escaped(text: &str) -> String {
         .collect()
 }
 
-fn resolve(target: &str) -> Result<SocketAddr> {
-    let mut found = target
-        .to_socket_addrs()
-        .or_else(|_| (target, 80).to_socket_addrs())
-        .map_err(|error| Error::Failure(format!("{target}: {error}")))?;
-    found
-        .next()
-        .map_or_else(|| failure(format!("{target} has no address")), Ok)
-}
-
 /// Orders the capture; what comes after the head of the answer is the file.
-fn ask(server: SocketAddr, query: &str, token: &str) -> Result<TcpStream> {
+fn order(server: SocketAddr, query: &str, field: &str) -> Result<TcpStream> {
     let failed = |error| Error::Failure(format!("http://{server}/: {error}"));
-    let mut stream = TcpStream::connect_timeout(&server, PATIENCE).map_err(failed)?;
-    stream.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
-    // HTTP/1.0: the file ends with the connection, without chunks in it.
-    let request = format!(
-        "GET /capture.pcapng?{query} HTTP/1.0\r\nHost: {server}\r\nAuthorization: Bearer {token}\r\n\r\n"
-    );
-    stream.write_all(request.as_bytes()).map_err(failed)?;
+    // Without chunks in it.
+    let what = format!("GET /capture.pcapng?{query}");
+    let mut stream = target::request(server, &what, field).map_err(failed)?;
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") && head.len() < 4096 {
         let mut byte = [0];

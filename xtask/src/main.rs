@@ -26,6 +26,7 @@ mod run;
 mod sdcard;
 mod selftest;
 mod step;
+mod target;
 mod test;
 mod toolchain;
 mod uboot;

@@ -11,11 +11,12 @@
 mod load;
 mod report;
 
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::args::{Command, Opt, Parsed};
 use crate::error::{Result, failure, usage};
+use crate::target;
 use crate::workspace;
 
 use load::{Load, Trial};
@@ -166,21 +167,7 @@ fn size(text: &str) -> Result<usize> {
 }
 
 fn resolve(target: &str) -> Result<SocketAddr> {
-    let with_port = target
-        .parse::<IpAddr>()
-        .map(|ip| SocketAddr::new(ip, 7))
-        .or_else(|_| target.parse::<SocketAddr>());
-    if let Ok(address) = with_port {
-        return Ok(address);
-    }
-    let named = match target.contains(':') {
-        true => target.to_socket_addrs(),
-        false => (target, 7).to_socket_addrs(),
-    };
-    match named.map(|mut addresses| addresses.next()) {
-        Ok(Some(address)) => Ok(address),
-        _ => failure(format!("{target}: no such host")),
-    }
+    target::resolve(target, 7).or_else(|_| failure(format!("{target}: no such host")))
 }
 
 /// All four benchmarks for one frame size.

@@ -1,7 +1,7 @@
 //! `./x selftest`: the board's self-test, run over the network.
 
 use std::io::Write;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::args::{Command, Opt, Parsed};
 use crate::error::{Error, Result, at, usage};
-use crate::latency::target::ask;
+use crate::target::{self, ask, authorization};
 
 pub const COMMAND: Command = Command {
     name: "selftest",
@@ -46,25 +46,16 @@ const LOOK: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_secs(90);
 
 fn run(parsed: &Parsed) -> Result<()> {
-    let Some((target, tests)) = parsed.operands.split_first() else {
+    let Some((name, tests)) = parsed.operands.split_first() else {
         return usage("`./x selftest` wants a TARGET");
     };
     let plain = |text: &String| text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
     if !tests.iter().all(plain) {
         return usage("no test has such a name");
     }
-    let server = resolve(target)?;
-    let token = match parsed.value("--token") {
-        Some(token) => token.to_owned(),
-        None => std::env::var("RISTRETTO_TOKEN").unwrap_or_default(),
-    };
-    if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return usage("the token has characters that no token has");
-    }
-    let field = match token.as_str() {
-        "" => String::new(),
-        token => format!("Authorization: Bearer {token}\r\n"),
-    };
+    let server = target::resolve(name, 80)
+        .map_err(|_| Error::Unreachable(format!("{name}: no such target")))?;
+    let field = authorization(&target::token(parsed))?;
     let mut path = "/api/v1/selftest".to_owned();
     for test in tests {
         path.push('/');
@@ -91,25 +82,6 @@ fn run(parsed: &Parsed) -> Result<()> {
         true => Ok(()),
         false => Err(Error::Reported),
     }
-}
-
-fn resolve(target: &str) -> Result<SocketAddr> {
-    let with_port = match target.parse::<SocketAddr>() {
-        Ok(_) => target.to_owned(),
-        Err(_) if target.parse::<std::net::Ipv6Addr>().is_ok() => format!("[{target}]:80"),
-        Err(_)
-            if target
-                .rsplit(':')
-                .next()
-                .is_some_and(|port| port.parse::<u16>().is_ok()) =>
-        {
-            target.to_owned()
-        }
-        Err(_) => format!("{target}:80"),
-    };
-    let mut found = with_port.to_socket_addrs().ok().into_iter().flatten();
-    let unknown = || Error::Unreachable(format!("{target}: no such target"));
-    found.next().ok_or_else(unknown)
 }
 
 /// Shows lines as they come, until the last. Whether no test failed.
@@ -147,25 +119,5 @@ fn results(server: SocketAddr, job: u64, format: &str, field: &str) -> Result<St
             return Err(Error::Unreachable(format!("http://{server}/: {why}")));
         }
         thread::sleep(LOOK);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn targets_have_a_port_or_get_80() {
-        for (target, expected) in [
-            ("10.0.0.1", "10.0.0.1:80"),
-            ("10.0.0.1:8080", "10.0.0.1:8080"),
-            ("fe80::1", "[fe80::1]:80"),
-            ("[::1]:8080", "[::1]:8080"),
-            ("localhost:81", "127.0.0.1:81"),
-        ] {
-            let found =
-                resolve(target).map(|it| it.to_string().replace("[::1]:81", "127.0.0.1:81"));
-            assert_eq!(found, Ok(expected.to_owned()), "{target}");
-        }
     }
 }

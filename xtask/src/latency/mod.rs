@@ -6,14 +6,14 @@
 //!
 //! ```text
 //! mod     the command line, the table        client  sends, receives, checks every answer
-//! record  histogram and samples of a run     target  what /api/v1/latency says
+//! record  histogram and samples of a run     account what /api/v1/latency says
 //! plot    the SVG
 //! ```
 
+mod account;
 mod client;
 mod plot;
 mod record;
-pub mod target;
 
 use std::fmt::Write as _;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -27,9 +27,9 @@ use crate::args::{Command, Opt, Parsed};
 use crate::error::{Error, Result, at, failure, usage};
 use crate::workspace;
 
+use account::Account;
 use client::{Plan, Service};
 use record::{Record, SHOWN};
-use target::Account;
 
 /// The row in the table of commands.
 pub const COMMAND: Command = Command {
@@ -137,11 +137,11 @@ fn run(parsed: &Parsed) -> Result<()> {
     for plan in plans {
         bar.set_message(plan.to_string());
         if let Some(token) = parsed.value("--token") {
-            target::reset(http, token)?;
+            account::reset(http, token)?;
         }
         let tick = || bar.tick();
         let record = client::measure(&plan, &tick)?;
-        let account = target::account(http)?;
+        let account = account::account(http)?;
         bar.inc(1);
         runs.push(Run {
             plan,

@@ -1,16 +1,13 @@
 //! The target's own account: `/api/v1/latency`, and starting it anew.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::net::SocketAddr;
 
 use serde_json::Value;
 
 use crate::error::{Error, Result, failure};
+use crate::target::{ask, authorization};
 
 use super::record::SHOWN;
-
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What a target says of itself.
 pub struct Account(Value);
@@ -88,13 +85,7 @@ pub fn account(server: SocketAddr) -> Result<Option<Account>> {
 ///
 /// If the target does not let us.
 pub fn reset(server: SocketAddr, token: &str) -> Result<()> {
-    if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(Error::Usage(
-            "--token has characters that no token has".into(),
-        ));
-    }
-    let authorization = format!("Authorization: Bearer {token}\r\n");
-    let (code, body) = ask(server, "POST /api/v1/latency/reset", &authorization)
+    let (code, body) = ask(server, "POST /api/v1/latency/reset", &authorization(token)?)
         .map_err(|error| Error::Failure(format!("http://{server}/: {error}")))?;
     match code {
         200 => Ok(()),
@@ -103,22 +94,4 @@ pub fn reset(server: SocketAddr, token: &str) -> Result<()> {
             body.trim()
         )),
     }
-}
-
-/// One request, with one more field of its head, and what came of it: the status and the body.
-///
-/// # Errors
-///
-/// If nobody answers, or not in HTTP.
-pub fn ask(server: SocketAddr, what: &str, field: &str) -> std::io::Result<(u16, String)> {
-    let mut stream = TcpStream::connect_timeout(&server, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    let request = format!("{what} HTTP/1.0\r\nHost: {server}\r\n{field}\r\n");
-    stream.write_all(request.as_bytes())?;
-    let mut text = String::new();
-    stream.take(1 << 20).read_to_string(&mut text)?;
-    let bad = || std::io::Error::other(format!("no HTTP: {text:.60}"));
-    let (head, body) = text.split_once("\r\n\r\n").ok_or_else(bad)?;
-    let code = head.get(9..12).and_then(|code| code.parse().ok());
-    Ok((code.ok_or_else(bad)?, body.to_owned()))
 }
