@@ -21,7 +21,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 fn pack(out: &Path) -> Result<(), Box<dyn std::error::Error>> {
     let (mut table, mut paths) = (String::new(), String::new());
     for (constant, file, kind) in ASSETS {
-        let source = format!("{}/assets/{file}", env!("CARGO_MANIFEST_DIR"));
+        // From this package's folder, where cargo runs this: a checkout may move.
+        let source = format!("assets/{file}");
         println!("cargo::rerun-if-changed={source}");
         let mut text = without_comments(&fs::read_to_string(&source)?);
         if file.ends_with(".css") {
