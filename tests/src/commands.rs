@@ -2,8 +2,9 @@
 
 use serde_json::Value;
 
-use crate::check::{During, Failure, Result, ensure};
-use crate::clients::{attempt, connect};
+use crate::api::curl;
+use crate::check::{During, Result, ensure};
+use crate::clients::connect;
 use crate::machine::{Guest, Machine};
 use crate::{Context, Needs, Test, Tier};
 
@@ -20,15 +21,7 @@ const TOKEN: &str = "Authorization: Bearer s3cret";
 
 /// The answer's code and object.
 fn ask(guest: &Guest, path: &str, more: &[&str]) -> Result<(u16, Value)> {
-    let url = format!("http://{}/api/v1/{path}", guest.services.http);
-    let common = ["-sS", "--max-time", "60", "--noproxy", "*"];
-    let args = [&common[..], &["-w", "\n%{http_code}", &url], more].concat();
-    let (_, out, _) = attempt("curl", &args)?;
-    let (body, code) = out.rsplit_once('\n').unwrap_or(("", &out));
-    let wrong = |what: String| Failure::Failed(format!("{path}: {what} in `{out}`"));
-    let value = serde_json::from_str(body).map_err(|error| wrong(error.to_string()))?;
-    let code = code.parse().map_err(|_| wrong("no code".into()))?;
-    Ok((code, value))
+    curl(guest.services.http, &format!("/api/v1/{path}"), more)
 }
 
 fn get(guest: &Guest, path: &str) -> Result<Value> {

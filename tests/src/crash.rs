@@ -4,7 +4,8 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::check::{During, Failure, Result, ensure, fail};
+use crate::api::curl;
+use crate::check::{During, Result, ensure, fail};
 use crate::clients::run;
 use crate::espressobin::board::Board;
 use crate::machine::{DRAM, Machine};
@@ -48,32 +49,16 @@ fn record(cx: &Context) -> Result {
     guest.healthy(30)?;
 
     let http = guest.services.http;
-    let ask = |path: &str, more: &[&str]| -> Result<(String, Value)> {
-        let url = format!("http://{http}/api/v1/{path}");
-        let fixed = [
-            "-sS",
-            "--max-time",
-            "20",
-            "--noproxy",
-            "*",
-            "-w",
-            "\n%{http_code}",
-        ];
-        let said = run("curl", &[&fixed[..], more, &[&url]].concat())?;
-        let (body, code) = said.rsplit_once('\n').unwrap_or_default();
-        let json = serde_json::from_str(body);
-        let json = json.map_err(|error| Failure::Failed(format!("{path}: {error}: {said}")))?;
-        Ok((code.into(), json))
-    };
+    let ask = |path: &str, more: &[&str]| curl(http, &format!("/api/v1/{path}"), more);
     let token = ["-H", "Authorization: Bearer s3cret-Token"];
     let post = [&token[..], &["-X", "POST"]].concat();
     for (path, args, expected) in [
-        ("crash/trace", &[][..], "401"),
-        ("trace", &[], "401"),
-        ("crash/nonsense", &token, "400"),
-        ("crash/log/log", &token, "400"),
-        ("trace/1", &token, "400"),
-        ("crash/clear", &token, "405"),
+        ("crash/trace", &[][..], 401),
+        ("trace", &[], 401),
+        ("crash/nonsense", &token, 400),
+        ("crash/log/log", &token, 400),
+        ("trace/1", &token, 400),
+        ("crash/clear", &token, 405),
     ] {
         let (code, json) = ask(path, args)?;
         ensure!(code == expected, "{path}: {code} {json}");
@@ -82,7 +67,7 @@ fn record(cx: &Context) -> Result {
 
     let (code, open) = ask("crash", &[])?;
     ensure!(
-        code == "200" && open["ended"] == "exception" && open["withheld"].is_string(),
+        code == 200 && open["ended"] == "exception" && open["withheld"].is_string(),
         "{code}: {open}"
     );
     ensure!(
@@ -155,13 +140,13 @@ fn record(cx: &Context) -> Result {
     }
 
     let (code, json) = ask("crash/clear", &post)?;
-    ensure!(code == "200", "{code}: {json}");
+    ensure!(code == 200, "{code}: {json}");
     let (_, crash) = ask("crash", &token)?;
     ensure!(crash["ended"].is_null(), "{crash}");
     // Nothing is remembered, so it happens again; and the count goes on.
     let mark = guest.mark();
     let (code, json) = ask("reboot", &post)?;
-    ensure!(code == "202" && json["rebooting"] == true, "{code}: {json}");
+    ensure!(code == 202 && json["rebooting"] == true, "{code}: {json}");
     guest.line_from(mark, "EXCEPTION: data abort", 30)?;
     guest.line_from(mark, "crash record: 1 start(s) ago: data abort", 30)?;
     let said = guest.console()[mark..].to_owned();

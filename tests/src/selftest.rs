@@ -64,11 +64,7 @@ fn tap_of(http: SocketAddr, tests: &str) -> Result<String> {
         ensure!(Instant::now() < end, "the self-test does not end");
         thread::sleep(Duration::from_millis(200));
     }
-    let url = format!("http://{http}{PATH}?job={job}&format=tap");
-    run(
-        "curl",
-        &["-sSf", "--noproxy", "*", "--max-time", "60", &url],
-    )
+    curl_text(&format!("http://{http}{PATH}?job={job}&format=tap"))
 }
 
 /// The line of a test, without its number.
